@@ -1,0 +1,211 @@
+"""The contract of the core: what goes in (events) and what comes out (effects).
+
+``core.handle(event, now) -> tuple[Effect, ...]``. The shell carries out the effects of one call **in order**, and each is complete
+before the next begins: a `Persist` is on disk before a later `Sign` leaves. Nothing else is promised between calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.types import QC, TC, Header, Message, Proposal, ReplicaIndex, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Time as the shell read it: a monotonic clock for timers, and block time for proposals and votes (both ms)."""
+
+    monotonic_ms: int
+    chain_unix_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyState:
+    """What must survive a crash for this replica to stay honest. See `consensus.safety` for the rules it serves.
+
+    Attributes:
+        epoch: The epoch it belongs to.
+        last_voted_view: No vote in this view or below, ever again (a timeout sets it too).
+        high_qc: The highest QC this replica has voted on top of or reported; timeouts never carry a lower one.
+        high_tc: The TC that let it enter a view, if that is newer than `high_qc`.
+    """
+
+    epoch: int
+    last_voted_view: int
+    high_qc: QC
+    high_tc: TC | None
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The shell runs; timers may be armed. First event, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class WokenUp:
+    """The moment of the last `WakeAt` has come (or any later one; the core checks its own deadlines)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message from a peer, decoded, its signatures unchecked; or our own statement, come back signed."""
+
+    sender: ReplicaIndex
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadOffered:
+    """The shell has something to order: `payload` is what it would put into a block now (maybe empty).
+
+    Sent whenever the offer changes from empty to non-empty, and in answer to `RequestPayload`.
+    """
+
+    view: int
+    payload: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadWaiting:
+    """Batches wait to be ordered: a leader need not wait for the idle interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadStored:
+    """Everything the block orders is here and durable enough to vote on. Answers `EnsurePayload`."""
+
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """The committed block of this height has been executed; `state_root` is the root after it."""
+
+    height: int
+    block_hash: bytes
+    state_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksReceived:
+    """An answer to `FetchBlocks`: consecutive proposals, oldest first, each certified by the next one's `justify` and
+    the last one by `high_qc`. Nothing in it has been checked."""
+
+    sender: ReplicaIndex
+    proposals: tuple[Proposal, ...]
+    high_qc: QC
+
+
+Event = Started | WokenUp | Received | PayloadOffered | PayloadWaiting | PayloadStored | Executed | BlocksReceived
+
+
+# --- effects --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PersistSafety:
+    """Make the safety state durable, and `proposal` (the block just voted for, with its payload) before it."""
+
+    state: SafetyState
+    proposal: Proposal | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProposal:
+    """Keep this certified or proposed block; it need not be durable before the next effect. Answers peers' syncs."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class SignAndSend:
+    """Sign the statement with the validator's key, send it to `recipients`, and hand it back as `Received` from ourselves.
+
+    `recipients` never names us. Only what an earlier `PersistSafety` covers is ever asked to be signed.
+    """
+
+    statement: Statement
+    recipients: tuple[ReplicaIndex, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message that needs no new signature (a repetition, or certificates)."""
+
+    message: Message
+    recipients: tuple[ReplicaIndex, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPayload:
+    """We lead `view` and want to propose on top of the block `parent_hash`: answer with `PayloadOffered` at once, leaving
+    out what `ancestors` (uncommitted, oldest first) already order."""
+
+    view: int
+    parent_hash: bytes
+    ancestors: tuple[Header, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnsurePayload:
+    """Get everything the block orders (from `sender` first); answer with `PayloadStored`."""
+
+    header: Header
+    sender: ReplicaIndex
+
+
+@dataclass(frozen=True, slots=True)
+class FetchBlocks:
+    """Ask `peer` (then others) for the blocks above `from_height`, up to the certified one named by `target`."""
+
+    peer: ReplicaIndex
+    from_height: int
+    target: QC
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Execute this block next: it extends the one committed before it, and will never be undone. `qc` certifies it."""
+
+    proposal: Proposal
+    qc: QC
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send `WokenUp` at this moment of the monotonic clock; replaces the one before."""
+
+    monotonic_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Something worth a log line and a counter: `kind` is stable, `details` are its values."""
+
+    kind: str
+    details: tuple[tuple[str, int | str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Our executed root differs from the one a quorum certified, or the chain contradicts itself: stop the process."""
+
+    reason: str
+
+
+Effect = (
+    PersistSafety
+    | StoreProposal
+    | SignAndSend
+    | Send
+    | RequestPayload
+    | EnsurePayload
+    | FetchBlocks
+    | Commit
+    | WakeAt
+    | Report
+    | Halt
+)

@@ -1,0 +1,134 @@
+"""A signed transaction: what its signers say, once, on one chain, until a moment.
+
+Body: ``[chain_id, signers, operations, expires_at_unix_ms, salt]``. Wire: ``[body, signatures]``, the body as bytes, so
+that what is hashed, signed and executed is byte for byte what was received.
+
+Rules:
+
+1. Every key in `signers` signs the envelope's id, ``H(ENVELOPE, body)``; the first signer is the sender. An operation
+   that needs a second party's consent requires that party's key among the signers, so consent always covers the
+   whole envelope: its operations, its expiry and its salt.
+2. The operations apply all together or not at all.
+3. The chain remembers an id until its expiry has passed, so an envelope executes at most once. No nonces: sessions of
+   one member never wait for each other. The signatures are no part of the id, so malleating them gains nothing.
+4. Operations are opaque here, ``(kind, field, ...)``; `contracts.operations` knows their shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NewType
+
+from genesis.codec import Value, decode, encode, raw, record, sequence
+from genesis.errors import Rejected
+from genesis.hashing import Domain, digest
+from genesis.params import ChainParams
+from genesis.signing import SigningKey, first_invalid
+from genesis.values import DIGEST, PUBLIC_KEY, SIGNATURE, UNIX_MS
+
+SALT_BYTES: Final = 16
+SIGNERS_MAX: Final = 4
+
+Operation = tuple[Value, ...]
+"""``(kind, field, ...)``; the kind is an integer."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedEnvelope:
+    """A well-formed envelope whose signatures nobody has checked yet.
+
+    Attributes:
+        wire: The exact bytes received.
+        id: ``H(ENVELOPE, body)``, 32 bytes; what the signers sign.
+        signers: One to four distinct public keys; the first is the sender.
+        operations: One or more operations, opaque here.
+        expires_at_unix_ms: The block time from which the envelope is dead.
+        signatures: One for each signer, in the same order.
+    """
+
+    wire: bytes
+    id: bytes
+    signers: tuple[bytes, ...]
+    operations: tuple[Operation, ...]
+    expires_at_unix_ms: int
+    signatures: tuple[bytes, ...]
+
+
+Envelope = NewType("Envelope", UnverifiedEnvelope)
+"""An envelope whose every signature has been verified; only `verify_all` makes one."""
+
+
+def _operation(value: Value) -> None:
+    if type(value) is not tuple or not value or type(value[0]) is not int:
+        raise Rejected("malformed", "An operation is an array that begins with its kind.", found=repr(value)[:64])
+
+
+_WIRE: Final = record(raw(1, 2**20), sequence(SIGNATURE, 1, SIGNERS_MAX))
+_OPERATIONS_MAX: Final = 4096
+_BODY: Final = record(
+    DIGEST,
+    sequence(PUBLIC_KEY, 1, SIGNERS_MAX),
+    sequence(_operation, 1, _OPERATIONS_MAX),
+    UNIX_MS,
+    raw(SALT_BYTES),
+)
+
+
+def sign_envelope(
+    chain_id: bytes,
+    keys: Sequence[SigningKey],
+    operations: Sequence[Operation],
+    expires_at_unix_ms: int,
+    salt: bytes,
+) -> bytes:
+    """Build and sign an envelope; returns its wire bytes. The first key is the sender's."""
+    signers = [key.public_key for key in keys]
+    body = encode([chain_id, signers, [list(each) for each in operations], expires_at_unix_ms, salt])
+    envelope_id = digest(Domain.ENVELOPE, body)
+    return encode([body, [key.sign(envelope_id) for key in keys]])
+
+
+def decode_envelope(wire: bytes, chain_id: bytes, params: ChainParams) -> UnverifiedEnvelope:
+    """Parse and bound an envelope; its signatures stay unchecked.
+
+    Raises:
+        Rejected: ``too_large``, ``malformed``, ``wrong_chain``, ``too_many_operations``, ``duplicate_signer`` or
+            ``signature_count``.
+    """
+    body, signatures = decode(wire, _WIRE, size_max=params.envelope_bytes_max)
+    chain, signers, operations, expires_at_unix_ms, _salt = decode(body, _BODY, size_max=params.envelope_bytes_max)
+    if chain != chain_id:
+        raise Rejected("wrong_chain", "Signed for another chain.", envelope=chain.hex(), chain=chain_id.hex())
+    if len(operations) > params.envelope_operations_max:
+        raise Rejected(
+            "too_many_operations",
+            "The envelope holds too many operations.",
+            operations=len(operations),
+            operations_max=params.envelope_operations_max,
+        )
+    if len(set(signers)) != len(signers):
+        raise Rejected("duplicate_signer", "A key may sign an envelope only once.", signers=len(signers))
+    if len(signatures) != len(signers):
+        raise Rejected("signature_count", "Each signer signs once.", signers=len(signers), signatures=len(signatures))
+    return UnverifiedEnvelope(wire, digest(Domain.ENVELOPE, body), signers, operations, expires_at_unix_ms, signatures)
+
+
+def verify_all(envelopes: Sequence[UnverifiedEnvelope]) -> list[Envelope]:
+    """Check every signature of every envelope; all or nothing.
+
+    Raises:
+        Rejected: ``bad_signature``, naming the first envelope (by position and id) that has an invalid one.
+    """
+    for position, each in enumerate(envelopes):
+        signed = ((key, each.id, mark) for key, mark in zip(each.signers, each.signatures, strict=True))
+        wrong = first_invalid(signed)
+        if wrong is not None:
+            raise Rejected(
+                "bad_signature",
+                "A signature does not match its key and envelope.",
+                envelope=each.id.hex(),
+                position=position,
+                signer=each.signers[wrong].hex(),
+            )
+    return [Envelope(each) for each in envelopes]

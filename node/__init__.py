@@ -1,0 +1,1 @@
+"""The shell: Trio, TLS, LevelDB, HTTP. Interprets the effects of the cores; `app` shows the whole wiring."""
