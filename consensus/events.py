@@ -1,7 +1,8 @@
 """The contract of the core: what goes in (events) and what comes out (effects).
 
-``core.handle(event, now) -> tuple[Effect, ...]``. The shell carries out the effects of one call **in order**, and each is complete
-before the next begins: a `Persist` is on disk before a later `Sign` leaves. Nothing else is promised between calls.
+``core.handle(event, now) -> tuple[Effect, ...]``. The shell carries out the effects of one call **in order**, and each
+is complete before the next begins: a `Persist` is on disk before a later `Sign` leaves. Nothing else is promised
+between calls.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ class SafetyState:
     Attributes:
         epoch: The epoch it belongs to.
         last_voted_view: No vote in this view or below, ever again (a timeout sets it too).
+        last_proposed_view: No proposal in this view or below, ever again.
         high_qc: The highest QC this replica has voted on top of or reported; timeouts never carry a lower one.
         high_tc: The TC that let it enter a view, if that is newer than `high_qc`.
     """
 
     epoch: int
     last_voted_view: int
+    last_proposed_view: int
     high_qc: QC
     high_tc: TC | None
 
@@ -122,7 +125,8 @@ class StoreProposal:
 
 @dataclass(frozen=True, slots=True)
 class SignAndSend:
-    """Sign the statement with the validator's key, send it to `recipients`, and hand it back as `Received` from ourselves.
+    """Sign the statement with the validator's key, send it to `recipients`, and hand it back as `Received` from
+    ourselves.
 
     `recipients` never names us. Only what an earlier `PersistSafety` covers is ever asked to be signed.
     """
@@ -141,8 +145,8 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class RequestPayload:
-    """We lead `view` and want to propose on top of the block `parent_hash`: answer with `PayloadOffered` at once, leaving
-    out what `ancestors` (uncommitted, oldest first) already order."""
+    """We lead `view` and want to propose on top of the block `parent_hash`: answer with `PayloadOffered` at once,
+    leaving out what `ancestors` (uncommitted, oldest first) already order."""
 
     view: int
     parent_hash: bytes

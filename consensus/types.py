@@ -2,7 +2,8 @@
 
 A *statement* is signed by one replica: a proposal, a vote, a timeout. A *certificate* is a quorum of them.
 
-Every signed message is ``H(domain, encode([chain_id, ...]))``, so no statement of one kind, epoch or chain can stand for another.
+Every signed message is ``H(domain, encode([chain_id, ...]))``, so no statement of one kind, epoch or chain can stand
+for another.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""The state machine: what a committed block does to money and positions. Pure: bytes and block time in, receipts and a root out."""
+"""The state machine: what a committed block does to money and positions.
+
+Pure: envelopes and block time in, receipts, a root and the changed entries out.
+"""

@@ -6,8 +6,10 @@ Rules:
    floats, no extension types.
 2. Every value is checked against a declared shape: types, ranges, lengths and counts, before anyone else sees it.
 3. ``encode(decode(data)) == data`` or the data is rejected, so that a hash of the bytes is a hash of the value.
-4. The total size is bounded by the caller and the length of any array by `ARRAY_LENGTH_MAX`, before memory is spent:
-   an array header cannot reserve more than it carries.
+4. The total size is bounded by the caller and the length of any array by `ARRAY_LENGTH_MAX`, before memory is spent.
+   A hostile nest of array headers costs at most 32 MiB for a moment: 1,024 levels (the parser's limit) of 4,096 slots.
+5. Values that the reader of the bytes does not look into are still held to rule 1 and to a depth, by `tree`: a float, a
+   map or a thousand nested arrays never gets past the border.
 
 Arrays decode to tuples. A shape is a function that raises `Rejected("malformed", ...)`; the combinators below build
 them: ``record(uint(64), raw(32), sequence(text(1, 16), 0, 8))``.
@@ -34,6 +36,8 @@ ARRAY_LENGTH_MAX: Final = 4096
 U64_MAX: Final = 2**64 - 1
 I64_MIN: Final = -(2**63)
 I64_MAX: Final = 2**63 - 1
+
+_SCALARS: Final = frozenset({int, bool, bytes, str, type(None)})
 
 
 def encode(value: Value) -> bytes:
@@ -67,8 +71,9 @@ def decode(data: bytes, shape: Shape, *, size_max: int) -> Value:
             max_map_len=0,
             max_ext_len=0,
         )
-    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
-        raise Rejected("malformed", f"Not a canonical value: {error or type(error).__name__}.") from error
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise Rejected("malformed", f"Not a canonical value: {reason}.") from error
     shape(value)
     if encode(value) != data:
         raise Rejected("malformed", "The value is valid but not in its shortest form.", size=len(data))
@@ -165,9 +170,28 @@ def choice(variants: Mapping[int, Shape]) -> Shape:
     return check
 
 
+def tree(depth: int) -> Shape:
+    """Any value of rule 1 whose arrays nest at most `depth` deep (0: no array at all)."""
+
+    def check(value: Value) -> None:
+        if type(value) is not tuple:
+            if type(value) not in _SCALARS:
+                raise _mismatch("an integer, a boolean, bytes, text, nil or an array", value)
+            return
+        if deeper is None:
+            raise _mismatch("a value that nests less deep", value)
+        for member in value:
+            if type(member) not in _SCALARS:
+                deeper(member)
+
+    deeper = tree(depth - 1) if depth else None
+    return check
+
+
 def wide(value: int) -> bytes:
     """A signed integer of any size as its minimal big-endian two's complement bytes (zero is one zero byte)."""
-    return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+    magnitude = value if value >= 0 else ~value
+    return value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
 
 
 def unwide(data: bytes) -> int:
@@ -179,5 +203,13 @@ def unwide(data: bytes) -> int:
 
 
 def _mismatch(expected: str, value: Value) -> Rejected:
-    found = repr(value[:24] if isinstance(value, bytes | str) else value)
-    return Rejected("malformed", f"Expected {expected}.", found=found[:64])
+    return Rejected("malformed", f"Expected {expected}.", found=describe(value))
+
+
+def describe(value: Value) -> str:
+    """At most 64 characters about `value` for an error; never recurses into an array, which may nest without bound."""
+    if isinstance(value, bytes | str):
+        return repr(value[:24])[:64]
+    if type(value) is int or type(value) is bool or value is None:
+        return repr(value)
+    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else type(value).__name__

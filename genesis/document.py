@@ -1,13 +1,12 @@
 """The genesis document: who validates, who holds which role, which clock, which limits. Its hash is the chain id.
 
-People write it as TOML; the canonical encoding of its values is hashed, so comments and order of keys in the file do not
-matter, and any change of a value makes another chain.
+People write it as TOML; the canonical encoding of its values is hashed, so comments and order of keys in the file do
+not matter, and any change of a value makes another chain.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -27,6 +26,7 @@ CERTIFICATE_BYTES_MAX: Final = 1_024
 VALIDATORS_MAX: Final = 256
 POWER_MAX: Final = 2**32
 SPEED_MAX: Final = 100_000
+PORT_MAX: Final = 65_535
 DOCUMENT_BYTES_MAX: Final = 2**20
 
 
@@ -34,8 +34,8 @@ DOCUMENT_BYTES_MAX: Final = 2**20
 class ChainClock:
     """How block time follows the wall: ``chain_origin + max(0, wall - wall_origin) * speed``.
 
-    A chain of today has both origins at 0 and speed 1. A replay testnet maps its clock to another era and speed, the same
-    on every validator; before `wall_origin_unix_ms` its clock stands still.
+    A chain of today has both origins at 0 and speed 1. A replay testnet maps its clock to another era and speed, the
+    same on every validator; before `wall_origin_unix_ms` its clock stands still.
     """
 
     wall_origin_unix_ms: int = 0
@@ -87,31 +87,20 @@ class GenesisDocument:
     consensus: str = "hotstuff"
 
     def __post_init__(self) -> None:
-        NAME(self.name)
+        _name("the chain", self.name)
         _check(self.consensus in ENGINES, "consensus", f"is one of {ENGINES}", self.consensus)
         _check(0 < len(self.validators) <= VALIDATORS_MAX, "validators", "number 1 to 256", len(self.validators))
-        _check(1 <= self.clock.speed <= SPEED_MAX, "clock.speed", f"is from 1 to {SPEED_MAX}", self.clock.speed)
-        for each in self.validators:
-            NAME(each.name)
-            _check(len(each.public_key) == PUBLIC_KEY_BYTES, each.name, "has a 32-byte public_key", each.name)
-            _check(1 <= each.power <= POWER_MAX, each.name, "has a power from 1 to 2^32", each.power)
-            host, colon, port = each.address.rpartition(":")
-            _check(bool(host and colon) and port.isdigit(), each.name, "has an address host:port", each.address)
-            size = len(each.certificate)
-            _check(0 < size <= CERTIFICATE_BYTES_MAX, each.name, "has a certificate of at most 1024 bytes", size)
+        _check_clock(self.clock)
+        self.params.scaled(self.clock.speed)
+        for validator in self.validators:
+            _check_validator(validator)
         for role in self.roles:
-            NAME(role.name)
-            _check(len(role.public_key) == PUBLIC_KEY_BYTES, role.name, "has a 32-byte public_key", role.name)
-            _check(
-                set(role.roles) <= set(ROLES) and bool(role.roles),
-                role.name,
-                f"has roles of {ROLES}",
-                role.name,
-            )
+            _check_role(role)
         for what, values in (
             ("validator names", [each.name for each in self.validators]),
             ("validator keys", [each.public_key for each in self.validators]),
             ("validator certificates", [each.certificate for each in self.validators]),
+            ("role names", [each.name for each in self.roles]),
             ("role keys", [each.public_key for each in self.roles]),
         ):
             _check(len(set(values)) == len(values), what, "are distinct", len(values))
@@ -169,7 +158,7 @@ def parse_document(text: str) -> GenesisDocument:
     _check(len(text) <= DOCUMENT_BYTES_MAX, "the file", "is at most 1 MiB", len(text))
     try:
         root = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise Rejected("bad_genesis", f"The genesis document is not TOML: {error}.") from error
     version = root.get("version")
     _check(version == FORMAT_VERSION, "version", f"is {FORMAT_VERSION}", str(version))
@@ -178,8 +167,6 @@ def parse_document(text: str) -> GenesisDocument:
     params = _table(root, "params")
     _only(clock, "clock", tuple(each.name for each in fields(ChainClock)))
     _only(params, "params", tuple(each.name for each in fields(ChainParams)))
-    for key, value in clock.items():
-        _check(type(value) is int and 0 <= value < 2**48, f"clock.{key}", "is an integer", str(value))
     return GenesisDocument(
         name=_text(root, "name"),
         consensus=_text(root, "consensus"),
@@ -190,6 +177,32 @@ def parse_document(text: str) -> GenesisDocument:
     )
 
 
+def _check_clock(clock: ChainClock) -> None:
+    for each in fields(ChainClock):
+        value = getattr(clock, each.name)
+        _check(type(value) is int and 0 <= value < 2**48, f"clock.{each.name}", "is an integer below 2^48", str(value))
+    _check(1 <= clock.speed <= SPEED_MAX, "clock.speed", f"is from 1 to {SPEED_MAX}", clock.speed)
+
+
+def _check_validator(validator: GenesisValidator) -> None:
+    name = validator.name
+    _name("a validator", name)
+    _check(len(validator.public_key) == PUBLIC_KEY_BYTES, name, "has a 32-byte public_key", len(validator.public_key))
+    _check(1 <= validator.power <= POWER_MAX, name, "has a power from 1 to 2^32", validator.power)
+    host, _, port = validator.address.rpartition(":")
+    in_range = port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) <= PORT_MAX
+    _check(bool(host) and in_range, name, "has an address host:port", validator.address)
+    size = len(validator.certificate)
+    _check(0 < size <= CERTIFICATE_BYTES_MAX, name, "has a certificate of at most 1024 bytes", size)
+
+
+def _check_role(role: GenesisRole) -> None:
+    _name("a role", role.name)
+    _check(len(role.public_key) == PUBLIC_KEY_BYTES, role.name, "has a 32-byte public_key", len(role.public_key))
+    _check(bool(role.roles) and set(role.roles) <= set(ROLES), role.name, f"has roles of {ROLES}", str(role.roles))
+    _check(len(set(role.roles)) == len(role.roles), role.name, "has each role once", str(role.roles))
+
+
 def _validator(table: Mapping[str, Any]) -> GenesisValidator:
     _only(table, "a validator", ("name", "public_key", "power", "address", "certificate"))
     power = table.get("power")
@@ -197,7 +210,7 @@ def _validator(table: Mapping[str, Any]) -> GenesisValidator:
         raise Rejected("bad_genesis", "A validator's power is an integer.", found=str(power))
     try:
         certificate = base64.b64decode(_text(table, "certificate"), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise Rejected("bad_genesis", f"A validator's certificate is not base64: {error}.") from error
     return GenesisValidator(
         _text(table, "name"), _hex(table, "public_key"), power, _text(table, "address"), certificate
@@ -243,6 +256,13 @@ def _tables(root: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 def _only(table: Mapping[str, Any], what: str, known: tuple[str, ...]) -> None:
     unknown = sorted(set(table) - set(known))
     _check(not unknown, what, f"has no fields but {', '.join(known)}", ", ".join(unknown))
+
+
+def _name(what: str, name: str) -> None:
+    try:
+        NAME(name)
+    except Rejected as error:
+        _check(False, f"the name of {what}", "is 1 to 32 letters, digits, '-', '_' or '.'", str(error.details["found"]))
 
 
 def _check(condition: bool, what: str, must: str, found: int | str) -> None:

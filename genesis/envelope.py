@@ -11,7 +11,8 @@ Rules:
 2. The operations apply all together or not at all.
 3. The chain remembers an id until its expiry has passed, so an envelope executes at most once. No nonces: sessions of
    one member never wait for each other. The signatures are no part of the id, so malleating them gains nothing.
-4. Operations are opaque here, ``(kind, field, ...)``; `contracts.operations` knows their shapes.
+4. Operations are opaque here, ``(kind, field, ...)``, fields nested at most `OPERATION_DEPTH_MAX` deep;
+   `contracts.operations` knows their shapes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NewType
 
-from genesis.codec import Value, decode, encode, raw, record, sequence
+from genesis.codec import Value, decode, describe, encode, raw, record, sequence, tree
 from genesis.errors import Rejected
 from genesis.hashing import Domain, digest
 from genesis.params import ChainParams
@@ -29,6 +30,7 @@ from genesis.values import DIGEST, PUBLIC_KEY, SIGNATURE, UNIX_MS
 
 SALT_BYTES: Final = 16
 SIGNERS_MAX: Final = 4
+OPERATION_DEPTH_MAX: Final = 4
 
 Operation = tuple[Value, ...]
 """``(kind, field, ...)``; the kind is an integer."""
@@ -59,9 +61,13 @@ Envelope = NewType("Envelope", UnverifiedEnvelope)
 """An envelope whose every signature has been verified; only `verify_all` makes one."""
 
 
+_FIELDS: Final = tree(1 + OPERATION_DEPTH_MAX)
+
+
 def _operation(value: Value) -> None:
     if type(value) is not tuple or not value or type(value[0]) is not int:
-        raise Rejected("malformed", "An operation is an array that begins with its kind.", found=repr(value)[:64])
+        raise Rejected("malformed", "An operation is an array that begins with its kind.", found=describe(value))
+    _FIELDS(value)
 
 
 _WIRE: Final = record(raw(1, 2**20), sequence(SIGNATURE, 1, SIGNERS_MAX))

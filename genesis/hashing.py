@@ -6,7 +6,7 @@ Source: RFC 7693; the personalisation is section 2.5 of the BLAKE2 specification
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, unique
 from hashlib import blake2b
 from typing import Final
 
@@ -14,6 +14,7 @@ DIGEST_BYTES: Final = 32
 ZERO_DIGEST: Final = bytes(DIGEST_BYTES)
 
 
+@unique
 class Domain(bytes, Enum):
     """What is being hashed. At most 16 bytes each; never reuse one for another meaning."""
 
@@ -31,4 +32,4 @@ class Domain(bytes, Enum):
 
 def digest(domain: Domain, data: bytes) -> bytes:
     """The 32-byte digest of `data` in `domain`."""
-    return blake2b(data, digest_size=DIGEST_BYTES, person=domain.value).digest()
+    return blake2b(data, digest_size=DIGEST_BYTES, person=domain).digest()

@@ -1,7 +1,8 @@
 """Chain parameters: every limit and every interval that all validators must share, in one frozen record.
 
-Spans marked *scaled* are stated for a clock that runs at speed 1. On a replay testnet, whose block time runs `speed` times
-faster than the wall, `ChainParams.scaled` stretches them, so that two minutes at the desk stay two minutes at the desk.
+Spans marked *scaled* are stated for a clock that runs at speed 1. On a replay testnet, whose block time runs `speed`
+times faster than the wall, `ChainParams.scaled` stretches them, so that two minutes at the desk stay two minutes at the
+desk.
 Market conventions (the settlement window, the clamp) belong to block time and are never scaled.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
+from genesis.codec import ARRAY_LENGTH_MAX
 from genesis.errors import Rejected
 
 _SCALED: Final = (
@@ -18,6 +20,19 @@ _SCALED: Final = (
     "oracle_sample_ahead_ms_max",
     "settlement_delay_ms",
 )
+
+PPM: Final = 1_000_000
+
+_AT_MOST: Final = {
+    "merkle_depth": 24,
+    "settlement_clamp_ppm": PPM,
+    "settlement_coverage_min_ppm": PPM,
+    "envelope_bytes_max": 2**20,
+    "batch_envelopes_max": ARRAY_LENGTH_MAX,
+    "envelope_operations_max": ARRAY_LENGTH_MAX,
+    "block_batches_max": 1_024,
+}
+"""What the encoding, the memory of a node or the meaning of a share allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +123,21 @@ class ChainParams:
             if type(value) is not int or not 0 < value < 2**48:
                 raise Rejected(
                     "bad_parameter",
-                    f"Chain parameter {each.name} must be a positive integer.",
+                    f"Chain parameter {each.name} must be a positive integer below 2^48.",
                     value=str(value),
                 )
-        if self.merkle_depth > 24:
-            raise Rejected("bad_parameter", "merkle_depth may be at most 24.", merkle_depth=self.merkle_depth)
+        for name, most in _AT_MOST.items():
+            if getattr(self, name) > most:
+                raise Rejected("bad_parameter", f"{name} may be at most {most:_}.", value=getattr(self, name))
+        if self.view_timeout_growth_ppm < PPM or self.view_timeout_ms > self.view_timeout_ms_max:
+            raise Rejected(
+                "bad_parameter",
+                "A view's timeout may not shrink: view_timeout_growth_ppm is at least 1_000_000, and view_timeout_ms "
+                "at most view_timeout_ms_max.",
+                view_timeout_growth_ppm=self.view_timeout_growth_ppm,
+                view_timeout_ms=self.view_timeout_ms,
+                view_timeout_ms_max=self.view_timeout_ms_max,
+            )
 
     def scaled(self, speed: int) -> ChainParams:
         """The parameters as they bind on a chain whose block time runs `speed` times faster than the wall."""

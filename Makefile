@@ -1,0 +1,89 @@
+# The loop of a day's work. `make help` lists it; CI runs the same commands.
+#
+# Everything lives in .venv, which `make setup` makes once and renews only when the lock or pyproject.toml changes.
+# No command of .venv is run by its own name where `python -m` can do it, so a moved checkout fails early and clearly.
+
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+ARGS ?=
+BENCH_SECONDS ?= 10
+BENCH_RATE ?= 200
+
+# The interpreter .venv is made from: PYTHON=... chooses, else the first of these that runs and is 3.11 or 3.12.
+PYTHON ?=
+PYTHONS := $(if $(PYTHON),$(PYTHON),python3 python3.12 python3.11)
+VERSION_CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+
+PIP_FLAGS := --quiet --disable-pip-version-check --no-input
+
+.PHONY: help setup test check format demo bench lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.kernels ## make .venv, install the pinned dependencies and the project, compile the kernels
+
+# A virtual environment without pip of its own (some distributions split it off) is filled by the interpreter's pip.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@python=""; \
+	for each in $(PYTHONS); do \
+	    if "$$each" -c '$(VERSION_CHECK)' >/dev/null 2>&1; then python="$$each"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "Novate needs Python 3.11 or 3.12; none of these is one: $(PYTHONS). Name one: make setup PYTHON=/path/to/python3.12" >&2; \
+	    exit 1; \
+	fi; \
+	if ! $(PY) -c '$(VERSION_CHECK)' >/dev/null 2>&1 || [ -n "$(PYTHON)" ]; then \
+	    echo "Making $(VENV) with $$("$$python" --version)"; \
+	    "$$python" -m venv --clear $(VENV) >/dev/null 2>&1 || "$$python" -m venv --clear --without-pip $(VENV); \
+	fi; \
+	pip="$(PY) -m pip"; $$pip --version >/dev/null 2>&1 || pip="$$python -m pip --python $(PY)"; \
+	echo "Installing the pinned dependencies"; \
+	$$pip install $(PIP_FLAGS) --require-hashes -r requirements.lock; \
+	$$pip install $(PIP_FLAGS) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .; \
+	touch $@
+
+COMPILE := from contracts import merkle; merkle.self_test(); merkle.MerkleTree(2).update([(b"key", b"value")])
+# Compiled once here, because several validators that compile the same kernels at once would fight for the cache.
+$(VENV)/.kernels: $(VENV)/.installed contracts/merkle.py
+	@echo "Compiling the kernels"; $(PY) -c '$(COMPILE)'; touch $@
+
+test: setup ## run the tests (ARGS=... goes to pytest)
+	@$(PY) -m pytest $(ARGS)
+
+check: setup ## format, lint, types, layers, tidiness
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(BIN)/lint-imports
+	@$(PY) -m pytest tests/test_tidy.py
+
+format: setup ## rewrite the code in the house format
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+demo: setup ## settle a real expiry on four validators (ARGS=--exit, ARGS="--tape FILE")
+	@$(PY) -m cli.main demo $(ARGS)
+
+bench: setup ## four validators under full load, then at 200 transactions a second
+	@$(PY) -m cli.main bench testnet --seconds $(BENCH_SECONDS) $(ARGS)
+	@$(PY) -m cli.main bench testnet --seconds $(BENCH_SECONDS) --rate $(BENCH_RATE) $(ARGS)
+
+# No index, no path of this machine, and one version of each package for every Python: the same bits wherever it installs.
+LOCK_HEAD := \# Every dependency, its exact version and the digests of its files, for Python 3.11 and 3.12. Written by `make lock`.\n\# pip takes the files from whatever index it is configured with and refuses one whose digest is not listed here.\n
+lock: setup ## resolve the dependencies anew and write requirements.lock
+	@$(PY) -m pip install $(PIP_FLAGS) uv
+	@$(PY) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
+	    --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --quiet \
+	    --output-file $(VENV)/requirements.lock
+	@printf '$(LOCK_HEAD)' | cat - $(VENV)/requirements.lock > requirements.lock
+
+clean: ## remove .venv and every cache
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

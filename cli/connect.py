@@ -1,0 +1,96 @@
+"""Which network a command talks to, and whose keys it signs with: the options that several commands share.
+
+A network is a testnet's directory (``--dir``, by default ``./novate-testnet``) or validators' addresses (``--url``, as
+often as wanted). A key is looked for in ``--home``, then among the testnet's own keys, then in the user's home of keys
+(NOVATE_HOME, else ``~/.novate``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from cli.client import Client
+from cli.passphrase import passphrase_option, resolve_passphrase
+from cli.testnet_files import DEFAULT_DIRECTORY, exists, load_testnet
+from cli.wallet import Wallet
+from genesis.errors import Rejected
+from genesis.signing import SigningKey
+from node.keystore import KeyStore
+
+USER_HOME: Final = "~/.novate"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+directory_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(DEFAULT_DIRECTORY),
+    show_default=True,
+    help="The testnet's directory.",
+)
+
+url_option = click.option("--url", "urls", multiple=True, help="A validator's address, in place of --dir; repeatable.")
+
+home_option = click.option(
+    "--home", type=click.Path(path_type=Path, file_okay=False), help="Where keys are, beside the testnet's and yours."
+)
+
+
+def network_options(function: Command) -> Command:
+    """Give a command ``--url`` and ``--dir`` as `urls` and `directory`."""
+    return directory_option(url_option(function))
+
+
+def signing_options(function: Command) -> Command:
+    """Give a command ``--home``, ``--passphrase-file`` and ``--wait``."""
+    wait = click.option("--wait", is_flag=True, help="Return when it is executed.")
+    return home_option(passphrase_option(wait(function)))
+
+
+def open_client(urls: Sequence[str], directory: Path) -> Client:
+    """A client of the network that the options name; close it after use."""
+    return Client(tuple(urls) or load_testnet(directory).urls)
+
+
+class Keyring:
+    """The keys that a command can sign with, each unlocked when it is first asked for.
+
+    Args:
+        home: The value of ``--home``, searched first.
+        directory: The testnet's directory, if it is one.
+        passphrase_file: The value of ``--passphrase-file``; for keys that are not the testnet's.
+    """
+
+    def __init__(self, home: Path | None, directory: Path, passphrase_file: Path | None) -> None:
+        user = Path(os.environ.get("NOVATE_HOME") or USER_HOME).expanduser()
+        self._testnet = load_testnet(directory) if exists(directory) else None
+        testnet = [] if self._testnet is None else [self._testnet.directory]
+        self._homes = [*([home] if home is not None else []), *testnet, user]
+        self._passphrase_file = passphrase_file
+        self._wallets: dict[Path, Wallet] = {}
+
+    def key(self, name: str) -> SigningKey:
+        """The key `name` from the first home that has one.
+
+        Raises:
+            Rejected: ``unknown_key``, ``no_passphrase``, ``wrong_passphrase``.
+        """
+        for home in self._homes:
+            if KeyStore(home).path(name).exists():
+                return self._wallet(home).key(name)
+        where = ", ".join(str(home) for home in self._homes)
+        raise Rejected("unknown_key", "There is no key of this name.", name=name, searched=where)
+
+    def _wallet(self, home: Path) -> Wallet:
+        if home not in self._wallets:
+            if self._testnet is not None and home == self._testnet.directory:
+                self._wallets[home] = self._testnet.wallet()
+            else:
+                self._wallets[home] = Wallet(home, resolve_passphrase(home, self._passphrase_file))
+        return self._wallets[home]

@@ -1,0 +1,83 @@
+"""``novate keys``: make and list Ed25519 keys, encrypted at rest. No command shows a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cli.output import Output, reporting
+from cli.passphrase import passphrase_option, resolve_passphrase
+from node.keystore import COST_INTERACTIVE, COST_STRONG, COST_TESTNET, KdfCost, KeyStore, PublicKey, UnlockedKey
+
+COSTS: Final[dict[str, KdfCost]] = {"strong": COST_STRONG, "interactive": COST_INTERACTIVE, "testnet": COST_TESTNET}
+
+home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("~/.novate"),
+    envvar="NOVATE_HOME",
+    show_default=True,
+    show_envvar=True,
+    help="The directory that holds keys/.",
+)
+
+cost_option = click.option(
+    "--cost",
+    type=click.Choice(list(COSTS)),
+    default="strong",
+    show_default=True,
+    help="What a guess at the passphrase costs: 256 MiB and 3 passes, 64 MiB and 2, or 8 MiB and 1.",
+)
+
+
+@click.group()
+def keys() -> None:
+    """Make and list keys, encrypted at rest."""
+
+
+@keys.command("new")
+@click.argument("name")
+@home_option
+@passphrase_option
+@cost_option
+@reporting
+def new(out: Output, name: str, home: Path, passphrase_file: Path | None, cost: str) -> None:
+    """Make the key NAME and store it encrypted."""
+    home = home.expanduser()
+    store = KeyStore(home)
+    store.path(name)
+    key = store.create(name, resolve_passphrase(home, passphrase_file, confirm=True), COSTS[cost])
+    _show_key(out, store, key)
+
+
+@keys.command("list")
+@home_option
+@reporting
+def list_keys(out: Output, home: Path) -> None:
+    """List the keys of a home; needs no passphrase."""
+    home = home.expanduser()
+    found = KeyStore(home).list()
+    document = {"home": str(home), "keys": [_entry(key) for key in found]}
+    rows = [(key.name, key.public_key.hex()) for key in found]
+    out.result(document, lambda: out.table(f"Keys in {home}", ("name", "public key"), rows))
+
+
+@keys.command("show")
+@click.argument("name")
+@home_option
+@reporting
+def show(out: Output, name: str, home: Path) -> None:
+    """Show the public half of the key NAME; needs no passphrase."""
+    store = KeyStore(home.expanduser())
+    _show_key(out, store, store.public(name))
+
+
+def _show_key(out: Output, store: KeyStore, key: PublicKey | UnlockedKey) -> None:
+    document = {**_entry(key), "path": str(store.path(key.name))}
+    out.result(document, lambda: out.pairs("Key", document))
+
+
+def _entry(key: PublicKey | UnlockedKey) -> dict[str, str]:
+    return {"name": key.name, "public_key": key.public_key.hex()}

@@ -1,0 +1,195 @@
+"""``novate node``: prepare the home of one validator, and run it.
+
+A process that runs a node ends with
+
+* 0 after SIGTERM or SIGINT, everything closed;
+* 1 when it refuses to start, and when its disk fails: standard error says why and what to do;
+* a traceback when we broke a promise of our own (`InvariantViolation`) or the replica halted.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.keys import COSTS, cost_option
+from cli.output import Failure, Output, reporting
+from cli.passphrase import passphrase_option, resolve_passphrase
+from genesis.errors import Rejected
+from node.config import NodeConfig, load_config, split_address
+from node.failures import StorageFailure
+from node.home import (
+    OpenedHome,
+    card_mapping,
+    exclusive,
+    install_genesis,
+    open_home,
+    parse_card,
+    prepare_home,
+    read_document,
+)
+
+if TYPE_CHECKING:
+    import trio
+
+home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    envvar="NOVATE_NODE_HOME",
+    help="The validator's directory.",
+)
+
+
+@click.group()
+def node() -> None:
+    """Prepare and run one validator."""
+
+
+@node.command("init")
+@home_option
+@click.option("--name", help="The validator's name; needed the first time.")
+@click.option("--address", help="host:port where peers dial this validator. [default: the listen address]")
+@click.option("--listen", help="host:port where it listens for peers. [default: 127.0.0.1:26600]")
+@click.option("--http", help="host:port where it listens for clients. [default: 127.0.0.1:8600]")
+@click.option("--power", type=int, default=1, show_default=True, help="The voting power that its card proposes.")
+@click.option(
+    "--genesis",
+    "genesis_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The genesis document; give it when it exists, in the same call or a later one.",
+)
+@passphrase_option
+@cost_option
+@reporting
+def init(
+    out: Output,
+    home: Path,
+    name: str | None,
+    address: str | None,
+    listen: str | None,
+    http: str | None,
+    power: int,
+    genesis_file: Path | None,
+    passphrase_file: Path | None,
+    cost: str,
+) -> None:
+    """Make keys, certificate and settings in a home; with --genesis, join that chain.
+
+    Without --genesis it writes HOME/validator.toml, which `novate genesis create --validator` takes. May be repeated:
+    keys are kept, and options that are given again replace the settings.
+    """
+    config = _config(home, name, listen, http)
+    is_new = not (home / "keys").exists()
+    secret = resolve_passphrase(home, passphrase_file, confirm=is_new)
+    dialled = address or _known_address(config) or config.to_mapping()["peers"]["listen"]
+    card = prepare_home(config, dialled, secret, power=power, cost=COSTS[cost])
+    document = read_document(genesis_file) if genesis_file else None
+    index = install_genesis(config, document) if document else None
+    result = {
+        "home": str(home),
+        **card_mapping(card),
+        "card": str(config.card_path),
+        "http": config.http_url,
+        "chain_id": document.chain_id.hex() if document else None,
+        "index": index,
+    }
+    out.result(result, lambda: out.pairs("Validator", result))
+
+
+@node.command("run")
+@home_option
+@passphrase_option
+@reporting
+def run(out: Output, home: Path, passphrase_file: Path | None) -> None:
+    """Run the validator of a home until SIGTERM or SIGINT. Logs are JSON lines on standard error."""
+    config = load_config(home)
+    with exclusive(config):
+        opened = open_home(home, resolve_passphrase(home, passphrase_file))
+        _run_until_signalled(opened)
+    out.result({"name": config.name, "stopped": True})
+
+
+def _config(home: Path, name: str | None, listen: str | None, http: str | None) -> NodeConfig:
+    """The settings of an existing home or the defaults, with what the options change."""
+    try:
+        known = load_config(home)
+    except Rejected as error:
+        if error.code != "no_node_home":
+            raise
+        if name is None:
+            raise click.UsageError("A new home needs --name.") from error
+        known = NodeConfig(home=home, name=name)
+    listen_host, listen_port = split_address("--listen", listen) if listen else (known.listen_host, known.listen_port)
+    http_host, http_port = split_address("--http", http) if http else (known.http_host, known.http_port)
+    return NodeConfig(
+        home=home,
+        name=name or known.name,
+        listen_host=listen_host,
+        listen_port=listen_port,
+        http_host=http_host,
+        http_port=http_port,
+        log_level=known.log_level,
+    )
+
+
+def _known_address(config: NodeConfig) -> str | None:
+    try:
+        return parse_card(config.card_path.read_text(encoding="utf-8")).address
+    except FileNotFoundError:
+        return None
+
+
+def _run_until_signalled(opened: OpenedHome) -> None:
+    """Run the node in Trio. A failed disk ends it with its message rather than a traceback."""
+    import trio
+    from node.app import run_node
+
+    from node.files import make_private_directory
+    from node.logs import configure
+
+    configure(opened.config.log_level, sys.stderr)
+    make_private_directory(opened.config.data_path)
+
+    async def until_signalled() -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_at_signal, signals, nursery.cancel_scope)
+                await run_node(opened)
+                nursery.cancel_scope.cancel()
+
+    try:
+        trio.run(until_signalled)
+    except (BaseExceptionGroup, StorageFailure) as error:
+        failure = _explained(error)
+        if failure is None:
+            raise
+        raise failure from error
+
+
+async def _cancel_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for number in signals:
+        logging.getLogger("novate.node").info("stopping", extra={"signal": number})
+        scope.cancel()
+        return
+
+
+def _explained(error: BaseException) -> Failure | None:
+    """The failure to show in place of a traceback, when refusals and disk failures are all that `error` holds."""
+    match error:
+        case BaseExceptionGroup():
+            found = [_explained(each) for each in error.exceptions]
+            return found[0] if all(found) else None
+        case StorageFailure():
+            return Failure(f"Cannot {error.doing}: {error.reason}.", error.advice, "storage_failure")
+        case Rejected():
+            return Failure.of(error)
+        case OSError():
+            return Failure.of_system(error)
+    return None

@@ -1,0 +1,230 @@
+"""How every command speaks: one document for programs, tables and bars for people, failures for both.
+
+Rules:
+
+1. With ``--json`` a command prints exactly one JSON document on standard output, at its end, and nothing else there.
+2. Without it, people get tables; rich is imported only on a terminal, elsewhere the same rows are plain text.
+3. A failure goes to standard error, with a reason and what to do; exit code 1. Wrong usage is exit code 2.
+
+A command is written as::
+
+    @group.command("show")
+    @click.argument("name")
+    @reporting
+    def show(out: Output, name: str) -> None:
+        document = {...}
+        out.result(document, lambda: out.pairs("Key", document))
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import click
+
+from genesis.errors import Rejected
+
+PLAIN_PROGRESS_STEPS: Final = 4
+"""Away from a terminal a bar becomes this many lines."""
+
+ADVICE: Final[Mapping[str, str]] = {
+    "wrong_passphrase": "Check NOVATE_PASSPHRASE or --passphrase-file; if the key file is damaged, restore it.",
+    "no_passphrase": "Set NOVATE_PASSPHRASE, give --passphrase-file, or run it on a terminal.",
+    "unknown_key": "See `novate keys list`, or make one with `novate keys new NAME`.",
+    "key_exists": "Choose another name; keys are never overwritten.",
+    "exposed_file": "Run `chmod 600` on the file, and consider the secret known to others.",
+    "tampered_key": "Restore the key file from a backup.",
+    "no_node_home": "Make one with `novate node init --home DIR`.",
+    "no_genesis": "Install it with `novate node init --home DIR --genesis FILE`.",
+    "not_a_validator": "Run it from the home whose keys the genesis document names, or create the genesis again.",
+    "already_running": "Stop the other process first; a second home needs keys of its own.",
+    "bad_card": "Give the validator.toml that `novate node init` wrote, or name=,key=,address=,cert= text.",
+    "corrupt_safety_file": "Never copy one from elsewhere. See the message before deleting anything.",
+    "file_exists": "Choose another path, or move the file away.",
+    "genesis_installed": "A home serves one chain; make another with `novate node init --home OTHER`.",
+    "bad_genesis": "Correct the file, or create it again with `novate genesis create`.",
+    "bad_parameter": "Correct the [params] table of the genesis document.",
+}
+"""What to do about a refusal, by its code, where its message does not already say it."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Failure(click.ClickException):
+    """A command that could not do what was asked: exit code 1.
+
+    Args:
+        reason: One sentence: what went wrong, with the values that were compared.
+        advice: What the user can do about it.
+        code: The stable identifier of the rule, where there is one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, reason: str, advice: str = "", code: str = "") -> None:
+        super().__init__(reason)
+        self.advice = advice
+        self.code = code
+
+    @classmethod
+    def of(cls, error: Rejected) -> Failure:
+        """The failure that a refusal of ours or of a validator amounts to."""
+        compared = ", ".join(f"{name}={value}" for name, value in error.details.items())
+        reason = error.message + (f" ({compared})" if compared else "")
+        return cls(reason, ADVICE.get(error.code, ""), error.code)
+
+    @classmethod
+    def of_system(cls, error: OSError) -> Failure:
+        """The failure that an error of the operating system amounts to."""
+        where = f"{error.filename}: " if error.filename else ""
+        return cls(
+            f"{where}{error.strerror or error}.", "Check the path, its permissions and the free space.", "system"
+        )
+
+    def show(self, file: Any = None) -> None:
+        """Write the failure to standard error."""
+        kind = f" [{self.code}]" if self.code else ""
+        click.echo(f"novate: error{kind}: {self.message}", err=True)
+        if self.advice:
+            click.echo(f"  what to do: {self.advice}", err=True)
+
+
+class Progress:
+    """A count towards a total; `advance` is called as the work is done."""
+
+    def __init__(self, step: Callable[[int], None]) -> None:
+        self._step = step
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more units are done."""
+        self._step(count)
+
+
+class Output:
+    """Where one command writes. `as_json` silences everything but `result`."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person watches standard output."""
+        return not self.as_json and sys.stdout.isatty()
+
+    def result(self, document: Any, show: Callable[[], None] | None = None) -> None:
+        """The command's outcome: the JSON document, or what `show` prints for people."""
+        if self.as_json:
+            click.echo(json.dumps(document, separators=(", ", ": "), ensure_ascii=False))
+        elif show is not None:
+            show()
+
+    def line(self, text: str = "") -> None:
+        """One line for people; nothing with ``--json``."""
+        if not self.as_json:
+            click.echo(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Rows under column heads; integers and floats stand to the right."""
+        if self.as_json:
+            return
+        cells = [[_cell(value) for value in row] for row in rows]
+        right = [bool(rows) and all(_is_number(row[at]) for row in rows) for at in range(len(columns))]
+        if self.is_terminal:
+            _rich_table(title, columns, cells, right)
+        else:
+            _plain_table(title, columns, cells, right)
+
+    def pairs(self, title: str, values: Mapping[str, object]) -> None:
+        """Names and values, one a line."""
+        self.table(title, ("", ""), [(name, _cell(value)) for name, value in values.items()])
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Progress]:
+        """A bar on a terminal, a few plain lines elsewhere, nothing with ``--json``."""
+        if self.is_terminal:
+            with _rich_progress(description, total) as step:
+                yield Progress(step)
+        else:
+            yield Progress(_plain_progress(self.line, description, total))
+
+
+def reporting(function: Command) -> Command:
+    """Give a command ``--json`` and pass it an `Output` as its first argument. It stands nearest the function."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+    @functools.wraps(function)
+    def run(*args: Any, as_json: bool, **kwargs: Any) -> Any:
+        return function(Output(as_json), *args, **kwargs)
+
+    return run  # type: ignore[return-value]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value is None:
+        return "-"
+    return str(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _plain_table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+    heads = [list(columns)] if any(columns) else []
+    widths = [max(len(row[at]) for row in [list(columns), *map(list, cells)]) for at in range(len(columns))]
+    if title:
+        click.echo(title)
+    for row in [*heads, *cells]:
+        padded = [
+            text.rjust(width) if is_right else text.ljust(width)
+            for text, width, is_right in zip(row, widths, right, strict=True)
+        ]
+        click.echo("  " + "  ".join(padded).rstrip())
+
+
+def _rich_table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", show_header=any(columns))
+    for head, is_right in zip(columns, right, strict=True):
+        table.add_column(head, justify="right" if is_right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(text) for text in row))
+    Console().print(table)
+
+
+@contextmanager
+def _rich_progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with RichProgress(*columns) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _plain_progress(write: Callable[[str], None], description: str, total: int) -> Callable[[int], None]:
+    done = 0
+    shown = 0
+
+    def step(count: int) -> None:
+        nonlocal done, shown
+        done += count
+        reached = PLAIN_PROGRESS_STEPS * done // total if total else PLAIN_PROGRESS_STEPS
+        if reached > shown:
+            shown = reached
+            write(f"{description}: {done:,} of {total:,}")
+
+    return step

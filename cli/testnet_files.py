@@ -1,0 +1,212 @@
+"""A testnet's directory: made once, read by every later command.
+
+::
+
+    DIR/testnet.json      who the validators are and where they answer
+    DIR/genesis.toml      the chain
+    DIR/passphrase        opens every key below (a testnet's keys protect nothing)
+    DIR/keys/             governor, issuer, oracle0..2; members' keys as they are made
+    DIR/v0 ... vN-1/      the validators' homes (`node.config`), with node.log and node.pid
+
+`testnet.json` is written last: a directory that has one is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cli.wallet import Wallet
+from genesis.document import ChainClock, GenesisDocument, GenesisRole, GenesisValidator
+from genesis.errors import Rejected
+from genesis.params import ChainParams
+from node.config import LOOPBACK, NodeConfig
+from node.files import make_private_directory, write_private
+from node.home import format_document, install_genesis, prepare_home
+from node.keystore import COST_TESTNET, PASSPHRASE_FILE
+
+RECORD_FILE: Final = "testnet.json"
+RECORD_VERSION: Final = 1
+DEFAULT_DIRECTORY: Final = "novate-testnet"
+VALIDATORS_MAX: Final = 32
+ROLE_KEYS: Final = (
+    ("governor", ("governor",)),
+    ("issuer", ("issuer",)),
+    ("oracle0", ("oracle",)),
+    ("oracle1", ("oracle",)),
+    ("oracle2", ("oracle",)),
+)
+LEAD_S: Final = 1.5
+LEAD_PER_VALIDATOR_S: Final = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class LocalValidator:
+    """One validator of a testnet: its name, its home, and where its HTTP interface answers."""
+
+    name: str
+    home: Path
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Testnet:
+    """A testnet on this machine."""
+
+    directory: Path
+    validators: tuple[LocalValidator, ...]
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every validator's address."""
+        return tuple(each.url for each in self.validators)
+
+    def validator(self, name: str) -> LocalValidator:
+        """The validator of that name; `Rejected` ``unknown_validator``, naming those that exist."""
+        for each in self.validators:
+            if each.name == name:
+                return each
+        names = ", ".join(each.name for each in self.validators)
+        raise Rejected("unknown_validator", f"This testnet has no {name}; it has {names}.")
+
+    def wallet(self) -> Wallet:
+        """The testnet's keys."""
+        return Wallet(self.directory, (self.directory / PASSPHRASE_FILE).read_bytes().rstrip(b"\r\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """Which time the chain lives in.
+
+    Attributes:
+        origin_unix_ms: Where block time starts; None for the present.
+        speed: How much faster than the wall it runs.
+    """
+
+    origin_unix_ms: int | None = None
+    speed: int = 1
+
+    def clock(self, wall_unix_ms: int, lead_s: float) -> ChainClock:
+        """The chain's clock; of another era or speed, it starts `lead_s` from now, when the validators are up."""
+        if self.origin_unix_ms is None and self.speed == 1:
+            return ChainClock()
+        origin = wall_unix_ms if self.origin_unix_ms is None else self.origin_unix_ms
+        return ChainClock(wall_unix_ms + int(lead_s * 1_000), origin, self.speed)
+
+
+def exists(directory: Path) -> bool:
+    """Whether the directory holds a testnet."""
+    return (directory / RECORD_FILE).exists()
+
+
+def load_testnet(directory: Path) -> Testnet:
+    """Read a testnet's record.
+
+    Raises:
+        Rejected: ``no_testnet``, ``bad_testnet``.
+    """
+    path = directory / RECORD_FILE
+    try:
+        record = json.loads(path.read_text())
+        if record["version"] != RECORD_VERSION:
+            raise ValueError(f"version {record['version']}")
+        entries = [(str(each["name"]), str(each["url"])) for each in record["validators"]]
+    except FileNotFoundError as error:
+        message = "There is no testnet here; start one with `novate testnet up --dir DIR`."
+        raise Rejected("no_testnet", message, dir=str(directory)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise Rejected("bad_testnet", f"The testnet's record is damaged: {error}.", path=str(path)) from error
+    home = directory.resolve()
+    return Testnet(home, tuple(LocalValidator(name, home / name, url) for name, url in entries))
+
+
+def create_testnet(directory: Path, count: int, era: Era, params: ChainParams | None = None) -> Testnet:
+    """Make keys, homes, ports and the genesis document of a testnet; nothing is started.
+
+    Args:
+        directory: Made if absent; must not hold anything else.
+        count: The number of validators, 1 to `VALIDATORS_MAX`.
+        era: Which time the chain lives in.
+        params: The chain's parameters.
+
+    Raises:
+        Rejected: ``testnet_exists``, ``bad_validators``, ``bad_genesis``.
+    """
+    if not 1 <= count <= VALIDATORS_MAX:
+        raise Rejected("bad_validators", f"A testnet has 1 to {VALIDATORS_MAX} validators.", validators=count)
+    if directory.exists() and any(directory.iterdir()):
+        message = "The directory is not empty; choose another one with --dir, or delete it."
+        raise Rejected("testnet_exists", message, dir=str(directory))
+    directory = directory.resolve()
+    make_private_directory(directory)
+    passphrase = secrets.token_hex(16).encode()
+    write_private(directory / PASSPHRASE_FILE, passphrase + b"\n")
+    configs = _configs(directory, count)
+    homes = [_prepare(config, address, passphrase) for config, address in configs]
+    _warm_up()
+    document = GenesisDocument(
+        name=_network_name(directory),
+        validators=tuple(homes),
+        roles=_roles(Wallet(directory, passphrase)),
+        clock=era.clock(time.time_ns() // 1_000_000, LEAD_S + LEAD_PER_VALIDATOR_S * count),
+        params=params or ChainParams(),
+    )
+    for config, _ in configs:
+        install_genesis(config, document)
+    write_private(directory / "genesis.toml", format_document(document).encode())
+    return _record(directory, [config for config, _ in configs])
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that are free now; all are held until the last is found, so that they differ."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def _configs(directory: Path, count: int) -> list[tuple[NodeConfig, str]]:
+    """Each validator's settings and the address at which its peers dial it."""
+    ports = free_ports(2 * count)
+    names = [f"v{number}" for number in range(count)]
+    return [
+        (NodeConfig(home=directory / name, name=name, listen_port=peer, http_port=http), f"{LOOPBACK}:{peer}")
+        for name, peer, http in zip(names, ports[::2], ports[1::2], strict=True)
+    ]
+
+
+def _prepare(config: NodeConfig, address: str, passphrase: bytes) -> GenesisValidator:
+    """Make one validator's home, its passphrase beside its keys so that it starts by itself."""
+    card = prepare_home(config, address, passphrase, cost=COST_TESTNET)
+    write_private(config.home / PASSPHRASE_FILE, passphrase + b"\n")
+    return card
+
+
+def _warm_up() -> None:
+    """Compile the kernels once, before several processes would fight over compiling them."""
+    from contracts.merkle import self_test
+
+    self_test()
+
+
+def _roles(wallet: Wallet) -> tuple[GenesisRole, ...]:
+    return tuple(GenesisRole(name, wallet.key_or_new(name).public_key, roles) for name, roles in ROLE_KEYS)
+
+
+def _network_name(directory: Path) -> str:
+    """A name for the chain that its directory suggests."""
+    kept = "".join(each for each in directory.name if each.isascii() and (each.isalnum() or each in "-_."))
+    return kept[:32] or DEFAULT_DIRECTORY
+
+
+def _record(directory: Path, configs: Sequence[NodeConfig]) -> Testnet:
+    validators = [{"name": config.name, "url": config.http_url} for config in configs]
+    record = {"version": RECORD_VERSION, "validators": validators}
+    write_private(directory / RECORD_FILE, json.dumps(record, indent=2).encode() + b"\n")
+    return load_testnet(directory)

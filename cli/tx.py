@@ -1,0 +1,156 @@
+"""``novate tx``: sign operations and have them executed.
+
+``send`` signs one operation. ``submit`` reads a file of JSON lines, each either what ``send`` takes,
+``{"kind": "transfer", "fields": {"source": "M0/main", ...}, "keys": ["M0"]}``, or an envelope signed elsewhere,
+``{"envelope": "hex"}`` or the bare hexadecimal.
+
+With ``--wait`` a command returns when every envelope has a receipt, and fails if one was refused; without, it returns
+when every envelope has been taken into a validator's mempool.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.connect import Keyring, network_options, open_client, signing_options
+from cli.output import Failure, Output, reporting
+from cli.session import Outcome, Session, Signed
+from contracts.operations import build_operation
+from genesis.errors import Rejected
+
+
+@click.group()
+def tx() -> None:
+    """Sign and send transactions."""
+
+
+@tx.command()
+@click.argument("kind")
+@click.argument("fields", nargs=-1, metavar="FIELD=VALUE...")
+@click.option("--key", "key", required=True, metavar="NAME", help="Who signs and sends.")
+@click.option("--cosign", multiple=True, metavar="NAME", help="Who signs too; repeatable.")
+@signing_options
+@network_options
+@reporting
+def send(
+    out: Output,
+    kind: str,
+    fields: Sequence[str],
+    key: str,
+    cosign: Sequence[str],
+    home: Path | None,
+    passphrase_file: Path | None,
+    wait: bool,
+    urls: Sequence[str],
+    directory: Path,
+) -> None:
+    """Sign one operation and send it: KIND is e.g. transfer, trade, account.open or asset.issue.
+
+    Example: tx send transfer --key M0 source=M0/main destination=M1/main asset=BTC amount_minor=5 --wait
+    """
+    operation = build_operation(kind, parse_fields(fields))
+    keyring = Keyring(home, directory, passphrase_file)
+    keys = [keyring.key(name) for name in dict.fromkeys((key, *cosign))]
+    with open_client(urls, directory) as client:
+        session = Session(client)
+        outcomes = _deliver(session, [session.sign(keys, [operation])], wait)
+    _finish(out, outcomes, _entry(outcomes[0]))
+
+
+@tx.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@signing_options
+@network_options
+@reporting
+def submit(
+    out: Output,
+    file: Path,
+    home: Path | None,
+    passphrase_file: Path | None,
+    wait: bool,
+    urls: Sequence[str],
+    directory: Path,
+) -> None:
+    """Send every line of FILE (JSON lines; see the module's description in the source)."""
+    lines = list(_lines(file))
+    keyring = Keyring(home, directory, passphrase_file)
+    with open_client(urls, directory) as client:
+        session = Session(client)
+        envelopes = [_sign_line(session, keyring, number, line) for number, line in lines]
+        outcomes = _deliver(session, envelopes, wait)
+    refused = sum(bool(each.code) for each in outcomes)
+    document = {"submitted": len(outcomes), "refused": refused, "results": [_entry(each) for each in outcomes]}
+    _finish(out, outcomes, document)
+
+
+def parse_fields(texts: Sequence[str]) -> dict[str, str]:
+    """``field=value`` texts as a mapping.
+
+    Raises:
+        click.BadParameter: One has no ``=``, or a field is given twice.
+    """
+    fields: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not of the form field=value")
+        if name in fields:
+            raise click.BadParameter(f"the field {name} is given twice")
+        fields[name] = value
+    return fields
+
+
+def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The file's lines as objects with their numbers from 1; empty lines are skipped."""
+    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text) if text.lstrip().startswith("{") else {"envelope": text.strip()}
+        except ValueError as error:
+            raise _bad_line(number, f"is not JSON: {error}") from error
+        if not ({"kind", "fields", "keys"} == set(line) or {"envelope"} == set(line)):
+            raise _bad_line(number, "has other fields than kind, fields and keys, or envelope")
+        yield number, line
+
+
+def _sign_line(session: Session, keyring: Keyring, number: int, line: dict[str, Any]) -> Signed:
+    try:
+        if "envelope" in line:
+            return session.read(bytes.fromhex(line["envelope"]))
+        keys = [keyring.key(str(name)) for name in line["keys"]]
+        fields = {str(name): str(value) for name, value in line["fields"].items()}
+        return session.sign(keys, [build_operation(str(line["kind"]), fields)])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _bad_line(number, f"cannot be read: {error}") from error
+    except Rejected as error:
+        raise Rejected(error.code, f"Line {number}: {error.message}", **error.details) from error
+
+
+def _bad_line(number: int, problem: str) -> Rejected:
+    return Rejected("bad_line", f"Line {number} of the file {problem}.")
+
+
+def _deliver(session: Session, envelopes: Sequence[Signed], wait: bool) -> list[Outcome]:
+    return session.commit(envelopes) if wait else session.submit(envelopes)
+
+
+def _entry(outcome: Outcome) -> dict[str, Any]:
+    """One envelope's line of the answer."""
+    entry = {"id": outcome.id, "status": outcome.status, "code": outcome.code, "message": outcome.message}
+    return entry if outcome.receipt is None else {**entry, "receipt": outcome.receipt}
+
+
+def _finish(out: Output, outcomes: Sequence[Outcome], document: dict[str, Any]) -> None:
+    """Show the outcomes; fail if any envelope was refused."""
+    out.result(document, lambda: out.line("\n".join(f"{each.id}  {each.status}" for each in outcomes)))
+    refused = [each for each in outcomes if each.code]
+    if refused:
+        first = refused[0]
+        reason = first.message if len(outcomes) == 1 else f"{len(refused)} of {len(outcomes)} refused; {first.message}"
+        raise Failure(reason, code=first.code)

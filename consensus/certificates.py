@@ -1,0 +1,138 @@
+"""Whether a statement or a certificate is genuine: signatures, signers, quorums.
+
+Rules:
+
+1. A *vote*, *timeout* or *proposal* is genuine when its signer's key signed it, and a proposal's signer leads its view.
+2. A *QC* is genuine when it is the genesis QC, or votes for its block in its view by a quorum, each voter once.
+3. A *TC* is genuine when timeouts of its view by a quorum, each voter once, and `high_qc` is genuine and of the highest
+   view that its signers signed for.
+4. A *timeout* shows how its signer came to its view: the QC or the TC it carries leads there. So nobody can spend our
+   memory on views far ahead without a quorum's help.
+
+A signature that was found valid is remembered, so a QC built from votes we have seen, or seen before, costs no Ed25519
+at all. The memory is bounded and forgets the oldest first; forgetting costs time, never truth. Failures are not
+remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from consensus.leaders import Leaders
+from consensus.types import (
+    QC,
+    TC,
+    Proposal,
+    ReplicaIndex,
+    Statement,
+    Timeout,
+    Vote,
+    genesis_qc,
+    signing_message,
+    timeout_message,
+    vote_message,
+)
+from consensus.validators import ValidatorSet
+from genesis.errors import Rejected
+from genesis.signing import is_valid
+
+SIGNATURES_REMEMBERED_MAX: Final = 8_192
+
+
+class Verifier:
+    """Checks signatures and certificates of one epoch; raises `Rejected`, changes nothing but its memory."""
+
+    def __init__(self, chain_id: bytes, validators: ValidatorSet, leaders: Leaders, genesis_hash: bytes) -> None:
+        self._chain_id = chain_id
+        self._validators = validators
+        self._leaders = leaders
+        self._genesis_qc = genesis_qc(genesis_hash)
+        self._seen: dict[tuple[ReplicaIndex, bytes, bytes], None] = {}
+
+    def check_vote(self, vote: Vote) -> None:
+        """Rule 1; raises ``bad_signature``, ``wrong_epoch``, ``unknown_validator``."""
+        self._check_epoch(vote.epoch)
+        self._check_signature(vote.voter, signing_message(self._chain_id, vote), vote.signature)
+
+    def check_timeout(self, timeout: Timeout) -> None:
+        """Rules 1 and 4; raises also ``unjustified_view`` and what its certificates raise."""
+        self._check_epoch(timeout.epoch)
+        reached = {timeout.high_qc.view + 1, timeout.tc.view + 1 if timeout.tc is not None else 0}
+        if timeout.view not in reached or timeout.high_qc.view >= timeout.view:
+            raise Rejected("unjustified_view", "No certificate in the timeout leads to its view.", view=timeout.view)
+        self._check_signature(timeout.voter, signing_message(self._chain_id, timeout), timeout.signature)
+        self.check_qc(timeout.high_qc)
+        if timeout.tc is not None:
+            self.check_tc(timeout.tc)
+
+    def check_proposal(self, proposal: Proposal) -> None:
+        """Rule 1 for the proposer, and that its certificates are genuine; raises also ``wrong_leader``."""
+        header = proposal.header
+        self._check_epoch(header.epoch)
+        leader = self._leaders.leader(header.view)
+        if header.proposer != leader:
+            raise Rejected("wrong_leader", "Not the leader of its view.", proposer=header.proposer, leader=leader)
+        self._check_signature(leader, signing_message(self._chain_id, proposal), proposal.signature)
+        self.check_qc(proposal.justify)
+        if proposal.tc is not None:
+            self.check_tc(proposal.tc)
+
+    def check_qc(self, qc: QC) -> None:
+        """Rule 2; raises ``bad_certificate``, ``no_quorum``, and as `check_vote`."""
+        if qc == self._genesis_qc:
+            return
+        self._check_epoch(qc.epoch)
+        if qc.view == 0 or qc.height == 0:
+            raise Rejected(
+                "bad_certificate", "Only the genesis QC has view or height 0.", view=qc.view, height=qc.height
+            )
+        self._check_quorum(voter for voter, _ in qc.signatures)
+        message = vote_message(self._chain_id, qc.epoch, qc.view, qc.height, qc.block_hash)
+        for voter, signature in qc.signatures:
+            self._check_signature(voter, message, signature)
+
+    def check_tc(self, tc: TC) -> None:
+        """Rule 3; raises as `check_qc`."""
+        self._check_epoch(tc.epoch)
+        self._check_quorum(each.voter for each in tc.signatures)
+        highest = max(each.high_qc_view for each in tc.signatures)
+        if tc.high_qc.view != highest or highest >= tc.view:
+            raise Rejected(
+                "bad_certificate",
+                "A TC carries the highest QC its signers signed for, of a view below its own.",
+                view=tc.view,
+                carried=tc.high_qc.view,
+                highest=highest,
+            )
+        for each in tc.signatures:
+            message = timeout_message(self._chain_id, tc.epoch, tc.view, each.high_qc_view)
+            self._check_signature(each.voter, message, each.signature)
+        self.check_qc(tc.high_qc)
+
+    def _check_epoch(self, epoch: int) -> None:
+        if epoch != self._validators.epoch:
+            raise Rejected("wrong_epoch", "A statement of another epoch.", epoch=epoch, current=self._validators.epoch)
+
+    def _check_quorum(self, voters: Iterable[ReplicaIndex]) -> None:
+        each = list(voters)
+        if len(set(each)) != len(each):
+            raise Rejected("bad_certificate", "A certificate counts a voter twice.", voters=len(each))
+        power, needed = self._validators.power_of(each), self._validators.quorum_power
+        if power < needed:
+            raise Rejected("no_quorum", "A certificate lacks the power of a quorum.", power=power, needed=needed)
+
+    def _check_signature(self, signer: ReplicaIndex, message: bytes, signature: bytes) -> None:
+        key = (signer, message, signature)
+        if key in self._seen:
+            return
+        if not is_valid(self._validators.member(signer).public_key, message, signature):
+            raise Rejected("bad_signature", "A statement's signature does not match its signer's key.", signer=signer)
+        if len(self._seen) >= SIGNATURES_REMEMBERED_MAX:
+            del self._seen[next(iter(self._seen))]
+        self._seen[key] = None
+
+
+def signer_of(statement: Statement) -> ReplicaIndex:
+    """Whose signature a statement carries or awaits."""
+    return statement.header.proposer if isinstance(statement, Proposal) else statement.voter

@@ -1,0 +1,148 @@
+"""What this replica knows to be certified: the highest certificates, the block tree, the anchors, and what they decide.
+
+Rules:
+
+1. Everything that enters has been verified. Certificates only ever rise.
+2. The view is one more than that of the highest certificate, QC or TC: nothing else moves it.
+3. A QC certifies its block and that block's anchor, and may commit the parent (`consensus.safety.decides`), with all
+   uncommitted ancestors, oldest first, each once.
+4. The order in which blocks and certificates come does not matter: inserting a block takes in again what is known of
+   it.
+
+Where a quorum contradicts what we executed there is no going on: `Halted` carries the reason.
+"""
+
+from __future__ import annotations
+
+from consensus.anchors import AnchorRule
+from consensus.config import CoreConfig, Recovery
+from consensus.events import Commit, Effect, StoreProposal
+from consensus.safety import fresh_safety, remember
+from consensus.tree import BlockTree
+from consensus.types import QC, TC, Certificates, Header, Proposal
+from genesis.errors import Rejected, invariant, violated
+from genesis.params import ChainParams
+
+
+class Halted(Exception):
+    """This replica must stop; the argument says why."""
+
+
+class Chain:
+    """The certified chain of one replica. Effects are appended to `effects`, which the core hands out."""
+
+    def __init__(self, config: CoreConfig, recovery: Recovery, effects: list[Effect]) -> None:
+        fresh, tip = fresh_safety(config.genesis), recovery.tip
+        known = remember(recovery.safety or fresh, tip.qc if tip is not None else fresh.high_qc, None)
+        self.high_qc: QC = known.high_qc
+        self.high_tc: TC | None = known.high_tc
+        self.tree = BlockTree(tip.proposal.header if tip is not None else config.genesis)
+        self.anchors = restored_anchors(config.genesis, recovery)
+        self._params: ChainParams = config.params
+        self._effects = effects
+
+    @property
+    def view(self) -> int:
+        """Rule 2."""
+        return max(self.high_qc.view, self.high_tc.view if self.high_tc is not None else 0) + 1
+
+    @property
+    def entry_tc(self) -> TC | None:
+        """The TC that leads to the current view, unless the highest QC does."""
+        return self.high_tc if self.high_qc.view + 1 != self.view else None
+
+    @property
+    def certificates(self) -> Certificates:
+        """What to tell others: the highest QC, and the TC that leads beyond it."""
+        return Certificates(self.high_qc, self.entry_tc)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the block of the highest QC and so all its ancestors are here."""
+        return self.high_qc.block_hash in self.tree
+
+    @property
+    def uncommitted(self) -> tuple[Proposal, ...]:
+        """The certified chain above the last committed block, oldest first; empty while a block of it is missing."""
+        if not self.is_complete:
+            return ()
+        return tuple(block.proposal for block in self.tree.path(self.high_qc.block_hash))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no uncommitted block orders anything. Where a block is missing we cannot tell, and are patient."""
+        return not any(proposal.header.payload for proposal in self.uncommitted)
+
+    def restore(self, pending: tuple[Proposal, ...], now_ms: int) -> None:
+        """Take in the stored proposals above the tip; they are verified and stored already."""
+        for proposal in sorted(pending, key=lambda each: each.header.height):
+            if proposal.header.parent_hash in self.tree and proposal.header.block_hash not in self.tree:
+                self.tree.insert(proposal, now_ms)
+                self.learn_qc(proposal.justify)
+        self.learn_qc(self.high_qc)
+
+    def learn_qc(self, qc: QC) -> None:
+        """Take in a genuine QC (rule 3)."""
+        self.tree.certify(qc)
+        block = self.tree.get(qc.block_hash)
+        if block is not None:
+            _halt_if(self.anchors.certify(block.proposal.header.anchor))
+        decided = self.tree.decided_by(qc)
+        if decided is not None:
+            self._commit(decided)
+        if qc.view > self.high_qc.view:
+            self.high_qc = qc
+
+    def learn_tc(self, tc: TC) -> None:
+        """Take in a genuine TC."""
+        self.learn_qc(tc.high_qc)
+        if self.high_tc is None or tc.view > self.high_tc.view:
+            self.high_tc = tc
+
+    def insert(self, proposal: Proposal, now_ms: int) -> None:
+        """Add a genuine proposal whose parent is here (rule 4).
+
+        Raises:
+            Rejected: ``bad_block``: it does not fit its parent or the chain's bounds.
+        """
+        header = proposal.header
+        if len(set(header.payload)) != len(header.payload) or len(header.payload) > self._params.block_batches_max:
+            raise Rejected("bad_block", "A block orders block_batches_max batches at most.", view=header.view)
+        self.tree.check_fits(header)
+        self.tree.insert(proposal, now_ms)
+        self._effects.append(StoreProposal(proposal))
+        self.learn_qc(proposal.justify)
+        if self.high_qc.block_hash == header.block_hash:
+            self.learn_qc(self.high_qc)
+
+    def executed(self, height: int, block_hash: bytes, state_root: bytes) -> None:
+        """Our own root of a committed block."""
+        _halt_if(self.anchors.executed(height, block_hash, state_root))
+        self.anchors.forget_below(self.tree.root.anchor.height)
+
+    def _commit(self, header: Header) -> None:
+        for block in self.tree.commit(header):
+            if block.qc is None:
+                violated("every committed block is certified", height=block.proposal.header.height)
+            self.anchors.await_execution(block.proposal.header)
+            self._effects.append(Commit(block.proposal, block.qc))
+
+
+def restored_anchors(genesis: Header, recovery: Recovery) -> AnchorRule:
+    """The roots that we executed before the restart, and the one that the tip's own header certifies."""
+    anchors = AnchorRule(genesis)
+    if recovery.tip is None:
+        return anchors
+    tip = recovery.tip.proposal.header
+    roots = {each.height: each for each in recovery.executed}
+    invariant(tip.height in roots and roots[tip.height].block_hash == tip.block_hash, "the tip's root is stored")
+    invariant(tip.height == 1 or tip.height - 1 in roots, "the root before the tip's is stored", height=tip.height)
+    anchors.restore(tip.anchor.height, tip.anchor.state_root)
+    for each in recovery.executed:
+        anchors.restore(each.height, each.state_root)
+    return anchors
+
+
+def _halt_if(reason: str | None) -> None:
+    if reason is not None:
+        raise Halted(reason)

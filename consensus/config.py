@@ -1,0 +1,61 @@
+"""What a core is started with: its place in the chain, and what it finds of its own past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.events import Executed, SafetyState
+from consensus.types import QC, Header, Proposal, ReplicaIndex
+from consensus.validators import ValidatorSet
+from genesis.params import ChainParams
+
+
+@dataclass(frozen=True, slots=True)
+class CoreConfig:
+    """The fixed circumstances of one replica.
+
+    Attributes:
+        chain_id: The digest of the genesis document; every signature covers it.
+        index: Which validator this replica is.
+        validators: The epoch's validator set.
+        params: The chain's limits as they bind (`GenesisDocument.limits`).
+        genesis: Block 0, from `consensus.types.genesis_header`.
+    """
+
+    chain_id: bytes
+    index: ReplicaIndex
+    validators: ValidatorSet
+    params: ChainParams
+    genesis: Header
+
+    @property
+    def others(self) -> tuple[ReplicaIndex, ...]:
+        """Every other validator."""
+        return self.validators.others(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The last committed block that has been executed and is durable, with the QC that certified it."""
+
+    proposal: Proposal
+    qc: QC
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What the stores hold when the process starts. All of it was verified before it was stored.
+
+    Attributes:
+        safety: The safety state; None when its file is *missing* (see `consensus.amnesia`). A fresh home has
+            `fresh_safety`.
+        tip: The last executed block; None when nothing but genesis is.
+        executed: The last executed blocks with their state roots, oldest first, ending at `tip`: the last two, or the
+            only one. Genesis need not be among them.
+        pending: Every stored proposal above the tip, in any order; those that do not connect to the tip are ignored.
+    """
+
+    safety: SafetyState | None
+    tip: Tip | None = None
+    executed: tuple[Executed, ...] = ()
+    pending: tuple[Proposal, ...] = ()

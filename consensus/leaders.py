@@ -1,0 +1,60 @@
+"""Who leads a view: weighted round robin, the same on every replica.
+
+Each cycle of views holds every validator in proportion to its power, spread out as evenly as the weights allow (the
+smooth weighted round robin of nginx: everyone earns its weight each turn, the richest leads and pays the total). Equal
+powers give plain rotation. Powers whose reduced total exceeds `SLOTS_MAX` are rounded to that many slots, at least one
+each, so that a cycle stays small.
+
+`Leaders` is the seam: a schedule that skips validators that recently failed, computed from the committed chain,
+replaces this one without a change elsewhere.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Final, Protocol
+
+from consensus.types import ReplicaIndex
+from consensus.validators import ValidatorSet
+
+SLOTS_MAX: Final = 1_024
+
+
+class Leaders(Protocol):
+    """Maps each view to its only leader."""
+
+    def leader(self, view: int) -> ReplicaIndex:
+        """The validator that may propose in `view`."""
+
+
+class LeaderSchedule:
+    """Smooth weighted round robin over a validator set."""
+
+    def __init__(self, validators: ValidatorSet) -> None:
+        self._slots = _spread(_weights(validators))
+
+    def leader(self, view: int) -> ReplicaIndex:
+        """The validator that may propose in `view` (0 or more)."""
+        return self._slots[view % len(self._slots)]
+
+
+def _weights(validators: ValidatorSet) -> list[int]:
+    powers = [member.power for member in validators.members]
+    divisor = gcd(*powers)
+    weights = [power // divisor for power in powers]
+    total = sum(weights)
+    if total <= SLOTS_MAX:
+        return weights
+    return [max(1, weight * SLOTS_MAX // total) for weight in weights]
+
+
+def _spread(weights: list[int]) -> tuple[ReplicaIndex, ...]:
+    total = sum(weights)
+    credit = [0] * len(weights)
+    slots = []
+    for _ in range(total):
+        credit = [have + weight for have, weight in zip(credit, weights, strict=True)]
+        richest = max(range(len(credit)), key=lambda index: (credit[index], -index))
+        credit[richest] -= total
+        slots.append(richest)
+    return tuple(slots)

@@ -1,0 +1,142 @@
+"""The blocks above the last committed one: a tree rooted there, each block extending a certified parent.
+
+Rules:
+
+1. A block enters when its parent is the root or in the tree, and it fits that parent (`check_fits`).
+2. Height is the parent's plus one, the view is above the parent's, block time is strictly above the parent's.
+3. The anchor is the highest block that the header's own ancestry commits: the grandparent, if parent and grandparent
+   stand in consecutive views; else the parent's anchor. Genesis is its own. Anchors never go back along a chain.
+4. Committing a block makes it the root; what does not descend from it can never be certified again and is dropped.
+5. A block that is not certified has no children, so those of views long past are dropped one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from consensus.safety import decides
+from consensus.types import QC, Header, Proposal
+from genesis.errors import Rejected, invariant
+
+
+@dataclass(slots=True)
+class Block:
+    """A block in the tree.
+
+    Attributes:
+        proposal: As signed by its proposer.
+        arrived_monotonic_ms: When we first had it; paces the next view.
+        qc: The certificate, once known.
+    """
+
+    proposal: Proposal
+    arrived_monotonic_ms: int
+    qc: QC | None = None
+
+
+class BlockTree:
+    """Every uncommitted block we hold, and the committed one they grow from."""
+
+    def __init__(self, root: Header) -> None:
+        self.root = root
+        self._blocks: dict[bytes, Block] = {}
+
+    def __contains__(self, block_hash: bytes) -> bool:
+        return block_hash == self.root.block_hash or block_hash in self._blocks
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def get(self, block_hash: bytes) -> Block | None:
+        """The uncommitted block of this hash."""
+        return self._blocks.get(block_hash)
+
+    def header(self, block_hash: bytes) -> Header | None:
+        """The header of this hash, the root's included."""
+        if block_hash == self.root.block_hash:
+            return self.root
+        block = self._blocks.get(block_hash)
+        return block.proposal.header if block is not None else None
+
+    def of_view(self, view: int) -> Header | None:
+        """A block of this view, if one is here. One view has one leader, so another means that it equivocated."""
+        headers = (block.proposal.header for block in self._blocks.values())
+        return next((header for header in headers if header.view == view), None)
+
+    def check_fits(self, header: Header) -> None:
+        """Rules 2 and 3, against a parent that is present, except for the anchor's state root.
+
+        Raises:
+            Rejected: ``bad_block``.
+        """
+        parent = self.header(header.parent_hash)
+        invariant(parent is not None, "a block is checked against a parent that is present", height=header.height)
+        if parent is None:
+            return
+        for what, holds in (
+            ("height", header.height == parent.height + 1),
+            ("view", header.view > parent.view == header.parent_view),
+            ("block time", header.time_unix_ms > parent.time_unix_ms),
+            ("anchor", (header.anchor.height, header.anchor.block_hash) == anchor_of_child(parent)),
+        ):
+            if not holds:
+                raise Rejected("bad_block", f"A block's {what} does not fit its parent.", height=header.height)
+
+    def insert(self, proposal: Proposal, arrived_monotonic_ms: int) -> None:
+        """Add a block that fits; its `justify` certifies its parent."""
+        self._blocks.setdefault(proposal.header.block_hash, Block(proposal, arrived_monotonic_ms))
+        self.certify(proposal.justify)
+
+    def certify(self, qc: QC) -> None:
+        """Note that a block is certified, if it is here."""
+        block = self._blocks.get(qc.block_hash)
+        if block is not None and block.qc is None:
+            block.qc = qc
+
+    def decided_by(self, qc: QC) -> Header | None:
+        """The uncommitted block that this certificate commits, if any: see `consensus.safety.decides`."""
+        child = self._blocks.get(qc.block_hash)
+        parent = self._blocks.get(child.proposal.header.parent_hash) if child is not None else None
+        if child is None or parent is None:
+            return None
+        return parent.proposal.header if decides(parent.proposal.header, child.proposal.header) else None
+
+    def path(self, block_hash: bytes) -> tuple[Block, ...]:
+        """The uncommitted blocks from above the root up to `block_hash`, oldest first; empty for the root itself."""
+        return tuple(reversed(list(self._ancestry(block_hash))))
+
+    def commit(self, header: Header) -> tuple[Block, ...]:
+        """Make `header` the root; the blocks that this commits, oldest first, each once and each with its QC."""
+        committed = self.path(header.block_hash)
+        self.root = header
+        kept: dict[bytes, Block] = {}
+        for block in sorted(self._blocks.values(), key=lambda each: each.proposal.header.height):
+            child = block.proposal.header
+            if child.parent_hash == header.block_hash or child.parent_hash in kept:
+                kept[child.block_hash] = block
+        self._blocks = kept
+        return committed
+
+    def drop_uncertified(self, below_view: int) -> None:
+        """Forget blocks of past views that nobody certified (rule 5)."""
+        self._blocks = {
+            block_hash: block
+            for block_hash, block in self._blocks.items()
+            if block.qc is not None or block.proposal.header.view >= below_view
+        }
+
+    def _ancestry(self, block_hash: bytes) -> Iterator[Block]:
+        while block_hash != self.root.block_hash:
+            block = self._blocks[block_hash]
+            yield block
+            block_hash = block.proposal.header.parent_hash
+
+
+def anchor_of_child(parent: Header) -> tuple[int, bytes]:
+    """Rule 3: height and hash of the anchor that a child of `parent` must name."""
+    if parent.height == 0:
+        return 0, parent.block_hash
+    if parent.view == parent.parent_view + 1:
+        return parent.height - 1, parent.parent_hash
+    return parent.anchor.height, parent.anchor.block_hash

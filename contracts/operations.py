@@ -1,0 +1,310 @@
+"""What a transaction may ask for: one frozen record a kind, and the table that says how each is written.
+
+On the wire an operation is ``(kind, field, ...)`` with an integer kind. `parse_operation` turns that into a typed
+record, once, at the border; everything behind it trusts the types. `build_operation` turns ``field=value`` text into
+the wire form, for people and scripts. The integer kinds are part of the protocol: add at the end, never renumber.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from genesis import values
+from genesis.codec import Shape, Value, integer
+from genesis.errors import Rejected
+
+RIGHTS: Final = ("C", "P")
+SETTLEMENTS: Final = ("linear", "inverse")
+DECIMALS_MAX: Final = 18
+ORACLE_QUORUM_MAX: Final = 64
+UNIT_MINOR_MAX: Final = 2**48
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitMember:
+    """Governor: admit `member`, whose transactions `key` signs; opens its account ``MEMBER/main``."""
+
+    member: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAccount:
+    """Member: open the sub-account `account`, written ``MEMBER/NAME``."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAsset:
+    """Governor: register `asset`, whose minor unit is ``10**-decimals``."""
+
+    asset: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterIndex:
+    """Governor: register a price index.
+
+    Attributes:
+        tick_decimals: A tick is ``10**-tick_decimals`` of the quoted unit; 2 means cents.
+        price_min_ticks, price_max_ticks: The band in which every sample and every settlement price lies.
+        oracle_quorum: How many distinct oracles must report an instant before it has a price.
+    """
+
+    index: str
+    tick_decimals: int
+    price_min_ticks: int
+    price_max_ticks: int
+    oracle_quorum: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListSeries:
+    """Governor: list a European, cash-settled option series.
+
+    Attributes:
+        right: ``C`` or ``P``.
+        settlement: ``inverse`` pays ``lot_minor * max(0, ±(S - K)) / S`` a lot, ``linear`` the same without ``/ S``.
+        asset: Premium, collateral and payoff are in this asset.
+        lot_minor: The multiplier of one lot: minor units (inverse), or minor units per index tick (linear).
+        premium_tick_minor: What one premium tick costs for one lot.
+    """
+
+    series: str
+    index: str
+    strike_ticks: int
+    expiry_unix_ms: int
+    right: str
+    settlement: str
+    asset: str
+    lot_minor: int
+    premium_tick_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class IssueAsset:
+    """Issuer: credit `account` against the issuer's liability."""
+
+    asset: str
+    account: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class RedeemAsset:
+    """Issuer and the account's member together: take units out of circulation."""
+
+    asset: str
+    account: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Member of `source`: move free units to another account."""
+
+    source: str
+    destination: str
+    asset: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """Both members: a block trade, novated to the house; the buyer pays ``price * premium tick * quantity``."""
+
+    series: str
+    buyer: str
+    seller: str
+    quantity_lots: int
+    price_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOracle:
+    """Oracle: the price of `index` at an instant."""
+
+    index: str
+    instant_unix_ms: int
+    price_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareSettlement:
+    """Governor, and only while the oracles' price has failed: the settlement price of one expiry of `index`."""
+
+    index: str
+    expiry_unix_ms: int
+    price_ticks: int
+
+
+Operation = (
+    AdmitMember
+    | OpenAccount
+    | RegisterAsset
+    | RegisterIndex
+    | ListSeries
+    | IssueAsset
+    | RedeemAsset
+    | Transfer
+    | Trade
+    | SampleOracle
+    | DeclareSettlement
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an operation: its name, how people write it (``text``, ``integer`` or ``hex``), and its bounds."""
+
+    name: str
+    written_as: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of operation: its number on the wire, its dotted name, its record and its fields in order."""
+
+    code: int
+    name: str
+    record: type[Operation]
+    fields: tuple[Field, ...]
+
+
+def _one_of(allowed: tuple[str, ...]) -> Shape:
+    def check(value: Value) -> None:
+        if value not in allowed or type(value) is not str:
+            raise Rejected("malformed", f"Expected one of {', '.join(allowed)}.", found=repr(value)[:64])
+
+    return check
+
+
+_MEMBER = Field("member", "text", values.MEMBER_ID)
+_ACCOUNT = Field("account", "text", values.ACCOUNT_ID)
+_ASSET = Field("asset", "text", values.ASSET_ID)
+_INDEX = Field("index", "text", values.INDEX_ID)
+_SERIES = Field("series", "text", values.SERIES_ID)
+_AMOUNT = Field("amount_minor", "integer", values.AMOUNT_MINOR)
+_EXPIRY = Field("expiry_unix_ms", "integer", values.UNIX_MS)
+_PRICE = Field("price_ticks", "integer", values.PRICE_TICKS)
+
+_KINDS: Final = (
+    Kind(1, "member.admit", AdmitMember, (_MEMBER, Field("key", "hex", values.PUBLIC_KEY))),
+    Kind(2, "account.open", OpenAccount, (_ACCOUNT,)),
+    Kind(3, "asset.register", RegisterAsset, (_ASSET, Field("decimals", "integer", integer(0, DECIMALS_MAX)))),
+    Kind(
+        4,
+        "index.register",
+        RegisterIndex,
+        (
+            _INDEX,
+            Field("tick_decimals", "integer", integer(0, DECIMALS_MAX)),
+            Field("price_min_ticks", "integer", values.PRICE_TICKS),
+            Field("price_max_ticks", "integer", values.PRICE_TICKS),
+            Field("oracle_quorum", "integer", integer(1, ORACLE_QUORUM_MAX)),
+        ),
+    ),
+    Kind(
+        5,
+        "series.list",
+        ListSeries,
+        (
+            _SERIES,
+            _INDEX,
+            Field("strike_ticks", "integer", values.PRICE_TICKS),
+            _EXPIRY,
+            Field("right", "text", _one_of(RIGHTS)),
+            Field("settlement", "text", _one_of(SETTLEMENTS)),
+            _ASSET,
+            Field("lot_minor", "integer", integer(1, UNIT_MINOR_MAX)),
+            Field("premium_tick_minor", "integer", integer(1, UNIT_MINOR_MAX)),
+        ),
+    ),
+    Kind(6, "asset.issue", IssueAsset, (_ASSET, _ACCOUNT, _AMOUNT)),
+    Kind(7, "asset.redeem", RedeemAsset, (_ASSET, _ACCOUNT, _AMOUNT)),
+    Kind(
+        8,
+        "transfer",
+        Transfer,
+        (Field("source", "text", values.ACCOUNT_ID), Field("destination", "text", values.ACCOUNT_ID), _ASSET, _AMOUNT),
+    ),
+    Kind(
+        9,
+        "trade",
+        Trade,
+        (
+            _SERIES,
+            Field("buyer", "text", values.ACCOUNT_ID),
+            Field("seller", "text", values.ACCOUNT_ID),
+            Field("quantity_lots", "integer", values.QUANTITY_LOTS),
+            Field("price_ticks", "integer", values.PREMIUM_TICKS),
+        ),
+    ),
+    Kind(10, "oracle.sample", SampleOracle, (_INDEX, Field("instant_unix_ms", "integer", values.UNIX_MS), _PRICE)),
+    Kind(11, "settlement.declare", DeclareSettlement, (_INDEX, _EXPIRY, _PRICE)),
+)
+
+KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _KINDS}
+"""Every kind of operation by its dotted name."""
+
+_BY_CODE: Final = {kind.code: (kind.record, tuple(field.shape for field in kind.fields)) for kind in _KINDS}
+
+
+def parse_operation(wire: tuple[Value, ...]) -> Operation:
+    """The typed operation that ``(kind, field, ...)`` says.
+
+    Raises:
+        Rejected: ``unknown_operation`` or ``malformed``.
+    """
+    known = _BY_CODE.get(wire[0])
+    if known is None:
+        raise Rejected("unknown_operation", "No operation has this number.", kind=wire[0], kind_max=len(_KINDS))
+    record, shapes = known
+    if len(wire) != len(shapes) + 1:
+        raise Rejected("malformed", "The operation has the wrong number of fields.", fields=len(wire) - 1)
+    arguments = wire[1:]
+    for shape, value in zip(shapes, arguments, strict=True):
+        shape(value)
+    return record(*arguments)
+
+
+def build_operation(kind: str, fields: Mapping[str, str]) -> tuple[Value, ...]:
+    """The wire form of an operation that a person wrote as text.
+
+    Args:
+        kind: A dotted name of `KINDS`, e.g. ``trade``.
+        fields: Every field of that kind by name; integers in decimal (``1_000`` is allowed), keys in hexadecimal.
+
+    Raises:
+        Rejected: ``unknown_operation``, ``missing_field``, ``unknown_field`` or ``malformed``.
+    """
+    known = KINDS.get(kind)
+    if known is None:
+        raise Rejected("unknown_operation", f"Kinds are: {', '.join(KINDS)}.", kind=kind)
+    names = [field.name for field in known.fields]
+    for name in fields:
+        if name not in names:
+            raise Rejected("unknown_field", f"The fields of {kind} are: {', '.join(names)}.", field=name)
+    for name in names:
+        if name not in fields:
+            raise Rejected("missing_field", f"The fields of {kind} are: {', '.join(names)}.", field=name)
+    wire = (known.code, *(_read(field, fields[field.name]) for field in known.fields))
+    parse_operation(wire)
+    return wire
+
+
+def _read(field: Field, written: str) -> Value:
+    if field.written_as == "text":
+        return written
+    try:
+        value: Value = int(written) if field.written_as == "integer" else bytes.fromhex(written)
+        field.shape(value)
+    except (ValueError, Rejected) as error:
+        reason = error.message if isinstance(error, Rejected) else f"Expected {field.written_as}."
+        raise Rejected("malformed", reason, field=field.name, found=written[:64]) from error
+    return value

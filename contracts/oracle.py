@@ -1,0 +1,107 @@
+"""Oracle samples: who may report which instant, and for how long a report is kept.
+
+Rules:
+
+1. Every oracle among an envelope's signers reports the price; an oracle reports an instant of an index once.
+2. The price lies in the index's band; the instant is neither too old nor ahead of block time by more than a bound.
+3. An index keeps at most `oracle_samples_per_index_max` reports, an equal share for each oracle, so that none can
+   crowd out the others.
+4. What no expiry can need any more is dropped: instants before the earliest of block time and the first unsettled
+   expiry, less the window and the validity; except the last priced one, from which the fallback of an expiry may have
+   to be taken.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+from contracts.operations import SampleOracle
+from contracts.settlement_price import PricedInstant, median_of_reports
+from contracts.state import State
+from contracts.step import Step, known
+from contracts.tables import IndexRow, SampleRow
+from genesis.errors import Rejected
+
+
+def sample(step: Step, operation: SampleOracle) -> None:
+    """Take in a report."""
+    state, index, instant, price = step.state, operation.index, operation.instant_unix_ms, operation.price_ticks
+    reporters = [state.oracles[key] for key in step.signers if key in state.oracles]
+    if not reporters:
+        raise Rejected("not_authorised", "Only a key with the role oracle may do this.", role="oracle")
+    row = known(state.indices, index, "index")
+    _require_plausible(step, row, instant, price)
+    reports = dict(state.samples.rows.get((index, instant), SampleRow(())).reports)
+    quota = max(1, state.limits.oracle_samples_per_index_max // len(state.oracles))
+    for oracle in reporters:
+        if oracle in reports:
+            raise Rejected("duplicate_sample", "The oracle has reported this instant.", index=index, instant=instant)
+        if state.derived.sample_count.get((index, oracle), 0) >= quota:
+            raise Rejected("limit_reached", "The oracle has as many samples as it may.", index=index, count_max=quota)
+        reports[oracle] = price
+    state.samples.put((index, instant), SampleRow(tuple(sorted(reports.items()))))
+    step.emit("sampled", index=index, instant_unix_ms=instant, price_ticks=price, reports=len(reports))
+
+
+def _require_plausible(step: Step, index: IndexRow, instant_unix_ms: int, price_ticks: int) -> None:
+    limits, now = step.state.limits, step.time_unix_ms
+    require_in_band(index, price_ticks)
+    if instant_unix_ms < now - limits.oracle_sample_age_ms_max:
+        raise Rejected("sample_too_old", "The instant is too long ago.", instant=instant_unix_ms, block_time=now)
+    if instant_unix_ms > now + limits.oracle_sample_ahead_ms_max:
+        raise Rejected(
+            "sample_in_future", "The instant is ahead of block time.", instant=instant_unix_ms, block_time=now
+        )
+
+
+def require_in_band(index: IndexRow, price_ticks: int) -> None:
+    """Refuse a price outside the band on which collateral is computed (``price_out_of_band``)."""
+    low, high = index.price_min_ticks, index.price_max_ticks
+    if not low <= price_ticks <= high:
+        raise Rejected(
+            "price_out_of_band", "The price is outside the index's band.", price=price_ticks, low=low, high=high
+        )
+
+
+def price_at(state: State, index: str, instant_unix_ms: int) -> int | None:
+    """The price of one instant, if enough oracles reported it."""
+    row = state.samples.rows[index, instant_unix_ms]
+    quorum = state.indices.rows[index].oracle_quorum
+    return median_of_reports([price for _oracle, price in row.reports], quorum)
+
+
+def priced_instants(state: State, index: str, from_unix_ms: int, to_unix_ms: int) -> list[PricedInstant]:
+    """The priced instants in ``[from, to]``, and the last one before it, ascending."""
+    instants = state.derived.instants.get(index, [])
+    first, end = bisect_left(instants, from_unix_ms), bisect_right(instants, to_unix_ms)
+    before = last_priced(state, index, from_unix_ms - 1)
+    found = [] if before is None else [before]
+    for instant in instants[first:end]:
+        price = price_at(state, index, instant)
+        if price is not None:
+            found.append((instant, price))
+    return found
+
+
+def last_priced(state: State, index: str, at_unix_ms: int) -> PricedInstant | None:
+    """The last priced instant at or before a moment, however old."""
+    instants = state.derived.instants.get(index, [])
+    for place in reversed(range(bisect_right(instants, at_unix_ms))):
+        price = price_at(state, index, instants[place])
+        if price is not None:
+            return instants[place], price
+    return None
+
+
+def drop_old_samples(step: Step) -> None:
+    """Rule 4, for every index."""
+    state, limits = step.state, step.state.limits
+    reach_ms = limits.settlement_window_ms + limits.settlement_sample_validity_ms
+    for index, instants in state.derived.instants.items():
+        if len(instants) < 2 or instants[1] >= step.time_unix_ms - reach_ms:
+            continue
+        horizon = state.derived.first_expiry_unix_ms(index, step.time_unix_ms) - reach_ms
+        kept = last_priced(state, index, horizon - 1)
+        for instant in instants[: bisect_left(instants, horizon)]:
+            if kept is None or instant != kept[0]:
+                state.samples.put((index, instant), None)

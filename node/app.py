@@ -1,0 +1,178 @@
+"""The wiring of a node, on one page: which parts there are, who calls whom, and which tasks run.
+
+    clients ── HTTP ──▶ Face ──▶ Intake ──▶ BatchMaker ──▶ BatchPool ◀──▶ Mesh ◀── TLS ──▶ peers
+                          │                                   │            │
+                          │                              PayloadWaiting    │ consensus, blocks
+                          ▼                                   ▼            ▼
+                     ReceiptWaits ◀── Executor ◀── Commit ── Replica (the consensus core) ── BlockFetcher
+                                         │                    │
+                                       Store ◀──────────── Durable ──▶ SafetyFile
+
+Each arrow is a plain call in the Trio thread; what blocks (disk, signatures, execution) goes to a worker thread from the task that
+owns it. `run_node` builds the parts bottom up, closes the two circles (waiting batches and executed blocks go back to the replica),
+and runs one task for each part until it is cancelled.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from consensus.config import CoreConfig, Recovery, Tip
+from consensus.core import Core
+from consensus.events import Executed, PayloadWaiting, Report
+from consensus.types import Header
+from consensus.validators import ValidatorSet, genesis_validators
+from contracts.machine import State, admit
+from contracts.merkle import kernel_hash
+from contracts.merkle import self_test as merkle_self_test
+from genesis.document import GenesisDocument
+from node.batch_maker import BatchMaker
+from node.batch_pool import BatchPool
+from node.batches import BatchFormat
+from node.blocksync import BlockFetcher, BlockServer
+from node.clock import Clock
+from node.config import split_address
+from node.durable import Durable
+from node.executor import Executor, open_state
+from node.face import Face
+from node.failures import StorageFailure
+from node.frames import payload_bounds
+from node.home import OpenedHome
+from node.http_api import make_app
+from node.http_server import serve
+from node.intake import Intake
+from node.peers import Mesh, MeshConfig, PeerAddress
+from node.receipt_waits import ReceiptWaits
+from node.replica import Ports, Replica
+from node.router import Router
+from node.safety_file import SafetyFile
+from node.store import Store
+from node.tls import TlsIdentity
+
+_log = logging.getLogger("novate.node")
+
+SWITCH_INTERVAL_S = 0.001
+"""How long a worker thread may keep the interpreter from the event loop: a view must not wait five milliseconds for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The parts of one running node."""
+
+    mesh: Mesh
+    pool: BatchPool
+    maker: BatchMaker
+    intake: Intake
+    executor: Executor
+    fetcher: BlockFetcher
+    replica: Replica
+    face: Face
+
+
+async def run_node(opened: OpenedHome) -> None:
+    """Run the validator of this home until cancelled.
+
+    Raises:
+        StorageFailure: The disk cannot be trusted.
+        InvariantViolation: Our own code is wrong, or our state differs from what a quorum certified.
+        Rejected: The home and its ledger do not belong together.
+    """
+    merkle_self_test()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    config, document = opened.config, opened.document
+    store = await trio.to_thread.run_sync(Store.open, config.ledger_path, document.chain_id)
+    try:
+        state, genesis = await trio.to_thread.run_sync(open_state, document, store)
+        node = build_node(opened, store, state, genesis)
+        gc.collect()
+        gc.freeze()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(node.mesh.run)
+            for run in (node.pool.run, node.maker.run, node.intake.run, node.executor.run, node.fetcher.run):
+                nursery.start_soon(run)
+            nursery.start_soon(node.replica.run)
+            address = await nursery.start(partial(serve, make_app(node.face), config.http_host, config.http_port))
+            _log.info("started", extra={"validator": config.name, "height": state.height, "http": address})
+    finally:
+        store.close()
+
+
+def build_node(opened: OpenedHome, store: Store, state: State, genesis: Header) -> Node:
+    """Build every part and connect them; nothing runs yet."""
+    config, document, index = opened.config, opened.document, opened.index
+    limits, validators, clock = document.limits, genesis_validators(document), Clock(document.clock)
+    safety = SafetyFile(config.safety_path, document.chain_id)
+    router = Router()
+    mesh = Mesh(_mesh_config(opened), router, jitter=random.SystemRandom().random)
+    batch_format = BatchFormat(document.chain_id, limits, len(validators))
+    pool = BatchPool(index, validators, batch_format, mesh, store, lambda: replica.post(PayloadWaiting()), report)
+    maker = BatchMaker(index, batch_format, pool, time.time_ns() // 1_000_000)
+    intake = Intake(document.chain_id, limits, partial(admit, state), maker)
+    receipts = ReceiptWaits(store)
+
+    def executed(height: int, block_hash: bytes, root: bytes) -> None:
+        replica.post(Executed(height, block_hash, root))
+
+    executor = Executor(state, store, pool, receipts, intake, executed, report)
+    fetcher = BlockFetcher(mesh, limits, lambda blocks: replica.post(blocks), report)
+    core = Core(_core_config(document, index, validators, genesis), _recovery(store, safety))
+    ports = Ports(mesh, pool, Durable(store, safety, pool), executor, fetcher, clock.now, _report_core)
+    replica = Replica(core, opened.keys.consensus, document.chain_id, index, ports, limits.block_batches_max)
+    server = BlockServer(store, limits, mesh, lambda: core.high_qc)
+    router.connect(replica, pool, fetcher, server)
+    face = Face(config.name, document, validators, clock, core, mesh, store, executor, intake, receipts)
+    return Node(mesh, pool, maker, intake, executor, fetcher, replica, face)
+
+
+def report(kind: str, details: dict[str, int | str]) -> None:
+    """One structured line for what an operator should know of."""
+    _log.info(kind, extra=details)
+
+
+def _report_core(event: Report) -> None:
+    report(event.kind, dict(event.details))
+
+
+def _core_config(document: GenesisDocument, index: int, validators: ValidatorSet, genesis: Header) -> CoreConfig:
+    return CoreConfig(document.chain_id, index, validators, document.limits, genesis)
+
+
+def _recovery(store: Store, safety: SafetyFile) -> Recovery:
+    """What the core needs to go on where this validator stopped."""
+    tip = store.tip()
+    if tip is None or tip.height == 0:
+        return Recovery(safety.load(), pending=store.pending())
+    proposal = store.proposal(tip.block_hash)
+    if proposal is None:
+        raise StorageFailure("read the last block", f"block {tip.height} is missing", "Resync this node")
+    blocks = [store.committed(height) for height in range(max(1, tip.height - 1), tip.height + 1)]
+    executed = tuple(Executed(each.height, each.block_hash, each.state_root) for each in blocks if each is not None)
+    return Recovery(safety.load(), Tip(proposal, tip.qc), executed, store.pending())
+
+
+def _mesh_config(opened: OpenedHome) -> MeshConfig:
+    document, config = opened.document, opened.config
+    peers = tuple(
+        PeerAddress(index, each.name, *split_address("address", each.address), each.certificate)
+        for index, each in enumerate(document.validators)
+        if index != opened.index
+    )
+    return MeshConfig(
+        index=opened.index,
+        chain_id=document.chain_id,
+        epoch=0,
+        kernel_hash=kernel_hash(),
+        listen_host=config.listen_host,
+        listen_port=config.listen_port,
+        identity=TlsIdentity(document.validators[opened.index].certificate, opened.keys.network_seed),
+        peers=peers,
+        payload_bytes_max=payload_bounds(document.limits),
+    )

@@ -1,0 +1,105 @@
+"""Makes our own batches from admitted envelopes.
+
+Rules:
+
+1. A batch is sealed when it is full (`batch_envelopes_max`, `batch_bytes_max`) or its first envelope has waited
+   `batch_age_ms`.
+2. While `UNACKNOWLEDGED_MAX` of our batches wait for a quorum's acknowledgement, nothing is sealed and the next batch
+   goes on filling: batches grow with the load by themselves, and a slow network is not sent more than it takes.
+3. We keep at most half of the quota that others grant us (`batches_open_per_author_max`) open: a peer that is a little
+   behind still counts batches that are committed here.
+4. What waits is bounded by `mempool_envelopes_max`; see `node.intake`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from genesis.envelope import Envelope
+from node.batch_pool import BatchPool
+from node.batches import ENVELOPE_OVERHEAD_BYTES, WIRE_OVERHEAD_BYTES, BatchFormat
+
+UNACKNOWLEDGED_MAX: Final = 2
+
+
+class BatchMaker:
+    """The batch that is filling. `add` is called with verified envelopes; `run` seals.
+
+    Args:
+        index: Our place in the validator set.
+        batch_format: What a batch looks like, and the limits.
+        pool: Where sealed batches go.
+        first_sequence: The sequence number of the first batch; the wall clock in milliseconds keeps restarts apart.
+    """
+
+    def __init__(self, index: int, batch_format: BatchFormat, pool: BatchPool, first_sequence: int) -> None:
+        self._index = index
+        self._format = batch_format
+        self._params = batch_format.params
+        self._pool = pool
+        self._sequence = first_sequence
+        self._filling: deque[tuple[Envelope, float]] = deque()
+        self._filling_bytes = 0
+        self._wakeup = trio.Event()
+        pool.on_own_progress = self._wake
+
+    @property
+    def waiting(self) -> int:
+        """Envelopes that are in no batch yet."""
+        return len(self._filling)
+
+    def add(self, envelopes: Sequence[Envelope]) -> None:
+        """Queue verified envelopes for the next batches."""
+        was_idle, now = not self._filling, trio.current_time()
+        for each in envelopes:
+            self._filling.append((each, now))
+            self._filling_bytes += len(each.wire) + ENVELOPE_OVERHEAD_BYTES
+        if was_idle or self._full():
+            self._wake()
+
+    async def run(self) -> None:
+        """Seal batches until cancelled."""
+        while True:
+            if self._ready_at() > trio.current_time():
+                self._wakeup = trio.Event()
+                with trio.move_on_at(self._ready_at()):
+                    await self._wakeup.wait()
+            else:
+                self._seal()
+                await trio.lowlevel.checkpoint()
+
+    def _ready_at(self) -> float:
+        """When the next batch may be sealed; infinity when something else has to happen first."""
+        window_closed = self._pool.own_unacknowledged >= UNACKNOWLEDGED_MAX
+        quota_used = self._pool.own_open >= max(1, self._params.batches_open_per_author_max // 2)
+        if not self._filling or window_closed or quota_used:
+            return float("inf")
+        oldest = self._filling[0][1]
+        return oldest if self._full() else oldest + self._params.batch_age_ms / 1000
+
+    def _full(self) -> bool:
+        return (
+            len(self._filling) >= self._params.batch_envelopes_max
+            or self._filling_bytes + WIRE_OVERHEAD_BYTES >= self._params.batch_bytes_max
+        )
+
+    def _seal(self) -> None:
+        taken: list[Envelope] = []
+        size = WIRE_OVERHEAD_BYTES
+        while self._filling and len(taken) < self._params.batch_envelopes_max:
+            needed = len(self._filling[0][0].wire) + ENVELOPE_OVERHEAD_BYTES
+            if taken and size + needed > self._params.batch_bytes_max:
+                break
+            taken.append(self._filling.popleft()[0])
+            size += needed
+        self._filling_bytes -= size - WIRE_OVERHEAD_BYTES
+        batch = self._format.seal(self._index, self._sequence, taken)
+        self._sequence += 1
+        self._pool.add_own(batch)
+
+    def _wake(self) -> None:
+        self._wakeup.set()

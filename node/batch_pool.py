@@ -1,0 +1,439 @@
+"""The pool: every batch between its arrival and its execution, and who has acknowledged it.
+
+Rules:
+
+1. A batch enters the pool verified, from its author or in answer to our own request. Every validator tells all others
+   what it holds; the author's sending counts as its own acknowledgement. A batch held by a quorum may be proposed.
+2. An author may have `batches_open_per_author_max` batches here that no committed block orders. What comes beyond is
+   dropped unread and unacknowledged: it can still be fetched if a block ever orders it, so the bound costs the flooder
+   and nobody else.
+3. `offer` takes the oldest batches, one author at a time in turn: no author can crowd out another.
+4. A batch that a block under decision orders is kept until the block's fate is known (`holds` and `ensure` see to it).
+   Others are dropped once block time has passed the last of their envelopes.
+5. Acknowledgements are hints for the proposer, kept in memory. What makes a batch available is the vote, which writes
+   it to disk (`node.durable`), so a batch that nobody orders never reaches the disk.
+6. Nothing is sent only once: on a beat, our own batches go again to those who have not acknowledged them, and old open
+   batches are acknowledged again.
+
+A batch is decoded and verified once; its envelopes stay in memory until it is executed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
+
+import trio
+
+from consensus.validators import ValidatorSet
+from genesis.errors import InvariantViolation, Rejected, invariant
+from node.batch_fetcher import REQUEST_DIGESTS_MAX, BatchFetcher, split_digests
+from node.batch_verifier import Arrival, BatchVerifier, Outcome
+from node.batches import WRONG_AUTHOR, Batch, BatchFormat, Network
+from node.frames import RESPONSE_BYTES_MAX, FrameKind
+from node.store import Digested, Store
+
+EXECUTED_REMEMBERED: Final = 8_192
+REFUSED_REMEMBERED: Final = 1_024
+ACKNOWLEDGED_MAX: Final = 2_048
+"""Digests in one acknowledgement frame."""
+
+_T = TypeVar("_T")
+
+ReportLine = Callable[[str, dict[str, int | str]], None]
+"""(stable kind, values): one log line and a counter."""
+
+
+class _Entry:
+    """A batch in the pool and what we know about it."""
+
+    __slots__ = ("arrived", "batch", "holders", "kept", "mine", "on_disk", "ordered", "power", "proposable")
+
+    def __init__(self, batch: Batch, arrived: float, *, mine: bool) -> None:
+        self.batch = batch
+        self.arrived = arrived
+        self.mine = mine
+        self.holders: set[int] = set()
+        self.power = 0
+        self.proposable = False
+        self.ordered = False
+        self.kept = False
+        self.on_disk = False
+
+
+class BatchPool:
+    """See the module. Runs in the Trio thread; `unwritten`, `on_disk` and `written` may also be called from a worker
+    thread.
+
+    Args:
+        index: Our own place in the validator set.
+        validators: Whose acknowledgements count, and for how much.
+        batch_format: What a batch looks like.
+        network: The mesh.
+        store: Where committed and voted batches are found again.
+        on_waiting: Called when a batch has become proposable.
+        report: Called with what an operator should know of.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        validators: ValidatorSet,
+        batch_format: BatchFormat,
+        network: Network,
+        store: Store,
+        on_waiting: Callable[[], None],
+        report: ReportLine,
+    ) -> None:
+        self._index = index
+        self._powers = tuple(each.power for each in validators.members)
+        self._quorum_power = validators.quorum_power
+        self._format = batch_format
+        self._params = batch_format.params
+        self._network = network
+        self._store = store
+        self._on_waiting = on_waiting
+        self._report = report
+        self._entries: dict[bytes, _Entry] = {}
+        self._ready: list[dict[bytes, None]] = [{} for _ in self._powers]
+        self._open = [0] * len(self._powers)
+        self._turn = 0
+        self._early: list[OrderedDict[bytes, None]] = [OrderedDict() for _ in self._powers]
+        self._ordered: set[bytes] = set()
+        self._executed: OrderedDict[bytes, None] = OrderedDict()
+        self._refused: OrderedDict[bytes, Rejected] = OrderedDict()
+        self._verifier = BatchVerifier(batch_format, self._sort)
+        self._fetcher = BatchFetcher(network, self._holders_of, self._verifier.__contains__)
+        self._own_unacknowledged = 0
+        self.on_own_progress: Callable[[], None] = _nothing
+
+    async def run(self, verifiers: int = 1) -> None:
+        """Verify, fetch and repeat until cancelled, with this many worker threads for signatures."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(verifiers):
+                nursery.start_soon(self._verifier.run)
+            nursery.start_soon(self._fetcher.run)
+            nursery.start_soon(self._beat)
+
+    # --- what the replica asks -------------------------------------------------------------------------------------
+
+    def offer(self, ordered: frozenset[bytes], limit: int) -> tuple[bytes, ...]:
+        """Up to `limit` batches to propose now, without those in `ordered`; fair over authors, oldest first."""
+        authors = len(self._ready)
+        self._turn = (self._turn + 1) % authors
+        queues = [iter(self._ready[(self._turn + step) % authors]) for step in range(authors)]
+        chosen: list[bytes] = []
+        while queues and len(chosen) < limit:
+            left = []
+            for queue in queues:
+                digest = next((each for each in queue if each not in ordered), None)
+                if digest is not None and len(chosen) < limit:
+                    chosen.append(digest)
+                    left.append(queue)
+            queues = left
+        return tuple(chosen)
+
+    def holds(self, digests: Sequence[bytes]) -> bool:
+        """Whether all of them are in memory; what is stays there until its block is decided."""
+        return not self._keep(digests)
+
+    async def ensure(self, digests: Sequence[bytes], hint_peer: int) -> None:
+        """Return when every one of the batches is here: from memory, our store, or the peers, `hint_peer` first.
+
+        Waits as long as it takes; cancel it when the answer no longer matters.
+
+        Raises:
+            Rejected: One of them is invalid: no honest validator votes for a block that orders it.
+        """
+        missing = self._keep(digests)
+        if missing:
+            await self._load(missing)
+            missing = self._keep(missing)
+        for digest in missing:
+            refused = self._refused.get(digest)
+            if refused is not None:
+                raise refused
+            self._verifier.hurry(digest)
+        if missing:
+            await self._fetcher.wait(missing, hint_peer)
+            self._keep(missing)
+
+    # --- what the maker asks ---------------------------------------------------------------------------------------
+
+    @property
+    def own_unacknowledged(self) -> int:
+        """Our own batches that no quorum holds yet."""
+        return self._own_unacknowledged
+
+    @property
+    def own_open(self) -> int:
+        """Our own batches that no committed block orders yet."""
+        return self._open[self._index]
+
+    def add_own(self, batch: Batch) -> None:
+        """Put in a batch that we made, and send it to everyone."""
+        invariant(batch.author == self._index, "Only our own batches are added unverified.", author=batch.author)
+        self._own_unacknowledged += 1
+        if self._insert(batch, (), mine=True):
+            self._on_waiting()
+        self._network.broadcast(FrameKind.BATCH, batch.wire)
+
+    # --- what the executor and the disk ask ------------------------------------------------------------------------
+
+    def order(self, digests: Iterable[bytes]) -> None:
+        """A committed block orders these: they are never offered again."""
+        for digest in digests:
+            self._ordered.add(digest)
+            entry = self._entries.get(digest)
+            if entry is not None:
+                self._close(entry)
+        self.on_own_progress()
+
+    def batch(self, digest: bytes) -> Batch:
+        """A batch that `ensure` has made sure of."""
+        entry = self._entries.get(digest)
+        if entry is None:
+            raise InvariantViolation("A batch that was ensured is gone.", digest=digest.hex())
+        return entry.batch
+
+    def unwritten(self, digests: Iterable[bytes]) -> list[Digested]:
+        """Those of the batches, held in memory, that are not on disk yet."""
+        entries = (self._entries.get(each) for each in dict.fromkeys(digests))
+        return [(each.batch.digest, each.batch.wire) for each in entries if each is not None and not each.on_disk]
+
+    def on_disk(self, digest: bytes) -> bool:
+        """Whether the batch is known to be on disk (False: it may be)."""
+        entry = self._entries.get(digest)
+        return entry is not None and entry.on_disk
+
+    def written(self, digests: Iterable[bytes]) -> None:
+        """These are on disk now, synced."""
+        for digest in digests:
+            entry = self._entries.get(digest)
+            if entry is not None:
+                entry.on_disk = True
+
+    def executed(self, digests: Iterable[bytes], time_unix_ms: int) -> None:
+        """A block with these batches has been executed and is durable; block time is now `time_unix_ms`."""
+        for digest in digests:
+            self._ordered.discard(digest)
+            entry = self._entries.pop(digest, None)
+            if entry is not None:
+                self._close(entry)
+            _remember(self._executed, digest, None, EXECUTED_REMEMBERED)
+        self._expire(time_unix_ms)
+
+    # --- frames ----------------------------------------------------------------------------------------------------
+
+    async def handle(self, peer: int, kind: FrameKind, payload: bytes) -> None:
+        """Take a frame of kind BATCH, BATCH_ACK, BATCH_REQUEST or BATCH_RESPONSE.
+
+        Raises:
+            Rejected: The peer broke a rule and should be cut.
+        """
+        match kind:
+            case FrameKind.BATCH:
+                self._arrive(peer, payload)
+            case FrameKind.BATCH_ACK:
+                self._acknowledged(peer, split_digests(payload, ACKNOWLEDGED_MAX))
+            case FrameKind.BATCH_REQUEST:
+                await self._serve(peer, split_digests(payload, REQUEST_DIGESTS_MAX))
+            case FrameKind.BATCH_RESPONSE:
+                self._answer(peer, payload)
+            case _:
+                raise Rejected("unexpected_frame", "Not a frame about batches.", kind=int(kind))
+
+    def _arrive(self, peer: int, wire: bytes) -> None:
+        digest = self._format.digest(wire)
+        if digest in self._entries:
+            self._network.send(peer, FrameKind.BATCH_ACK, digest)
+        elif digest in self._verifier or digest in self._executed:
+            return
+        elif digest in self._refused:
+            raise self._refused[digest]
+        elif self._over_quota(peer) and digest not in self._fetcher and digest not in self._ordered:
+            self._report("batch_over_quota", {"author": peer, "open": self._open[peer]})
+        else:
+            self._verifier.put(Arrival(digest, wire, peer, peer))
+            if digest in self._fetcher:
+                self._verifier.hurry(digest)
+
+    def _over_quota(self, author: int) -> bool:
+        return self._open[author] + self._verifier.waiting(author) >= self._params.batches_open_per_author_max
+
+    def _answer(self, peer: int, wire: bytes) -> None:
+        digest = self._format.digest(wire)
+        self._fetcher.answered(peer)
+        if digest in self._fetcher and digest not in self._entries and digest not in self._verifier:
+            self._verifier.put(Arrival(digest, wire, peer, None))
+
+    async def _serve(self, peer: int, digests: Sequence[bytes]) -> None:
+        """Answer a request with what we hold, one frame a batch, `RESPONSE_BYTES_MAX` in all; silence for the rest."""
+        found = {each: self._entries[each].batch.wire for each in digests if each in self._entries}
+        absent = [each for each in digests if each not in found]
+        if absent:
+            stored = await trio.to_thread.run_sync(lambda: [(each, self._store.batch(each)) for each in absent])
+            found.update((each, wire) for each, wire in stored if wire is not None)
+        size = 0
+        for digest in digests:
+            wire = found.get(digest)
+            if wire is None:
+                continue
+            size += len(wire)
+            if size > max(RESPONSE_BYTES_MAX, len(wire)):
+                return
+            self._network.send(peer, FrameKind.BATCH_RESPONSE, wire)
+
+    def _acknowledged(self, peer: int, digests: Sequence[bytes]) -> None:
+        progress = False
+        for digest in digests:
+            entry = self._entries.get(digest)
+            if entry is not None:
+                progress |= self._count(entry, peer)
+            elif digest not in self._executed:
+                self._note_early(digest, peer)
+        if progress:
+            self._on_waiting()
+
+    def _note_early(self, digest: bytes, peer: int) -> None:
+        """Remember an acknowledgement that overtook its batch; a peer's oldest are forgotten, and repeated on the
+        beat.
+        """
+        count_max = self._params.batches_open_per_author_max * len(self._powers)
+        _remember(self._early[peer], digest, None, count_max)
+
+    # --- entries ---------------------------------------------------------------------------------------------------
+
+    def _sort(self, outcomes: Sequence[Outcome]) -> None:
+        """What the verifier found: valid batches come in and are acknowledged together; others cost their sender."""
+        accepted: list[bytes] = []
+        progress = False
+        for arrival, outcome in outcomes:
+            if isinstance(outcome, Rejected):
+                self._refuse(arrival, outcome)
+            elif arrival.digest not in self._entries and arrival.digest not in self._executed:
+                progress |= self._insert(outcome, (outcome.author, arrival.sender))
+                accepted.append(arrival.digest)
+        if accepted:
+            self._network.broadcast(FrameKind.BATCH_ACK, b"".join(accepted))
+        if progress:
+            self._on_waiting()
+
+    def _refuse(self, arrival: Arrival, why: Rejected) -> None:
+        """Remember an invalid batch. One that only came from the wrong hands may be valid, and stays welcome from its
+        author.
+        """
+        if why.code != WRONG_AUTHOR:
+            _remember(self._refused, arrival.digest, why, REFUSED_REMEMBERED)
+            self._fetcher.settle(arrival.digest, why)
+        self._report("batch_refused", {"sender": arrival.sender, "digest": arrival.digest.hex(), "why": str(why)})
+        if arrival.author is not None:
+            self._network.cut(arrival.sender, why)
+
+    def _insert(self, batch: Batch, holders: Iterable[int], *, mine: bool = False) -> bool:
+        """Put a verified batch in; True if that makes it proposable."""
+        entry = _Entry(batch, trio.current_time(), mine=mine)
+        self._entries[batch.digest] = entry
+        self._open[batch.author] += 1
+        progress = False
+        for peer in {self._index, *holders, *self._holders_of(batch.digest)}:
+            self._early[peer].pop(batch.digest, None)
+            progress |= self._count(entry, peer)
+        if batch.digest in self._ordered:
+            self._close(entry)
+        self._fetcher.settle(batch.digest)
+        return progress and not entry.ordered
+
+    def _count(self, entry: _Entry, holder: int) -> bool:
+        """Count one acknowledgement; True if it makes the batch proposable."""
+        if holder in entry.holders:
+            return False
+        entry.holders.add(holder)
+        entry.power += self._powers[holder]
+        if entry.proposable or entry.power < self._quorum_power:
+            return False
+        entry.proposable = True
+        if entry.ordered:
+            return False
+        self._ready[entry.batch.author][entry.batch.digest] = None
+        if entry.mine:
+            self._own_unacknowledged -= 1
+            self.on_own_progress()
+        return True
+
+    def _close(self, entry: _Entry) -> None:
+        """The entry is no longer open: neither offered nor counted against its author."""
+        if entry.ordered:
+            return
+        entry.ordered = True
+        author = entry.batch.author
+        self._open[author] -= 1
+        self._ready[author].pop(entry.batch.digest, None)
+        if entry.mine and not entry.proposable:
+            self._own_unacknowledged -= 1
+
+    def _expire(self, time_unix_ms: int) -> None:
+        """Drop open batches whose every envelope is dead; those kept for a block stay one more lifetime."""
+        grace_ms = self._params.envelope_lifetime_ms_max
+        for digest, entry in list(self._entries.items()):
+            if entry.ordered or time_unix_ms < entry.batch.expires_at_unix_ms + (grace_ms if entry.kept else 0):
+                continue
+            self._close(entry)
+            del self._entries[digest]
+            self._report("batch_expired", {"author": entry.batch.author, "digest": digest.hex()})
+
+    def _keep(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Keep those that are here until their block is decided; returns the others."""
+        missing = []
+        for digest in digests:
+            entry = self._entries.get(digest)
+            if entry is None:
+                missing.append(digest)
+            else:
+                entry.kept = True
+        return missing
+
+    async def _load(self, digests: Sequence[bytes]) -> None:
+        """Bring batches back from our own store; they are part of some block already, so they are not open."""
+
+        def read() -> list[Batch]:
+            wires = ((each, self._store.batch(each)) for each in digests)
+            return [self._format.reopen(wire, each) for each, wire in wires if wire is not None]
+
+        for batch in await trio.to_thread.run_sync(read):
+            if batch.digest not in self._entries:
+                self._insert(batch, ())
+                entry = self._entries[batch.digest]
+                entry.on_disk = True
+                self._close(entry)
+
+    def _holders_of(self, digest: bytes) -> list[int]:
+        """The peers that acknowledged a batch which is not here."""
+        return [peer for peer, early in enumerate(self._early) if digest in early]
+
+    async def _beat(self) -> None:
+        """Repeat what may have been lost (rule 6)."""
+        interval_s = self._params.resend_interval_ms / 1000
+        while True:
+            await trio.sleep(interval_s)
+            before = trio.current_time() - interval_s
+            old = [each for each in self._entries.values() if not each.ordered and each.arrived < before]
+            again = [each.batch.digest for each in old if not each.mine]
+            for start in range(0, len(again), ACKNOWLEDGED_MAX):
+                self._network.broadcast(FrameKind.BATCH_ACK, b"".join(again[start : start + ACKNOWLEDGED_MAX]))
+            for entry in old:
+                if entry.mine and not entry.proposable:
+                    for peer in sorted(self._network.connected - entry.holders):
+                        self._network.send(peer, FrameKind.BATCH, entry.batch.wire)
+
+
+def _nothing() -> None:
+    """The listener of a pool that nobody listens to."""
+
+
+def _remember(table: OrderedDict[bytes, _T], digest: bytes, value: _T, count_max: int) -> None:
+    """Add to a table that forgets its oldest entries."""
+    table[digest] = value
+    if len(table) > count_max:
+        table.popitem(last=False)

@@ -1,0 +1,122 @@
+"""Batches: envelopes by the hundred under one digest, so that a block of a kilobyte can order thousands of them.
+
+Rules:
+
+1. Wire: ``[author, sequence, [envelope, ...]]``, each envelope its exact wire bytes; the digest is ``H(BATCH, wire)``.
+2. A batch is taken whole or not at all: its author vouched for every envelope in it, so one that is malformed, of
+   another chain, or carries a bad signature refuses the batch.
+3. A batch that reaches `Batch` has been verified here, once; nobody decodes or verifies it again while it lives.
+
+Opening a batch is plain computation without shared state, made for a worker thread: libsodium releases the interpreter
+lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from genesis.codec import Shape, decode, encode, integer, raw, record, sequence, uint
+from genesis.envelope import Envelope, UnverifiedEnvelope, decode_envelope, verify_all
+from genesis.errors import Rejected
+from genesis.hashing import Domain, digest
+from genesis.params import ChainParams
+from node.frames import FrameKind
+
+WIRE_OVERHEAD_BYTES: Final = 32
+"""At most this much around the envelopes, and `ENVELOPE_OVERHEAD_BYTES` around each."""
+
+ENVELOPE_OVERHEAD_BYTES: Final = 5
+WRONG_AUTHOR: Final = "wrong_author"
+
+
+class Network(Protocol):
+    """The part of the mesh that the data plane needs; no call blocks, and a frame to an absent peer is dropped."""
+
+    @property
+    def connected(self) -> frozenset[int]: ...
+
+    def send(self, peer: int, kind: FrameKind, payload: bytes) -> None: ...
+
+    def broadcast(self, kind: FrameKind, payload: bytes, recipients: Iterable[int] | None = None) -> None: ...
+
+    def cut(self, peer: int, reason: Rejected) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A verified batch.
+
+    Attributes:
+        digest: ``H(BATCH, wire)``.
+        wire: The exact bytes.
+        author: The index of the validator that made it.
+        sequence: Its place among its author's batches; informative, nothing depends on it.
+        envelopes: In the order in which they execute.
+        expires_at_unix_ms: The block time from which all of its envelopes are dead.
+    """
+
+    digest: bytes
+    wire: bytes
+    author: int
+    sequence: int
+    envelopes: tuple[Envelope, ...]
+    expires_at_unix_ms: int
+
+
+class BatchFormat:
+    """What a batch of this chain must look like: opens the bytes of others and seals our own."""
+
+    def __init__(self, chain_id: bytes, params: ChainParams, validators: int) -> None:
+        self._chain_id = chain_id
+        self.params = params
+        envelope = raw(1, params.envelope_bytes_max)
+        self._shape: Shape = record(
+            integer(0, validators - 1), uint(64), sequence(envelope, 1, params.batch_envelopes_max)
+        )
+
+    def digest(self, wire: bytes) -> bytes:
+        """The name of a batch.
+
+        Raises:
+            Rejected: ``too_large``, before anything is hashed.
+        """
+        if len(wire) > self.params.batch_bytes_max:
+            limit = self.params.batch_bytes_max
+            raise Rejected("too_large", "A batch is over its size limit.", size=len(wire), size_max=limit)
+        return digest(Domain.BATCH, wire)
+
+    def open(self, wire: bytes, name: bytes, author: int | None) -> Batch:
+        """Decode a peer's batch and verify every signature in it (about 55 microseconds each).
+
+        Args:
+            wire: The bytes received.
+            name: Their digest.
+            author: Who must have made it, or None for anyone.
+
+        Raises:
+            Rejected: ``too_large``, ``malformed``, ``wrong_author``, ``bad_signature``, or a rule of the envelope.
+        """
+        made_by, number, envelopes = self._decode(wire)
+        if author is not None and made_by != author:
+            raise Rejected(WRONG_AUTHOR, "A validator sends only its own batches.", author=made_by, sender=author)
+        return _batch(name, wire, made_by, number, verify_all(envelopes))
+
+    def reopen(self, wire: bytes, name: bytes) -> Batch:
+        """Decode a batch from our own store, where only verified batches are put."""
+        made_by, number, envelopes = self._decode(wire)
+        return _batch(name, wire, made_by, number, [Envelope(each) for each in envelopes])
+
+    def seal(self, author: int, number: int, envelopes: Sequence[Envelope]) -> Batch:
+        """Make a batch of our own from envelopes that were verified when they came in."""
+        wire = encode([author, number, [each.wire for each in envelopes]])
+        return _batch(self.digest(wire), wire, author, number, envelopes)
+
+    def _decode(self, wire: bytes) -> tuple[int, int, list[UnverifiedEnvelope]]:
+        author, number, wires = decode(wire, self._shape, size_max=self.params.batch_bytes_max)
+        return author, number, [decode_envelope(each, self._chain_id, self.params) for each in wires]
+
+
+def _batch(name: bytes, wire: bytes, author: int, number: int, envelopes: Sequence[Envelope]) -> Batch:
+    return Batch(name, wire, author, number, tuple(envelopes), max(each.expires_at_unix_ms for each in envelopes))

@@ -1,0 +1,236 @@
+"""Block sync: a node that fell behind or starts empty asks the others for the blocks it lacks.
+
+Rules:
+
+1. A request is ``[from_height, target_hash]``: the blocks above `from_height`, as far as the certified block
+   `target_hash` and beyond. An answer is ``[[proposal, ...], qc]``: consecutive blocks, oldest first, each certified
+   by the next one's justify and the last by the QC; at most `sync_blocks_max` blocks and about 4 MiB. An empty answer
+   says "I have nothing above that".
+2. Nothing in an answer is trusted. Here its shape and links are checked; the core checks every certificate before it
+   commits.
+3. A peer that does not answer within `ANSWER_S`, has nothing, or answers wrongly is passed over for the next; when all
+   have been asked, it begins again. A request that is made again starts with another peer, since the last answer did
+   not help.
+4. One request is out at a time, so an answer nobody waits for is either late, which is ignored, or unasked, which is a
+   fault.
+
+Serving reads committed blocks from the store, then the stored chain above them up to our highest QC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+
+from consensus.events import BlocksReceived, FetchBlocks
+from consensus.types import QC, Proposal
+from consensus.wire import decode_proposal, decode_qc, encode_proposal, encode_qc
+from genesis.codec import decode, encode, raw, record, sequence, uint
+from genesis.errors import Rejected
+from genesis.params import ChainParams
+from genesis.values import DIGEST
+from node.batches import Network
+from node.failures import StorageFailure
+from node.frames import CONSENSUS_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, FrameKind
+from node.store import Store
+
+ANSWER_S: Final = 2.0
+ROUND_PAUSE_S: Final = 0.5
+
+_REQUEST: Final = record(uint(48), DIGEST)
+_ANSWER_BYTES_MAX: Final = RESPONSE_BYTES_MAX + CONSENSUS_BYTES_MAX
+
+
+class BlockServer:
+    """Answers the requests of peers.
+
+    Args:
+        store: Where the blocks are.
+        params: For `sync_blocks_max`.
+        network: Where answers go.
+        high_qc: The highest QC the core knows.
+    """
+
+    def __init__(self, store: Store, params: ChainParams, network: Network, high_qc: Callable[[], QC]) -> None:
+        self._store = store
+        self._blocks_max = params.sync_blocks_max
+        self._network = network
+        self._high_qc = high_qc
+
+    async def handle(self, peer: int, payload: bytes) -> None:
+        """Answer one request; a peer's next one is read only after that.
+
+        Raises:
+            Rejected: ``malformed``.
+        """
+        from_height, _target = decode(payload, _REQUEST, size_max=REQUEST_BYTES_MAX)
+        high_qc = self._high_qc()
+        answer = await trio.to_thread.run_sync(self._answer, from_height, high_qc)
+        self._network.send(peer, FrameKind.BLOCKS_RESPONSE, answer)
+
+    def _answer(self, from_height: int, high_qc: QC) -> bytes:
+        chosen: list[bytes] = []
+        size = 0
+        qc = high_qc
+        for wire, certificate in self._chain(from_height, high_qc):
+            size += len(wire)
+            if len(chosen) == self._blocks_max or (chosen and size > RESPONSE_BYTES_MAX):
+                break
+            chosen.append(wire)
+            qc = certificate
+        return encode([chosen, encode_qc(qc)])
+
+    def _chain(self, from_height: int, high_qc: QC) -> list[tuple[bytes, QC]]:
+        """Blocks above `from_height` with a certificate each, oldest first; about as many as one answer takes."""
+        tip = self._store.tip()
+        executed = tip.height if tip is not None else 0
+        blocks: list[tuple[bytes, QC]] = []
+        for height in range(from_height + 1, min(executed, from_height + self._blocks_max) + 1):
+            record_of = self._store.committed(height)
+            wire = self._store.proposal_wire(record_of.block_hash) if record_of is not None else None
+            if record_of is None or wire is None:
+                raise StorageFailure("read a committed block", f"block {height} is missing", "Resync this node")
+            blocks.append((wire, record_of.qc))
+        if len(blocks) < self._blocks_max and tip is not None:
+            blocks += self._uncommitted(max(from_height, executed), tip.block_hash, high_qc)
+        return blocks
+
+    def _uncommitted(self, above_height: int, tip_hash: bytes, high_qc: QC) -> list[tuple[bytes, QC]]:
+        """The stored chain from `high_qc` back to the tip; empty if a link is not here."""
+        chain: list[tuple[bytes, QC]] = []
+        qc = high_qc
+        while qc.block_hash != tip_hash:
+            proposal = self._store.proposal(qc.block_hash)
+            if proposal is None:
+                return []
+            if proposal.header.height <= above_height:
+                break
+            chain.append((encode_proposal(proposal), qc))
+            qc = proposal.justify
+        chain.reverse()
+        return chain
+
+
+class BlockFetcher:
+    """Asks peers for blocks, one request at a time. `run` is its loop.
+
+    Args:
+        network: Where to ask.
+        params: For `sync_blocks_max`.
+        on_blocks: Called with each answer whose shape and links are right.
+        report: Called with (kind, values) for a log line.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        params: ChainParams,
+        on_blocks: Callable[[BlocksReceived], None],
+        report: Callable[[str, dict[str, int | str]], None],
+    ) -> None:
+        self._network = network
+        self._on_blocks = on_blocks
+        self._report = report
+        blocks = sequence(raw(1, CONSENSUS_BYTES_MAX), 0, params.sync_blocks_max)
+        self._shape = record(blocks, raw(1, CONSENSUS_BYTES_MAX))
+        self._request: FetchBlocks | None = None
+        self._last: tuple[int, QC] | None = None
+        self._repeats = 0
+        self._asked: int | None = None
+        self._late: set[int] = set()
+        self._wakeup = trio.Event()
+
+    def fetch(self, request: FetchBlocks) -> None:
+        """Ask for these blocks; replaces a request that is still out unless it asks for the same."""
+        wanted = (request.from_height, request.target)
+        if self._request is not None and wanted == self._last:
+            return
+        self._repeats = self._repeats + 1 if wanted == self._last else 0
+        self._last = wanted
+        self._request = request
+        self._wakeup.set()
+
+    async def handle(self, peer: int, payload: bytes) -> None:
+        """Take an answer.
+
+        Raises:
+            Rejected: It was never asked for, or it is malformed or does not hold together.
+        """
+        if peer != self._asked:
+            if peer not in self._late:
+                raise Rejected("unasked_blocks", "A peer sent blocks that nobody asked it for.", peer=peer)
+            self._late.discard(peer)
+            return
+        request = self._request
+        self._asked = None
+        try:
+            proposals, high_qc = await trio.to_thread.run_sync(self._parse, payload)
+            if request is not None and request is self._request and proposals:
+                _check_links(proposals, high_qc, request.from_height)
+                self._request = None
+                self._on_blocks(BlocksReceived(peer, proposals, high_qc))
+        finally:
+            self._wakeup.set()
+
+    async def run(self) -> None:
+        """Carry out requests until cancelled."""
+        while True:
+            request = self._request
+            if request is None:
+                await self._woken(float("inf"))
+                continue
+            for peer in self._order(request):
+                await self._ask(peer, request)
+                if self._request is not request:
+                    break
+            else:
+                self._report("sync_round_failed", {"from_height": request.from_height})
+                await self._woken(ROUND_PAUSE_S)
+
+    async def _ask(self, peer: int, request: FetchBlocks) -> None:
+        """One peer's chance: returns when it has answered, its time is up, or another request replaced this one."""
+        self._late.discard(peer)
+        self._asked = peer
+        message = encode([request.from_height, request.target.block_hash])
+        self._network.send(peer, FrameKind.BLOCKS_REQUEST, message)
+        await self._woken(ANSWER_S)
+        if self._asked is not None:
+            self._late.add(peer)
+            self._asked = None
+
+    async def _woken(self, timeout_s: float) -> None:
+        self._wakeup = trio.Event()
+        with trio.move_on_after(timeout_s):
+            await self._wakeup.wait()
+
+    def _order(self, request: FetchBlocks) -> list[int]:
+        """Whom to ask: the core's hint first, or, when it asks again, the next one in turn."""
+        connected = self._network.connected
+        order = [each for each in dict.fromkeys([request.peer, *sorted(connected)]) if each in connected]
+        start = self._repeats % len(order) if order else 0
+        return order[start:] + order[:start]
+
+    def _parse(self, payload: bytes) -> tuple[tuple[Proposal, ...], QC]:
+        wires, qc = decode(payload, self._shape, size_max=_ANSWER_BYTES_MAX)
+        return tuple(decode_proposal(each) for each in wires), decode_qc(qc)
+
+
+def _check_links(proposals: Sequence[Proposal], high_qc: QC, from_height: int) -> None:
+    """Consecutive heights from the one asked for, each block named by the next one's justify, the last by `high_qc`.
+
+    Raises:
+        Rejected: ``broken_chain``.
+    """
+    certificates = [*(each.justify for each in proposals[1:]), high_qc]
+    for offset, (proposal, qc) in enumerate(zip(proposals, certificates, strict=True)):
+        header = proposal.header
+        if header.height != from_height + 1 + offset or qc.block_hash != header.block_hash:
+            raise Rejected(
+                "broken_chain",
+                "The blocks of a sync answer do not follow each other.",
+                position=offset,
+                height=header.height,
+                from_height=from_height,
+            )

@@ -1,0 +1,167 @@
+"""What one operator decides about one node: ``HOME/node.toml``. Nothing here is agreed with anyone else.
+
+The home of a node::
+
+    node.toml        this file's subject
+    genesis.toml     the chain (`genesis.document`)
+    validator.toml   what the genesis document needs to know of this validator; public
+    passphrase       optional, mode 0600; opens the keys where nobody is there to type it
+    keys/            consensus.key, network.key (`node.keystore`)
+    data/ledger/     LevelDB
+    data/safety      the safety state of the consensus core
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from genesis.errors import Rejected
+from genesis.values import NAME
+from node.logs import LEVELS
+
+CONFIG_BYTES_MAX: Final = 65_536
+LOOPBACK: Final = "127.0.0.1"
+PEER_PORT_DEFAULT: Final = 26_600
+HTTP_PORT_DEFAULT: Final = 8_600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node's own settings.
+
+    Attributes:
+        home: The node's directory.
+        name: The validator's name, as in the genesis document.
+        listen_host, listen_port: Where peers connect to (the genesis document says where they dial).
+        http_host, http_port: Where clients connect to. Loopback unless the operator says otherwise: the interface has
+            no authentication of its own (envelopes are signed, and what it answers is shared by all members).
+        log_level: One of `node.logs.LEVELS`.
+    """
+
+    home: Path
+    name: str
+    listen_host: str = LOOPBACK
+    listen_port: int = PEER_PORT_DEFAULT
+    http_host: str = LOOPBACK
+    http_port: int = HTTP_PORT_DEFAULT
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        NAME(self.name)
+        for field, port in (("peers.listen", self.listen_port), ("http.listen", self.http_port)):
+            _check(1 <= port <= 65_535, field, "has a port from 1 to 65535", port)
+        _check(bool(self.listen_host), "peers.listen", "has a host", self.listen_host)
+        _check(bool(self.http_host), "http.listen", "has a host", self.http_host)
+        _check(self.log_level in LEVELS, "log.level", f"is one of {', '.join(LEVELS)}", self.log_level)
+
+    @property
+    def path(self) -> Path:
+        """``node.toml``."""
+        return self.home / "node.toml"
+
+    @property
+    def genesis_path(self) -> Path:
+        """``genesis.toml``."""
+        return self.home / "genesis.toml"
+
+    @property
+    def card_path(self) -> Path:
+        """``validator.toml``."""
+        return self.home / "validator.toml"
+
+    @property
+    def data_path(self) -> Path:
+        """The directory that holds the ledger and the safety state."""
+        return self.home / "data"
+
+    @property
+    def ledger_path(self) -> Path:
+        """LevelDB's directory."""
+        return self.data_path / "ledger"
+
+    @property
+    def safety_path(self) -> Path:
+        """The safety state's file."""
+        return self.data_path / "safety"
+
+    @property
+    def http_url(self) -> str:
+        """Where clients find this node."""
+        return f"http://{join_address(self.http_host, self.http_port)}"
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The settings as ``node.toml`` holds them."""
+        return {
+            "name": self.name,
+            "peers": {"listen": join_address(self.listen_host, self.listen_port)},
+            "http": {"listen": join_address(self.http_host, self.http_port)},
+            "log": {"level": self.log_level},
+        }
+
+
+def load_config(home: Path) -> NodeConfig:
+    """Read ``HOME/node.toml``.
+
+    Raises:
+        Rejected: ``no_node_home`` when there is none; ``bad_config``, naming the field and what it must be.
+    """
+    path = home / "node.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise Rejected("no_node_home", "There is no node in this directory.", path=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Rejected("bad_config", f"node.toml is not TOML: {error}.", path=str(path)) from error
+    _check(len(text) <= CONFIG_BYTES_MAX, "the file", f"is at most {CONFIG_BYTES_MAX} characters", len(text))
+    _only(root, "the file", {"name", "peers", "http", "log"})
+    listen_host, listen_port = split_address("peers.listen", _field(root, "peers", "listen"))
+    http_host, http_port = split_address("http.listen", _field(root, "http", "listen"))
+    return NodeConfig(
+        home=home,
+        name=_text("name", root.get("name")),
+        listen_host=listen_host,
+        listen_port=listen_port,
+        http_host=http_host,
+        http_port=http_port,
+        log_level=_field(root, "log", "level"),
+    )
+
+
+def split_address(what: str, address: str) -> tuple[str, int]:
+    """``host:port`` in two; an IPv6 host stands in brackets. `what` names the field in a refusal (``bad_config``)."""
+    host, colon, port = address.rpartition(":")
+    _check(bool(colon and host) and port.isdigit() and len(port) <= 5, what, "is host:port", address)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """``host:port``, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _field(root: dict[str, Any], table: str, field: str) -> str:
+    values = root.get(table)
+    if not isinstance(values, dict):
+        raise Rejected("bad_config", f"In node.toml, [{table}] is a table.", found=str(values)[:64])
+    _only(values, f"[{table}]", {field})
+    return _text(f"{table}.{field}", values.get(field))
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise Rejected("bad_config", f"In node.toml, {what} is text.", found=str(value)[:64])
+    return value
+
+
+def _only(table: dict[str, Any], what: str, known: set[str]) -> None:
+    unknown = ", ".join(sorted(set(table) - known))
+    _check(not unknown, what, f"has no fields but {', '.join(sorted(known))}", unknown)
+
+
+def _check(condition: bool, what: str, must: str, found: int | str) -> None:
+    if not condition:
+        raise Rejected("bad_config", f"In node.toml, {what} {must}.", found=found)

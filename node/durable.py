@@ -1,0 +1,53 @@
+"""What must be on disk before a signature leaves: the safety file and the ledger, behind one call.
+
+`persist_safety` writes in the order that a crash between any two steps leaves harmless: first the block and the
+batches it orders (synced), then the safety state that records the vote (synced). Crash after the first: a block is
+stored that we never voted for. Only when both are durable does the caller sign.
+"""
+
+from __future__ import annotations
+
+from consensus.events import SafetyState
+from consensus.types import Proposal
+from genesis.errors import invariant
+from node.batch_pool import BatchPool
+from node.safety_file import SafetyFile
+from node.store import Store
+
+
+class Durable:
+    """The disk as the replica sees it. Both calls block; they are made from a worker thread, one at a time."""
+
+    def __init__(self, store: Store, safety: SafetyFile, pool: BatchPool) -> None:
+        self._store = store
+        self._safety = safety
+        self._pool = pool
+
+    def put_proposal(self, proposal: Proposal) -> None:
+        """Keep a block; not synced."""
+        self._store.put_proposal(proposal)
+
+    def persist_safety(self, state: SafetyState, proposal: Proposal | None) -> None:
+        """Make `proposal` with its batches durable, then `state`.
+
+        Raises:
+            StorageFailure: The disk refused; nothing may be signed.
+            InvariantViolation: A batch of the block is neither in memory nor on disk, so a vote would promise too much.
+        """
+        if proposal is not None:
+            self._sync(proposal)
+        self._safety.save(state)
+
+    def _sync(self, proposal: Proposal) -> None:
+        payload = proposal.header.payload
+        batches = self._pool.unwritten(payload)
+        here = {digest for digest, _ in batches}
+        for digest in payload:
+            invariant(
+                digest in here or self._pool.on_disk(digest) or self._store.has_batch(digest),
+                "A vote needs every batch of its block.",
+                digest=digest.hex(),
+                height=proposal.header.height,
+            )
+        self._store.sync_proposal(proposal, batches)
+        self._pool.written(here)

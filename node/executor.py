@@ -1,0 +1,237 @@
+"""Executes committed blocks, strictly in order of height, and makes their outcome durable before anyone hears of it.
+
+Rules:
+
+1. `submit` takes blocks in the order in which they were committed. Each is executed when every batch it orders is here;
+   a missing one is fetched for as long as it takes, since a quorum that voted for the block holds it.
+2. Executing and writing happen in one visit to a worker thread; blocks that wait together share one synced write.
+3. Only after the write has been synced do receipts go out and does the replica learn the root.
+4. An envelope that is ordered twice executes once: the state machine refuses it the second time, and a refusal is never
+   stored. Whoever waits hears of it, except for a replay, whose real receipt exists.
+5. At start-up the state is rebuilt from the store and its root must be the one that was stored with the last block.
+
+Reading the state while a block changes it would show half a block, so queries go through `read`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import trio
+
+from consensus.events import Commit
+from consensus.types import Header, genesis_header, genesis_qc
+from contracts.machine import BlockInput, BlockOutput, State, apply_block, genesis_state, restore_state
+from contracts.receipts import encode_receipt
+from genesis.document import GenesisDocument
+from genesis.errors import Rejected, invariant, violated
+from node.batch_pool import BatchPool, ReportLine
+from node.batches import Batch
+from node.failures import StorageFailure
+from node.intake import Intake
+from node.receipt_waits import ReceiptWaits
+from node.store import BlockWrite, CommittedBlock, Digested, Store
+
+GROUP_BLOCKS_MAX: Final = 32
+GROUP_BATCHES_MAX: Final = 64
+_T = TypeVar("_T")
+
+
+def open_state(document: GenesisDocument, store: Store) -> tuple[State, Header]:
+    """The state at the store's tip, and block 0. An empty store begins with the genesis state. Blocks.
+
+    Raises:
+        StorageFailure: The stored state is not the one the last block left.
+    """
+    state = genesis_state(document)
+    header = genesis_header(document.chain_id, state.time_unix_ms, state.root)
+    tip = store.tip()
+    if tip is None:
+        qc = genesis_qc(header.block_hash)
+        block = CommittedBlock(0, header.block_hash, qc, state.root, state.time_unix_ms, 0, 0, 0)
+        store.begin(block, state.entries())
+        return state, header
+    try:
+        state = restore_state(document, store.state_entries())
+    except Rejected as rejected:
+        raise _unusable(str(rejected)) from rejected
+    if (state.height, state.root) != (tip.height, tip.state_root):
+        raise _unusable(
+            f"its root at height {state.height} is {state.root.hex()}, "
+            f"and the last block, {tip.height}, left {tip.state_root.hex()}"
+        )
+    return state, header
+
+
+def _unusable(reason: str) -> StorageFailure:
+    return StorageFailure(
+        "rebuild the state",
+        reason,
+        "Stop the node, move its ledger directory away, but not the safety file, and start it again: it resyncs",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A committed block with its batches at hand."""
+
+    commit: Commit
+    batches: tuple[Batch, ...]
+    unwritten: Sequence[Digested]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A block that has been executed and is durable."""
+
+    block: CommittedBlock
+    payload: tuple[bytes, ...]
+    output: BlockOutput
+
+
+class Executor:
+    """Owns the state machine's state. `run` is its loop.
+
+    Args:
+        state: The state at the store's tip (`open_state`).
+        store, pool, receipts, intake: Where blocks go, batches come from, receipts are awaited, ids are remembered.
+        on_executed: Called with (height, block hash, state root) for each block, in order, once it is durable.
+        report: Called with what an operator should know of.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        store: Store,
+        pool: BatchPool,
+        receipts: ReceiptWaits,
+        intake: Intake,
+        on_executed: Callable[[int, bytes, bytes], None],
+        report: ReportLine,
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._pool = pool
+        self._receipts = receipts
+        self._intake = intake
+        self._on_executed = on_executed
+        self._report = report
+        self._queue: deque[Commit] = deque()
+        self._submitted = state.height
+        self._wakeup = trio.Event()
+        self._state_lock = trio.Lock()
+
+    @property
+    def backlog(self) -> int:
+        """Committed blocks that are not executed yet."""
+        return self._submitted - self._store_height()
+
+    def submit(self, commit: Commit) -> None:
+        """Execute this block after those before it; returns at once. A block that was submitted before is ignored."""
+        header = commit.proposal.header
+        if header.height <= self._submitted:
+            self._report("committed_again", {"height": header.height, "submitted": self._submitted})
+            return
+        invariant(
+            header.height == self._submitted + 1, "Blocks commit in order.", got=header.height, last=self._submitted
+        )
+        self._submitted = header.height
+        self._pool.order(header.payload)
+        self._queue.append(commit)
+        self._wakeup.set()
+
+    async def read(self, query: Callable[[State], _T]) -> _T:
+        """The answer of a query that sees the state between two blocks. The query must be short: blocks wait for it."""
+        async with self._state_lock:
+            return query(self._state)
+
+    async def run(self) -> None:
+        """Execute what is submitted until cancelled."""
+        while True:
+            group = self._take()
+            if not group:
+                self._wakeup = trio.Event()
+                await self._wakeup.wait()
+                continue
+            work = await self._gather(group)
+            async with self._state_lock:
+                done = await trio.to_thread.run_sync(self._execute, work)
+            for each in done:
+                self._publish(each)
+
+    def _take(self) -> list[Commit]:
+        """The next blocks, as many as share one write without holding too many batches in memory."""
+        group: list[Commit] = []
+        batches = 0
+        while self._queue and len(group) < GROUP_BLOCKS_MAX:
+            batches += len(self._queue[0].proposal.header.payload)
+            if group and batches > GROUP_BATCHES_MAX:
+                break
+            group.append(self._queue.popleft())
+        return group
+
+    async def _gather(self, group: Sequence[Commit]) -> list[_Work]:
+        digests = [each for commit in group for each in commit.proposal.header.payload]
+        try:
+            await self._pool.ensure(digests, group[0].proposal.header.proposer)
+        except Rejected as rejected:
+            violated("A quorum committed a batch that is invalid here.", why=str(rejected))
+        written: set[bytes] = set()
+        work = []
+        for commit in group:
+            payload = [each for each in commit.proposal.header.payload if each not in written]
+            unwritten = self._pool.unwritten(payload)
+            written.update(digest for digest, _ in unwritten)
+            batches = tuple(self._pool.batch(each) for each in commit.proposal.header.payload)
+            work.append(_Work(commit, batches, unwritten))
+        return work
+
+    def _execute(self, work: Sequence[_Work]) -> list[_Done]:
+        """Run the state machine over the blocks and write what comes of it. In a worker thread."""
+        tip = self._store.tip()
+        total = tip.envelopes_total if tip is not None else 0
+        writes: list[BlockWrite] = []
+        done: list[_Done] = []
+        for each in work:
+            header = each.commit.proposal.header
+            envelopes = [envelope for batch in each.batches for envelope in batch.envelopes]
+            output = apply_block(self._state, BlockInput(header.height, header.time_unix_ms, envelopes))
+            total += len(output.receipts)
+            block = _committed_block(each.commit, output, total)
+            receipts = [(receipt.envelope_id, encode_receipt(receipt)) for receipt in output.receipts]
+            writes.append(BlockWrite(block, each.commit.proposal, each.unwritten, receipts, output.writes))
+            done.append(_Done(block, header.payload, output))
+        self._store.commit(writes)
+        return done
+
+    def _publish(self, done: _Done) -> None:
+        """Tell everyone who waits; the block is durable."""
+        block, output = done.block, done.output
+        answered = [*output.receipts, *(each for each in output.refused if each.code != "replayed")]
+        self._pool.executed(done.payload, block.time_unix_ms)
+        self._intake.executed([each.envelope_id for each in answered], block.time_unix_ms)
+        self._receipts.deliver(answered)
+        for alarm in output.alarms:
+            self._report("conservation_alarm", {"height": block.height, "alarm": str(alarm)})
+        self._on_executed(block.height, block.block_hash, block.state_root)
+
+    def _store_height(self) -> int:
+        tip = self._store.tip()
+        return tip.height if tip is not None else 0
+
+
+def _committed_block(commit: Commit, output: BlockOutput, envelopes_total: int) -> CommittedBlock:
+    header = commit.proposal.header
+    return CommittedBlock(
+        height=header.height,
+        block_hash=header.block_hash,
+        qc=commit.qc,
+        state_root=output.root,
+        time_unix_ms=header.time_unix_ms,
+        envelopes=len(output.receipts),
+        applied=sum(1 for each in output.receipts if each.applied),
+        envelopes_total=envelopes_total,
+    )

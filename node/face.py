@@ -1,0 +1,187 @@
+"""What the HTTP interface may ask of a node, answered from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import trio
+
+from consensus.core import Core
+from consensus.validators import ValidatorSet
+from contracts import queries
+from contracts.machine import State
+from contracts.receipts import receipt_to_json
+from genesis.document import GenesisDocument
+from genesis.errors import Rejected
+from node.clock import Clock
+from node.executor import Executor
+from node.http_api import Json
+from node.intake import Admission, Intake
+from node.peers import Mesh
+from node.receipt_waits import ReceiptWaits
+from node.store import CommittedBlock, Store
+
+BEHIND_HEIGHTS_MAX = 16
+"""A node further behind the best certificate it knows than this is not ready."""
+
+_T = TypeVar("_T")
+
+
+class Face:
+    """The node's side of `node.http_api.NodeFace`."""
+
+    def __init__(
+        self,
+        name: str,
+        document: GenesisDocument,
+        validators: ValidatorSet,
+        clock: Clock,
+        core: Core,
+        mesh: Mesh,
+        store: Store,
+        executor: Executor,
+        intake: Intake,
+        receipts: ReceiptWaits,
+    ) -> None:
+        self._name = name
+        self._document = document
+        self._validators = validators
+        self._clock = clock
+        self._core = core
+        self._mesh = mesh
+        self._store = store
+        self._executor = executor
+        self._intake = intake
+        self._receipts = receipts
+        self._own = document.validators.index(next(each for each in document.validators if each.name == name))
+
+    def ready(self) -> str:
+        """Empty when the node takes part and has caught up, else the reason why not yet."""
+        height = self._tip().height
+        power = self._validators.power_of({self._own, *self._mesh.connected})
+        behind = self._core.high_qc.height - height
+        if power < self._validators.quorum_power:
+            return f"connected to {power} of the {self._validators.quorum_power} of voting power that a quorum needs"
+        if height == 0:
+            return "no block has been executed yet"
+        return f"{behind} blocks behind the best certificate" if behind > BEHIND_HEIGHTS_MAX else ""
+
+    def status(self) -> Json:
+        """Where this validator stands."""
+        tip, clock = self._tip(), self._document.clock
+        return {
+            "name": self._name,
+            "network": self._document.name,
+            "chain_id": self._document.chain_id.hex(),
+            "height": tip.height,
+            "view": self._core.view,
+            "state_root": tip.state_root.hex(),
+            "block_hash": tip.block_hash.hex(),
+            "block_time_unix_ms": tip.time_unix_ms,
+            "chain_unix_ms": self._clock.now().chain_unix_ms,
+            "certified_height": self._core.high_qc.height,
+            "committed_height": self._core.committed.height,
+            "peers": len(self._mesh.connected),
+            "committed_txs": tip.envelopes_total,
+            "mempool": self._intake.waiting,
+            "clock": {
+                "wall_origin_unix_ms": clock.wall_origin_unix_ms,
+                "chain_origin_unix_ms": clock.chain_origin_unix_ms,
+                "speed": clock.speed,
+            },
+        }
+
+    def genesis(self) -> Json:
+        """The genesis document as plain values, with its chain id."""
+        return {"chain_id": self._document.chain_id.hex(), **self._document.to_mapping()}
+
+    def validators(self) -> Json:
+        """The validator set: names, keys, powers, addresses, who is connected and who leads."""
+        connected = {self._own, *self._mesh.connected}
+        return {
+            "epoch": self._validators.epoch,
+            "quorum_power": self._validators.quorum_power,
+            "total_power": self._validators.total_power,
+            "view": self._core.view,
+            "leader": self._document.validators[self._core.leader].name,
+            "validators": [
+                {
+                    "name": each.name,
+                    "public_key": each.public_key.hex(),
+                    "power": each.power,
+                    "address": each.address,
+                    "connected": index in connected,
+                }
+                for index, each in enumerate(self._document.validators)
+            ],
+        }
+
+    async def submit(self, wires: Sequence[bytes]) -> Sequence[Admission]:
+        """Check envelopes and take them into the mempool; one answer for each, in order."""
+        return await self._intake.submit(wires)
+
+    async def receipts(self, envelope_ids: Sequence[bytes], wait_ms: int) -> Sequence[Json | None]:
+        """The receipts that exist within `wait_ms`, in order."""
+        found = await self._receipts.wait_many(envelope_ids, wait_ms / 1000)
+        return [receipt_to_json(found[each]) if each in found else None for each in envelope_ids]
+
+    async def block(self, height: int | None) -> Json:
+        """The committed block of that height, or the latest."""
+        return await trio.to_thread.run_sync(self._block, height)
+
+    async def account(self, account_id: str) -> Json:
+        """Balances per asset."""
+        return await self._read(lambda state: queries.account(state, account_id))
+
+    async def positions(self, account_id: str) -> Json:
+        """Positions per series."""
+        return await self._read(lambda state: queries.positions(state, account_id))
+
+    async def series(self, series_id: str | None) -> Json:
+        """One series, or all."""
+        return await self._read(lambda state: queries.series(state, series_id))
+
+    async def index(self, index_id: str) -> Json:
+        """A price index and its latest price."""
+        return await self._read(lambda state: queries.index(state, index_id))
+
+    async def settlement(self, index_id: str, expiry_unix_ms: int) -> Json:
+        """The settlement record of one expiry."""
+        return await self._read(lambda state: queries.settlement(state, index_id, expiry_unix_ms))
+
+    async def members(self) -> Json:
+        """The members and their accounts."""
+        return await self._read(queries.members)
+
+    async def _read(self, query: Callable[[State], _T]) -> _T:
+        return await self._executor.read(query)
+
+    def _tip(self) -> CommittedBlock:
+        tip = self._store.tip()
+        if tip is None:
+            raise Rejected("not_ready", "The ledger is not open yet.")
+        return tip
+
+    def _block(self, height: int | None) -> dict[str, Any]:
+        wanted = self._tip().height if height is None else height
+        block = self._store.committed(wanted)
+        if block is None:
+            raise Rejected("unknown_block", "No block of this height is committed here.", height=wanted)
+        proposal = self._store.proposal(block.block_hash)
+        header = proposal.header if proposal is not None else None
+        return {
+            "height": block.height,
+            "block_hash": block.block_hash.hex(),
+            "state_root": block.state_root.hex(),
+            "time_unix_ms": block.time_unix_ms,
+            "envelopes": block.envelopes,
+            "applied": block.applied,
+            "envelopes_total": block.envelopes_total,
+            "view": block.qc.view,
+            "proposer": self._document.validators[header.proposer].name if header is not None else None,
+            "parent_hash": header.parent_hash.hex() if header is not None else None,
+            "batches": [each.hex() for each in header.payload] if header is not None else [],
+            "voters": [self._document.validators[index].name for index, _ in block.qc.signatures],
+            "receipts": [receipt.envelope_id.hex() for receipt in self._store.block_receipts(wanted)],
+        }

@@ -1,0 +1,86 @@
+"""Small private files: written whole or not at all, readable by their owner alone.
+
+Rules:
+
+1. `write_private` replaces a file atomically and durably: a temporary file with mode 0600, fsync, rename, fsync of the
+   directory. A crash leaves the old file or the new one.
+2. `create_private` never overwrites: of two writers, one is refused.
+3. `read_private` refuses a file that others may read, and one that is larger than it can be.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from genesis.errors import Rejected
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, mode 0600."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    _write_new(temporary, data)
+    os.replace(temporary, path)
+    _sync_directory(path.parent)
+
+
+def create_private(path: Path, data: bytes) -> None:
+    """Write `data` to a new file `path`, mode 0600.
+
+    Raises:
+        Rejected: ``file_exists``; the file is left as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    _write_new(temporary, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError as error:
+        raise Rejected("file_exists", "The file exists and is never overwritten.", path=str(path)) from error
+    finally:
+        temporary.unlink()
+    _sync_directory(path.parent)
+
+
+def read_private(path: Path, size_max: int) -> bytes:
+    """The bytes of a secret file.
+
+    Raises:
+        Rejected: ``exposed_file`` when its group or others have any permission; ``too_large``.
+        FileNotFoundError: There is none.
+    """
+    with open(path, "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise Rejected(
+                "exposed_file",
+                "A secret file is open to other users.",
+                path=str(path),
+                mode=f"{stat.S_IMODE(mode):04o}",
+            )
+        data = file.read(size_max + 1)
+    if len(data) > size_max:
+        raise Rejected("too_large", "The file is over its size limit.", path=str(path), size_max=size_max)
+    return data
+
+
+def make_private_directory(path: Path) -> None:
+    """Create `path` and its parents where missing; a new directory has mode 0700."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,168 @@
+"""Frames: how messages lie in a peer's byte stream, and how large each kind may be.
+
+Rules:
+
+1. A frame is a header of five bytes, a big-endian u32 payload length and a u8 kind, then the payload.
+2. A kind that is unknown, or not allowed on this lane at this point, ends the connection; so does a length over the
+   kind's bound. Both are decided from the header alone: not one byte of such a payload is kept.
+3. The payload is opaque here. Its owner decodes it, within the bound that was checked.
+
+Two lanes join each pair of validators, so that consensus never waits behind transactions: kinds below 64 belong to
+the consensus lane, the others to the bulk lane. HELLO opens both lanes, and PING keeps both warm.
+
+Theory of operation: `FrameReader` is a state machine without IO. Bytes are appended as they come, and `take` cuts
+every whole frame out of them at once, so that a burst of small frames costs one pass and one copy each. A frame
+reserves nothing ahead of its arrival: the buffer holds at most one incomplete frame plus one receive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from struct import Struct
+from types import MappingProxyType
+from typing import Final
+
+from genesis.errors import Rejected, invariant
+from genesis.params import ChainParams
+
+
+class Lane(IntEnum):
+    """One of the two connections that join a pair of validators."""
+
+    CONSENSUS = 0
+    BULK = 1
+
+
+class FrameKind(IntEnum):
+    """What a payload is. The numbers are the wire's."""
+
+    HELLO = 0
+    CONSENSUS = 1
+    BATCH_ACK = 2
+    PING = 3
+    BATCH = 65
+    BATCH_REQUEST = 66
+    BATCH_RESPONSE = 67
+    BLOCKS_REQUEST = 68
+    BLOCKS_RESPONSE = 69
+
+
+Frame = tuple[FrameKind, bytes]
+"""(kind, payload)."""
+
+FrameTable = Mapping[int, tuple[FrameKind, int]]
+"""The kinds that are allowed now, by their number, each with the largest payload in bytes."""
+
+HEADER: Final = Struct(">IB")
+BULK_KIND_MIN: Final = 64
+HELLO_BYTES_MAX: Final = 512
+PING_BYTES_MAX: Final = 0
+CONSENSUS_BYTES_MAX: Final = 262_144
+ACKNOWLEDGEMENT_BYTES_MAX: Final = 65_536
+REQUEST_BYTES_MAX: Final = 65_536
+RESPONSE_BYTES_MAX: Final = 4_194_304
+BATCH_OVERHEAD_BYTES: Final = 4_096
+
+
+def lane_of(kind: FrameKind) -> Lane:
+    """The lane that frames of this kind travel on (PING, which has no lane of its own, counts as consensus)."""
+    return Lane.CONSENSUS if kind < BULK_KIND_MIN else Lane.BULK
+
+
+def payload_bounds(params: ChainParams) -> Mapping[FrameKind, int]:
+    """The largest payload of each kind, in bytes, on a chain with these parameters.
+
+    A batch is sealed when it reaches `batch_bytes_max`, so the last envelope may carry it beyond by its own length;
+    each envelope adds its own header. An answer holds whole batches or blocks: 4 MiB, or one batch when that is larger.
+    """
+    batch = params.batch_bytes_max + params.envelope_bytes_max + 8 * params.batch_envelopes_max + BATCH_OVERHEAD_BYTES
+    return MappingProxyType(
+        {
+            FrameKind.HELLO: HELLO_BYTES_MAX,
+            FrameKind.CONSENSUS: CONSENSUS_BYTES_MAX,
+            FrameKind.BATCH_ACK: ACKNOWLEDGEMENT_BYTES_MAX,
+            FrameKind.PING: PING_BYTES_MAX,
+            FrameKind.BATCH: batch,
+            FrameKind.BATCH_REQUEST: REQUEST_BYTES_MAX,
+            FrameKind.BATCH_RESPONSE: RESPONSE_BYTES_MAX + batch,
+            FrameKind.BLOCKS_REQUEST: REQUEST_BYTES_MAX,
+            FrameKind.BLOCKS_RESPONSE: RESPONSE_BYTES_MAX + CONSENSUS_BYTES_MAX,
+        }
+    )
+
+
+def lane_table(bounds: Mapping[FrameKind, int], lane: Lane) -> FrameTable:
+    """What an open lane accepts: its own kinds and PING, never a second HELLO."""
+    allowed = [kind for kind in bounds if kind is not FrameKind.HELLO and lane_of(kind) is lane]
+    return MappingProxyType({int(kind): (kind, bounds[kind]) for kind in [*allowed, FrameKind.PING]})
+
+
+HELLO_TABLE: Final[FrameTable] = MappingProxyType({0: (FrameKind.HELLO, HELLO_BYTES_MAX)})
+"""What a connection accepts before its hello."""
+
+
+def header_of(kind: FrameKind, payload: bytes, bounds: Mapping[FrameKind, int]) -> bytes:
+    """The five bytes that go before `payload`.
+
+    Raises:
+        InvariantViolation: The payload is over its kind's bound, so every peer would cut us.
+    """
+    size = len(payload)
+    invariant(size <= bounds[kind], "A payload is over the bound of its kind.", kind=kind.name, size=size)
+    return HEADER.pack(size, kind)
+
+
+class FrameReader:
+    """The frames in a stream of bytes.
+
+    ``reader.append(data)`` whenever bytes arrive, then ``reader.take(table)`` for every whole frame so far.
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the rest of their frame."""
+        return len(self._buffer)
+
+    def append(self, data: bytes) -> None:
+        """Add what was received."""
+        self._buffer += data
+
+    def take(self, table: FrameTable, count_max: int | None = None) -> list[Frame]:
+        """Remove and return the whole frames so far, oldest first, `count_max` of them at most.
+
+        Raises:
+            Rejected: ``unknown_frame`` for a kind that is not in `table`, ``frame_too_large`` for a length over its
+                bound; frames before it are lost with the connection, which has to end.
+        """
+        frames: list[Frame] = []
+        buffer, start, end = self._buffer, 0, len(self._buffer)
+        with memoryview(buffer) as view:
+            while end - start >= 5 and len(frames) != count_max:
+                size, number = HEADER.unpack_from(view, start)
+                kind = _checked(table, number, size)
+                stop = start + 5 + size
+                if stop > end:
+                    break
+                frames.append((kind, bytes(view[start + 5 : stop])))
+                start = stop
+        if start:
+            del buffer[:start]
+        return frames
+
+
+def _checked(table: FrameTable, number: int, size: int) -> FrameKind:
+    """The kind with this number, unless the table or its bound forbids the frame."""
+    allowed = table.get(number)
+    if allowed is None:
+        raise Rejected("unknown_frame", "This kind of frame is unknown or not allowed here.", kind=number, size=size)
+    kind, size_max = allowed
+    if size > size_max:
+        message = "A frame is over the bound of its kind."
+        raise Rejected("frame_too_large", message, kind=kind.name, size=size, size_max=size_max)
+    return kind

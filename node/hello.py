@@ -1,0 +1,175 @@
+"""The hello: each side of a new connection says who it is and which chain it means, before anything else.
+
+Rules:
+
+1. The dialler's first frame is HELLO; the acceptor checks it and answers with its own HELLO and a verdict; only then
+   may other frames follow. The answer is what tells a dialler that it was let in: under TLS 1.3 the client finishes
+   its handshake before the server has judged its certificate.
+2. Both sides check the other's wire version, chain id, epoch and kernel hash against their own, and that the claimed
+   index is the one whose pinned certificate the TLS handshake proved.
+3. Of two validators the one with the higher index dials. A connection the other way round is refused.
+4. A refusal names its rule to the peer as a short code, and nothing else.
+
+The hello is not signed: both ends of the TLS channel it travels in have just proved their pinned keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from genesis.codec import decode, encode, integer, raw, record, text, uint
+from genesis.errors import Detail, Rejected
+from genesis.values import DIGEST
+from node.frames import HEADER, HELLO_BYTES_MAX, HELLO_TABLE, FrameKind, FrameReader, Lane
+from node.tls import TlsStream
+
+WIRE_VERSION: Final = 1
+WELCOME: Final = ""
+_CODE: Final = text(0, 32, "abcdefghijklmnopqrstuvwxyz_")
+_SHAPE: Final = record(uint(16), DIGEST, uint(64), raw(1, 32), uint(16), integer(0, 1), _CODE)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """One side's introduction.
+
+    Attributes:
+        chain_id: The chain's 32-byte digest.
+        epoch: The validator set's epoch.
+        kernel_hash: The digest of the kernels that decide consensus results, 1 to 32 bytes.
+        index: The sender's place in the validator set.
+        lane: What the connection is for.
+        verdict: In an answer, `WELCOME` or the code of the rule that the dialler broke; in a dialler's hello `WELCOME`.
+        version: The wire's version.
+    """
+
+    chain_id: bytes
+    epoch: int
+    kernel_hash: bytes
+    index: int
+    lane: Lane
+    verdict: str = WELCOME
+    version: int = WIRE_VERSION
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """The payload of a HELLO frame."""
+    return encode(
+        [
+            hello.version,
+            hello.chain_id,
+            hello.epoch,
+            hello.kernel_hash,
+            hello.index,
+            int(hello.lane),
+            hello.verdict,
+        ]
+    )
+
+
+def decode_hello(payload: bytes) -> Hello:
+    """The inverse of `encode_hello`; `Rejected` as ``malformed`` or ``too_large``."""
+    version, chain_id, epoch, kernel_hash, index, lane, verdict = decode(payload, _SHAPE, size_max=HELLO_BYTES_MAX)
+    return Hello(chain_id, epoch, kernel_hash, index, Lane(lane), verdict, version)
+
+
+def check_hello(theirs: Hello, ours: Hello, proved_index: int) -> None:
+    """Whether `theirs` may speak to `ours` (rule 2; the lane and rule 3 are the caller's).
+
+    Args:
+        theirs: What the peer said.
+        ours: What we say.
+        proved_index: The validator whose pinned certificate the handshake proved.
+
+    Raises:
+        Rejected: ``wrong_wire_version``, ``wrong_chain``, ``wrong_epoch``, ``wrong_kernels`` or ``wrong_index``,
+            with the values compared.
+    """
+    _same("wrong_wire_version", "The peer speaks another version of the wire.", theirs.version, ours.version)
+    _same("wrong_chain", "The peer is on another chain.", theirs.chain_id.hex(), ours.chain_id.hex())
+    _same("wrong_epoch", "The peer is in another epoch.", theirs.epoch, ours.epoch)
+    _same(
+        "wrong_kernels",
+        "The peer computes with other kernels; its results would differ from ours.",
+        theirs.kernel_hash.hex(),
+        ours.kernel_hash.hex(),
+    )
+    _same("wrong_index", "The peer claims an index that its certificate does not prove.", theirs.index, proved_index)
+
+
+async def say_hello(stream: TlsStream, reader: FrameReader, ours: Hello, index: int, certificate: bytes) -> None:
+    """The dialler's side, from the TLS handshake to the answer.
+
+    Args:
+        stream: The connection, before its handshake.
+        reader: Keeps what follows the answer.
+        ours: What we say.
+        index, certificate: Whom we mean to reach, and its pinned certificate (DER).
+
+    Raises:
+        Rejected: The peer is another, differs from us, or refused us (``refused``); or `Disconnected`.
+    """
+    if await stream.handshake() != certificate:
+        raise Rejected("wrong_certificate", "The peer's certificate is not the one pinned for its index.", index=index)
+    await stream.send(_frame(ours))
+    theirs = await _hear(stream, reader)
+    check_hello(theirs, ours, index)
+    if theirs.lane is not ours.lane:
+        raise Rejected("wrong_lane", "The peer answered for another lane.", theirs=theirs.lane, ours=ours.lane)
+    if theirs.verdict != WELCOME:
+        raise Rejected("refused", "The peer refused us.", verdict=theirs.verdict)
+
+
+async def welcome(
+    stream: TlsStream,
+    reader: FrameReader,
+    ours: Hello,
+    pinned: Mapping[bytes, int],
+    may_enter: Callable[[int], None],
+) -> tuple[int, Lane]:
+    """The acceptor's side, from the TLS handshake to the answer; returns who it is and for which lane.
+
+    Args:
+        stream: The connection, before its handshake.
+        reader: Keeps what follows the hello.
+        ours: What we say; its lane is replaced by the dialler's.
+        pinned: The validators' indices by their certificates (DER).
+        may_enter: Raises `Rejected` for a validator that may not enter now.
+
+    Raises:
+        Rejected: The peer broke a rule, and was told which; or `Disconnected`.
+    """
+    proved = pinned.get(await stream.handshake())
+    if proved is None:
+        raise Rejected("wrong_certificate", "The certificate is not one of the pinned.")
+    theirs = await _hear(stream, reader)
+    answer = replace(ours, lane=theirs.lane)
+    try:
+        check_hello(theirs, ours, proved)
+        may_enter(proved)
+    except Rejected as refusal:
+        await stream.send(_frame(replace(answer, verdict=refusal.code)))
+        raise
+    await stream.send(_frame(answer))
+    return proved, theirs.lane
+
+
+def _frame(hello: Hello) -> bytes:
+    payload = encode_hello(hello)
+    return HEADER.pack(len(payload), FrameKind.HELLO) + payload
+
+
+async def _hear(stream: TlsStream, reader: FrameReader) -> Hello:
+    """The peer's hello, its first frame."""
+    frames = reader.take(HELLO_TABLE, 1)
+    while not frames:
+        reader.append(await stream.receive())
+        frames = reader.take(HELLO_TABLE, 1)
+    return decode_hello(frames[0][1])
+
+
+def _same(code: str, message: str, theirs: Detail, ours: Detail) -> None:
+    if theirs != ours:
+        raise Rejected(code, message, theirs=theirs, ours=ours)

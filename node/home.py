@@ -1,0 +1,281 @@
+"""A validator's directory: made, given its chain, opened.
+
+Three steps, in this order, because a chain's genesis names its validators' keys and a node needs the genesis to run:
+
+1. `prepare_home` makes the two keys, the certificate and ``node.toml``, and writes the public ``validator.toml`` from
+   which somebody creates the genesis document.
+2. `install_genesis` gives the home that document, and with it the initial safety state. Only this step ever writes an
+   initial safety state: a node that finds none has lost it and must not vote (`consensus.safety`).
+3. `open_home` reads it all back and checks that keys, certificate and genesis document belong together.
+
+Steps 1 and 2 may be repeated with the same arguments; a second chain is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fcntl
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import tomli_w
+
+from genesis.document import DOCUMENT_BYTES_MAX, GenesisDocument, GenesisValidator, parse_document
+from genesis.errors import Rejected
+from genesis.signing import SigningKey
+from node.certificates import make_certificate
+from node.config import NodeConfig, load_config
+from node.files import make_private_directory, write_private
+from node.keystore import COST_STRONG, KdfCost, KeyStore, UnlockedKey
+
+CONSENSUS_KEY: Final = "consensus"
+NETWORK_KEY: Final = "network"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKeys:
+    """The secrets of a running node.
+
+    Attributes:
+        consensus: Signs votes, timeouts and proposals.
+        network_seed: The 32-byte seed of the TLS key.
+    """
+
+    consensus: SigningKey
+    network_seed: bytes
+
+    def __repr__(self) -> str:
+        return f"NodeKeys({self.consensus!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedHome:
+    """Everything that `node.app.run_node` needs.
+
+    Attributes:
+        config: The operator's settings.
+        document: The chain.
+        index: This validator's place in the document.
+        keys: Its secrets.
+    """
+
+    config: NodeConfig
+    document: GenesisDocument
+    index: int
+    keys: NodeKeys
+
+
+def prepare_home(
+    config: NodeConfig, address: str, passphrase: bytes, *, power: int = 1, cost: KdfCost = COST_STRONG
+) -> GenesisValidator:
+    """Make what is missing of a home; keys that exist are kept.
+
+    Args:
+        config: The settings, written to ``node.toml``.
+        address: ``host:port`` where peers dial this validator.
+        passphrase: Encrypts new keys and opens existing ones.
+        power: The voting power that ``validator.toml`` proposes.
+        cost: What guessing the passphrase shall cost.
+
+    Returns:
+        What the genesis document says of this validator; also in ``validator.toml``.
+
+    Raises:
+        Rejected: ``wrong_passphrase``, ``tampered_key`` and their like, from existing keys.
+    """
+    make_private_directory(config.home)
+    store = KeyStore(config.home)
+    consensus, network = (_key(store, name, passphrase, cost) for name in (CONSENSUS_KEY, NETWORK_KEY))
+    certificate = make_certificate(network.seed, config.name)
+    card = GenesisValidator(config.name, consensus.public_key, power, address, certificate)
+    _write_toml(config.path, config.to_mapping())
+    _write_toml(config.card_path, card_mapping(card))
+    return card
+
+
+def install_genesis(config: NodeConfig, document: GenesisDocument) -> int:
+    """Give a prepared home its chain: ``genesis.toml`` and the initial safety state.
+
+    Returns:
+        The validator's index in the document.
+
+    Raises:
+        Rejected: ``not_a_validator`` when the document does not name this home's consensus key; ``genesis_installed``
+            when the home serves another chain.
+    """
+    index = _index_of(document, KeyStore(config.home).public(CONSENSUS_KEY).public_key)
+    if config.genesis_path.exists():
+        _refuse_another_chain(config, document)
+        return index
+    make_private_directory(config.data_path)
+    # The safety state first: a home whose genesis is installed without one would look like one that lost it.
+    if not config.safety_path.exists():
+        _write_initial_safety(config, document)
+    write_private(config.genesis_path, format_document(document).encode())
+    return index
+
+
+def open_home(home: Path, passphrase: bytes) -> OpenedHome:
+    """Read a home that is ready to run.
+
+    Raises:
+        Rejected: ``no_node_home``, ``bad_config``, ``no_genesis``, ``bad_genesis``, ``not_a_validator``,
+            ``wrong_certificate``, ``wrong_passphrase`` and their like.
+    """
+    config = load_config(home)
+    document = load_genesis(config)
+    store = KeyStore(home)
+    consensus = store.unlock(CONSENSUS_KEY, passphrase)
+    network = store.unlock(NETWORK_KEY, passphrase)
+    index = _index_of(document, consensus.public_key)
+    _check_entry(document.validators[index], config, network)
+    return OpenedHome(config, document, index, NodeKeys(consensus.signing_key, network.seed))
+
+
+@contextmanager
+def exclusive(config: NodeConfig) -> Iterator[None]:
+    """Hold this home for one process: two that sign with one key would contradict each other.
+
+    The lock is the operating system's and ends with the process, however that ends.
+
+    Raises:
+        Rejected: ``already_running``.
+    """
+    with open(KeyStore(config.home).path(CONSENSUS_KEY), "rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Rejected("already_running", "Another process runs this validator.", home=str(config.home)) from error
+        yield
+
+
+def load_genesis(config: NodeConfig) -> GenesisDocument:
+    """The home's genesis document.
+
+    Raises:
+        Rejected: ``no_genesis``; ``bad_genesis`` from its parser.
+    """
+    try:
+        return read_document(config.genesis_path)
+    except FileNotFoundError as error:
+        raise Rejected("no_genesis", "This home has no chain yet.", path=str(config.genesis_path)) from error
+
+
+def read_document(path: Path) -> GenesisDocument:
+    """Parse a genesis document from a file.
+
+    Raises:
+        Rejected: ``bad_genesis``.
+        OSError: The file cannot be read.
+    """
+    with open(path, "rb") as file:
+        data = file.read(DOCUMENT_BYTES_MAX + 1)
+    try:
+        return parse_document(data.decode())
+    except UnicodeDecodeError as error:
+        raise Rejected("bad_genesis", "The genesis document is not UTF-8 text.", path=str(path)) from error
+
+
+def format_document(document: GenesisDocument) -> str:
+    """The document as TOML; `genesis.document.parse_document` reads it back."""
+    return tomli_w.dumps(document.to_mapping())
+
+
+def card_mapping(card: GenesisValidator) -> dict[str, Any]:
+    """A validator's entry as ``validator.toml`` holds it; the same fields as in a genesis document."""
+    return {
+        "name": card.name,
+        "public_key": card.public_key.hex(),
+        "power": card.power,
+        "address": card.address,
+        "certificate": base64.b64encode(card.certificate).decode(),
+    }
+
+
+def parse_card(text: str) -> GenesisValidator:
+    """Read a validator's entry from ``validator.toml``; its bounds are checked where it joins a document.
+
+    Raises:
+        Rejected: ``bad_card``, naming what is wrong.
+    """
+    try:
+        table = tomllib.loads(text)
+        unknown = set(table) ^ {"name", "public_key", "power", "address", "certificate"}
+        if unknown:
+            raise ValueError(f"missing or unknown fields: {', '.join(sorted(unknown))}")
+        return GenesisValidator(
+            str(table["name"]),
+            bytes.fromhex(table["public_key"]),
+            int(table["power"]),
+            str(table["address"]),
+            base64.b64decode(table["certificate"], validate=True),
+        )
+    except (tomllib.TOMLDecodeError, binascii.Error, ValueError, TypeError) as error:
+        raise Rejected("bad_card", f"Not a validator's entry: {error}.") from error
+
+
+def _key(store: KeyStore, name: str, passphrase: bytes, cost: KdfCost) -> UnlockedKey:
+    return store.unlock(name, passphrase) if store.path(name).exists() else store.create(name, passphrase, cost)
+
+
+def _index_of(document: GenesisDocument, public_key: bytes) -> int:
+    for index, each in enumerate(document.validators):
+        if each.public_key == public_key:
+            return index
+    raise Rejected(
+        "not_a_validator",
+        "The genesis document does not name this home's consensus key.",
+        network=document.name,
+        public_key=public_key.hex(),
+    )
+
+
+def _check_entry(entry: GenesisValidator, config: NodeConfig, network: UnlockedKey) -> None:
+    if entry.name != config.name:
+        raise Rejected(
+            "not_a_validator",
+            "node.toml and the genesis document disagree about this validator's name.",
+            configured=config.name,
+            genesis=entry.name,
+        )
+    if entry.certificate != make_certificate(network.seed, config.name):
+        raise Rejected(
+            "wrong_certificate",
+            "The genesis document pins another certificate than this home's network key makes.",
+            name=config.name,
+        )
+
+
+def _refuse_another_chain(config: NodeConfig, document: GenesisDocument) -> None:
+    installed = load_genesis(config)
+    if installed.chain_id != document.chain_id:
+        raise Rejected(
+            "genesis_installed",
+            "This home serves another chain already.",
+            installed=installed.chain_id.hex(),
+            given=document.chain_id.hex(),
+        )
+
+
+def _write_initial_safety(config: NodeConfig, document: GenesisDocument) -> None:
+    # Imported here: the state machine brings Numba, which the other commands on a home do not need.
+    from consensus.events import SafetyState
+    from consensus.types import genesis_header, genesis_qc
+    from contracts.machine import genesis_state
+    from node.safety_file import SafetyFile
+
+    state = genesis_state(document)
+    block = genesis_header(document.chain_id, state.time_unix_ms, state.root)
+    initial = SafetyState(
+        epoch=0, last_voted_view=0, last_proposed_view=0, high_qc=genesis_qc(block.block_hash), high_tc=None
+    )
+    SafetyFile(config.safety_path, document.chain_id).save(initial)
+
+
+def _write_toml(path: Path, mapping: dict[str, Any]) -> None:
+    write_private(path, tomli_w.dumps(mapping).encode())

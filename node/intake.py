@@ -1,0 +1,161 @@
+"""Takes envelopes from clients: decodes, admits and verifies them together, and hands them to the batch maker.
+
+Rules:
+
+1. Every envelope is answered by itself: a bad one fails alone, whatever came with it.
+2. An envelope that already waits here is accepted again without being queued again, so a client may repeat itself
+   safely. One that was executed is refused as ``replayed``; its receipt can be asked for.
+3. What waits for a batch, and what waits to be verified, is together bounded by `mempool_envelopes_max`; the rest is
+   refused as ``mempool_full`` before any work is spent on it.
+
+Theory of operation: requests queue up, and one task takes all that wait, up to about `VISIT_ENVELOPES`, through a
+worker thread in one visit. Under load a visit carries hundreds of envelopes; alone, an envelope pays one thread hop.
+The worker reads the set of waiting ids and the replay memory while other threads may add to them: single look-ups,
+whose worst outcome is an envelope that the chain refuses later. What decides is the state machine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from genesis.envelope import Envelope, UnverifiedEnvelope, decode_envelope, verify_all
+from genesis.errors import Rejected
+from genesis.params import ChainParams
+from node.batch_maker import BatchMaker
+
+VISIT_ENVELOPES: Final = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of one submitted envelope.
+
+    Attributes:
+        envelope_id: Its id, or None when it could not even be decoded.
+        code: Empty when accepted; else the stable identifier of the rule it breaks.
+        message: Empty when accepted; else a sentence with the values compared.
+    """
+
+    envelope_id: bytes | None
+    code: str = ""
+    message: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the envelope waits for its block now."""
+        return not self.code
+
+
+class _Request:
+    """One call of `submit` on its way."""
+
+    __slots__ = ("admissions", "done", "wires")
+
+    def __init__(self, wires: Sequence[bytes]) -> None:
+        self.wires = wires
+        self.admissions: list[Admission] = []
+        self.done = trio.Event()
+
+
+class Intake:
+    """The door for clients. `run` is its loop.
+
+    Args:
+        chain_id: The chain that envelopes must be signed for.
+        params: The limits as they bind on this chain.
+        admit: Raises `Rejected` for an envelope that the state would refuse (`contracts.machine.admit`); called in a
+            worker thread.
+        maker: Where verified envelopes go.
+    """
+
+    def __init__(
+        self, chain_id: bytes, params: ChainParams, admit: Callable[[UnverifiedEnvelope], None], maker: BatchMaker
+    ) -> None:
+        self._chain_id = chain_id
+        self._params = params
+        self._admit = admit
+        self._maker = maker
+        self._requests: deque[_Request] = deque()
+        self._unverified = 0
+        self._live: dict[bytes, int] = {}
+        self._prune_at_unix_ms = 0
+        self._wakeup = trio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """Envelopes that are not in a batch yet: the mempool."""
+        return self._maker.waiting + self._unverified
+
+    async def submit(self, wires: Sequence[bytes]) -> list[Admission]:
+        """Admit envelopes; one answer for each, in order. Accepted ones wait for a block when this returns."""
+        room = max(0, self._params.mempool_envelopes_max - self.waiting)
+        request = _Request(wires[:room])
+        if request.wires:
+            self._unverified += len(request.wires)
+            self._requests.append(request)
+            self._wakeup.set()
+            await request.done.wait()
+        full = Admission(None, "mempool_full", "Too many envelopes wait for a block; try again shortly.")
+        return request.admissions + [full] * (len(wires) - len(request.wires))
+
+    def executed(self, envelope_ids: Iterable[bytes], time_unix_ms: int) -> None:
+        """A block executed these; block time is now `time_unix_ms`."""
+        for each in envelope_ids:
+            self._live.pop(each, None)
+        if time_unix_ms >= self._prune_at_unix_ms:
+            self._prune_at_unix_ms = time_unix_ms + self._params.envelope_lifetime_ms_max // 4
+            for each in [each for each, expires_at in self._live.items() if expires_at <= time_unix_ms]:
+                del self._live[each]
+
+    async def run(self) -> None:
+        """Take requests through the worker thread until cancelled."""
+        while True:
+            group = self._take()
+            if not group:
+                self._wakeup = trio.Event()
+                await self._wakeup.wait()
+                continue
+            wires = [wire for request in group for wire in request.wires]
+            results = iter(await trio.to_thread.run_sync(self._check_all, wires))
+            verified: list[Envelope] = []
+            for request in group:
+                for _ in request.wires:
+                    admission, envelope = next(results)
+                    request.admissions.append(admission)
+                    if envelope is not None and envelope.id not in self._live:
+                        self._live[envelope.id] = envelope.expires_at_unix_ms
+                        verified.append(envelope)
+            self._unverified -= len(wires)
+            self._maker.add(verified)
+            for request in group:
+                request.done.set()
+
+    def _take(self) -> list[_Request]:
+        group: list[_Request] = []
+        count = 0
+        while self._requests and count < VISIT_ENVELOPES:
+            request = self._requests.popleft()
+            group.append(request)
+            count += len(request.wires)
+        return group
+
+    def _check_all(self, wires: Sequence[bytes]) -> list[tuple[Admission, Envelope | None]]:
+        return [self._check(each) for each in wires]
+
+    def _check(self, wire: bytes) -> tuple[Admission, Envelope | None]:
+        """Decode, admit, verify: the cheap refusals first. The envelope is None when there is nothing to queue."""
+        envelope_id: bytes | None = None
+        try:
+            envelope = decode_envelope(wire, self._chain_id, self._params)
+            envelope_id = envelope.id
+            if envelope_id in self._live:
+                return Admission(envelope_id), None
+            self._admit(envelope)
+            return Admission(envelope_id), verify_all([envelope])[0]
+        except Rejected as rejected:
+            return Admission(envelope_id, rejected.code, str(rejected).removeprefix(f"{rejected.code}: ")), None

@@ -1,0 +1,261 @@
+"""Drives the consensus core: one loop takes events in, and carries its effects out in order.
+
+Theory of operation:
+
+* Everything that concerns agreement goes through one queue and one task, so the core is never entered twice and needs no lock.
+* The effects of one event are carried out in order, each complete before the next: what must be durable is on disk before a
+  signature over it exists. Disk work runs in a worker thread while this task waits; the event loop goes on serving peers.
+* A peer has at most one list of messages in the queue. Its reader waits until the list has been handled, so a peer that
+  floods us fills its own socket, not our memory, and cannot starve another.
+* Our own signed statements come back to the core at the front of the queue, like everybody's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import trio
+
+from consensus.core import Core
+from consensus.events import (
+    Commit,
+    Effect,
+    EnsurePayload,
+    Event,
+    FetchBlocks,
+    Halt,
+    Now,
+    PayloadOffered,
+    PayloadStored,
+    PersistSafety,
+    Received,
+    Report,
+    RequestPayload,
+    SafetyState,
+    Send,
+    SignAndSend,
+    Started,
+    StoreProposal,
+    WakeAt,
+    WokenUp,
+)
+from consensus.types import Header, Message, Proposal, Statement, signing_message
+from consensus.wire import decode_message, encode_message
+from genesis.errors import Rejected, violated
+from genesis.signing import SigningKey
+from node.frames import FrameKind
+
+
+class Network(Protocol):
+    """The part of the mesh that agreement needs; neither call blocks."""
+
+    def send(self, peer: int, kind: FrameKind, payload: bytes) -> None: ...
+
+    def broadcast(self, kind: FrameKind, payload: bytes, recipients: Sequence[int] | None = None) -> None: ...
+
+
+class Payloads(Protocol):
+    """The batches that blocks order, by digest."""
+
+    def offer(self, ordered: frozenset[bytes], limit: int) -> tuple[bytes, ...]: ...
+
+    def holds(self, digests: Sequence[bytes]) -> bool: ...
+
+    async def ensure(self, digests: Sequence[bytes], hint_peer: int) -> None: ...
+
+
+class Disk(Protocol):
+    """Durable writes; both calls block and are made from a worker thread."""
+
+    def put_proposal(self, proposal: Proposal) -> None: ...
+
+    def persist_safety(self, state: SafetyState, proposal: Proposal | None) -> None: ...
+
+
+class Committed(Protocol):
+    """Where committed blocks go, oldest first; never blocks."""
+
+    def submit(self, commit: Commit) -> None: ...
+
+
+class Fetches(Protocol):
+    """Asks peers for missing blocks; answers come back through `Replica.post`."""
+
+    def fetch(self, request: FetchBlocks) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything the replica acts upon."""
+
+    network: Network
+    payloads: Payloads
+    disk: Disk
+    committed: Committed
+    fetches: Fetches
+    now: Callable[[], Now]
+    report: Callable[[Report], None]
+
+
+class _Handled:
+    """A peer's list of messages in the queue, and the event that tells its reader that it has been handled."""
+
+    __slots__ = ("done", "messages", "sender")
+
+    def __init__(self, sender: int, messages: list[Message]) -> None:
+        self.sender = sender
+        self.messages = messages
+        self.done = trio.Event()
+
+
+class Replica:
+    """One validator's seat in the agreement. Not thread-safe: everything but the disk runs in the Trio thread."""
+
+    def __init__(
+        self, core: Core, key: SigningKey, chain_id: bytes, index: int, ports: Ports, batches_max: int
+    ) -> None:
+        self.core = core
+        self._key = key
+        self._chain_id = chain_id
+        self._index = index
+        self._ports = ports
+        self._batches_max = batches_max
+        self._queue: deque[Event | _Handled] = deque()
+        self._wakeup = trio.Event()
+        self._wake_at_ms: int | None = None
+        self._disk_work: list[Callable[[], None]] = []
+        self._nursery: trio.Nursery | None = None
+
+    def post(self, event: Event) -> None:
+        """Hand an event of our own to the core; returns at once."""
+        self._queue.append(event)
+        self._wakeup.set()
+
+    async def deliver(self, sender: int, payloads: Sequence[bytes]) -> None:
+        """Hand a peer's encoded messages to the core; returns when they have been handled.
+
+        Raises:
+            Rejected: A message is malformed; none of the list is handled.
+        """
+        handled = _Handled(sender, [decode_message(each) for each in payloads])
+        self._queue.append(handled)
+        self._wakeup.set()
+        await handled.done.wait()
+
+    async def run(self) -> None:
+        """Start the core and drive it until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await self._step(Started())
+            while True:
+                await self._wait()
+                await self._drain()
+
+    async def _wait(self) -> None:
+        """Sleep until an event is queued or the core's wake-up is due, and queue the wake-up."""
+        if self._queue:
+            await trio.lowlevel.checkpoint()
+            return
+        self._wakeup = trio.Event()
+        remaining_s = self._remaining_s()
+        if remaining_s > 0:
+            with trio.move_on_after(remaining_s):
+                await self._wakeup.wait()
+        if self._remaining_s() <= 0:
+            self._wake_at_ms = None
+            self._queue.append(WokenUp())
+
+    def _remaining_s(self) -> float:
+        if self._wake_at_ms is None:
+            return float("inf")
+        return (self._wake_at_ms - self._ports.now().monotonic_ms) / 1000
+
+    async def _drain(self) -> None:
+        while self._queue:
+            item = self._queue.popleft()
+            if not isinstance(item, _Handled):
+                await self._step(item)
+                continue
+            for message in item.messages:
+                await self._step(Received(item.sender, message))
+            item.done.set()
+        await self._flush()
+
+    async def _step(self, event: Event) -> None:
+        """One event through the core, and its effects out; our own statements follow at once."""
+        own: deque[Event] = deque([event])
+        while own:
+            for effect in self.core.handle(own.popleft(), self._ports.now()):
+                answer = await self._carry_out(effect)
+                if answer is not None:
+                    own.append(answer)
+
+    async def _carry_out(self, effect: Effect) -> Event | None:
+        """Carry out one effect; an answer that is ready at once is returned as the next event."""
+        ports = self._ports
+        match effect:
+            case StoreProposal():
+                self._disk_work.append(lambda: ports.disk.put_proposal(effect.proposal))
+            case PersistSafety():
+                self._disk_work.append(lambda: ports.disk.persist_safety(effect.state, effect.proposal))
+                await self._flush()
+            case SignAndSend():
+                signed = self._sign(effect.statement)
+                self._send(signed, effect.recipients)
+                return Received(self._index, signed)
+            case Send():
+                self._send(effect.message, effect.recipients)
+            case RequestPayload():
+                ordered = frozenset(digest for header in effect.ancestors for digest in header.payload)
+                return PayloadOffered(effect.view, ports.payloads.offer(ordered, self._batches_max))
+            case EnsurePayload():
+                return self._ensure(effect.header, effect.sender)
+            case FetchBlocks():
+                ports.fetches.fetch(effect)
+            case Commit():
+                ports.committed.submit(effect)
+            case WakeAt():
+                self._wake_at_ms = effect.monotonic_ms
+            case Report():
+                ports.report(effect)
+            case Halt():
+                violated(effect.reason)
+        return None
+
+    def _sign(self, statement: Statement) -> Statement:
+        return replace(statement, signature=self._key.sign(signing_message(self._chain_id, statement)))
+
+    def _send(self, message: Message, recipients: tuple[int, ...]) -> None:
+        if recipients:
+            self._ports.network.broadcast(FrameKind.CONSENSUS, encode_message(message), recipients)
+
+    def _ensure(self, header: Header, hint_peer: int) -> Event | None:
+        if self._ports.payloads.holds(header.payload):
+            return PayloadStored(header.block_hash)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._fetch_payload, header, hint_peer)
+        return None
+
+    async def _fetch_payload(self, header: Header, hint_peer: int) -> None:
+        try:
+            await self._ports.payloads.ensure(header.payload, hint_peer)
+        except Rejected as why:
+            details = (("height", header.height), ("view", header.view), ("why", str(why)))
+            self._ports.report(Report("invalid_payload", details))
+            return
+        self.post(PayloadStored(header.block_hash))
+
+    async def _flush(self) -> None:
+        """Do the queued disk work, in order, in one visit to a worker thread."""
+        if not self._disk_work:
+            return
+        work, self._disk_work = self._disk_work, []
+
+        def do() -> None:
+            for each in work:
+                each()
+
+        await trio.to_thread.run_sync(do)

@@ -1,0 +1,166 @@
+"""A chain for the clients' tests: the real state machine behind a real HTTP server, without consensus or disk.
+
+Every post is a block of its own, and every question moves block time on with an empty block first, so that expiries settle.
+Faults are planted by setting the attributes of `StubChain`: what is dropped, and when. It answers as the node does, as far
+as clients look.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgpack
+
+from contracts import queries
+from contracts.machine import BlockInput, State, admit, apply_block, genesis_state
+from contracts.receipts import Receipt, receipt_to_json
+from genesis.document import GenesisDocument
+from genesis.envelope import decode_envelope, verify_all
+from genesis.errors import Rejected
+
+Json = Any
+
+
+class StubChain:
+    """One chain that any number of stub validators serve.
+
+    Attributes:
+        posts: How many posts reached the chain.
+        lose_answers: So many posts are executed without an answer: the connection breaks.
+        refuse: So many posts are refused whole with these codes, one after the other.
+    """
+
+    def __init__(self, document: GenesisDocument) -> None:
+        self.document = document
+        self.state: State = genesis_state(document)
+        self.receipts: dict[str, Receipt] = {}
+        self.posts = 0
+        self.lose_answers = 0
+        self.refuse: list[str] = []
+        self._lock = threading.Lock()
+
+    def ask(self, path: str) -> Json:
+        """The answer to a GET; `Rejected` as the node would."""
+        with self._lock:
+            self._block([])
+            return self._answer(path)
+
+    def post(self, wires: list[bytes]) -> list[Json]:
+        """Execute a post in a block of its own; one result for each envelope."""
+        with self._lock:
+            self.posts += 1
+            if self.refuse:
+                code = self.refuse.pop(0)
+                return [{"id": None, "status": "rejected", "code": code, "message": "Planted."} for _ in wires]
+            return self._execute(wires)
+
+    def _execute(self, wires: list[bytes]) -> list[Json]:
+        results: list[Json] = []
+        admitted = []
+        for wire in wires:
+            envelope = decode_envelope(wire, self.document.chain_id, self.document.limits)
+            result = {"id": envelope.id.hex(), "status": "accepted", "code": "", "message": ""}
+            try:
+                admit(self.state, envelope)
+                admitted += verify_all([envelope])
+            except Rejected as error:
+                result |= {"status": "rejected", "code": error.code, "message": str(error)}
+            results.append(result)
+        self._block(admitted)
+        return [self._with_receipt(result) for result in results]
+
+    def _with_receipt(self, result: Json) -> Json:
+        receipt = self.receipts.get(result["id"])
+        if receipt is None:
+            return result
+        status = "rejected" if receipt.code else "committed"
+        return result | {
+            "status": status,
+            "code": receipt.code,
+            "message": receipt.message,
+            "receipt": receipt_to_json(receipt),
+        }
+
+    def _block(self, envelopes: list[Any]) -> None:
+        now = self.document.clock.chain_unix_ms(time.time_ns() // 1_000_000)
+        moment = max(now, self.state.time_unix_ms + 1)
+        output = apply_block(self.state, BlockInput(self.state.height + 1, moment, envelopes))
+        self.receipts |= {each.envelope_id.hex(): each for each in output.receipts}
+
+    def _answer(self, path: str) -> Json:
+        state = self.state
+        what, *rest = path.removeprefix("/v1/").split("/")
+        if what == "genesis":
+            return {**self.document.to_mapping(), "chain_id": self.document.chain_id.hex()}
+        if what == "status":
+            return {"height": state.height, "state_root": state.root.hex(), "committed_txs": len(self.receipts)}
+        if what == "transactions" and rest[0] in self.receipts:
+            return receipt_to_json(self.receipts[rest[0]])
+        if what == "accounts":
+            return queries.account(state, "/".join(rest))
+        if what == "series":
+            return queries.series(state, rest[0] if rest else None)
+        if what == "index":
+            return queries.index(state, rest[0])
+        if what == "settlements":
+            return queries.settlement(state, rest[0], int(rest[1]))
+        if what == "members":
+            return queries.members(state)
+        raise Rejected("unknown_route", "The stub does not answer this.", path=path)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    chain: StubChain
+
+    def do_GET(self) -> None:
+        try:
+            self._write(200, self.chain.ask(urlsplit(self.path).path))
+        except Rejected as error:
+            status = 404 if error.code.startswith("unknown_") else 400
+            self._write(status, {"code": error.code, "message": error.message, "details": error.details})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        results = self.chain.post(msgpack.unpackb(body))
+        if self.chain.lose_answers:
+            self.chain.lose_answers -= 1
+            self.close_connection = True
+            return
+        waited = parse_qs(urlsplit(self.path).query).get("wait_ms", ["0"])[0] != "0"
+        plain = ("id", "status", "code", "message")
+        self._write(200, {"results": results if waited else [{k: r[k] for k in plain} for r in results]})
+
+    def _write(self, status: int, value: Json) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Silence: the tests look at what clients see."""
+
+
+@contextmanager
+def serving(chain: StubChain) -> Iterator[str]:
+    """One stub validator of the chain; yields its address."""
+    handler = type("Handler", (_Handler,), {"chain": chain})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,69 @@
+"""Places for the unproved, bars for offenders, pauses between attempts: on Trio's mock clock."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from node.admission import Backoff, Doorway, Standing
+
+
+@pytest.mark.trio
+async def test_newcomer_takes_the_place_that_was_held_longest(autojump_clock: trio.testing.MockClock) -> None:
+    """Whoever fills every place and stays silent must keep nobody out."""
+    doorway, put_out = Doorway(2), list[int]()
+
+    async def wait_inside(number: int, task_status: trio.TaskStatus[None]) -> None:
+        with doorway.enter(1_000) as scope:
+            task_status.started()
+            await trio.sleep_forever()
+        if scope.cancelled_caught:
+            put_out.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(4):
+            await nursery.start(wait_inside, number)
+            assert doorway.occupied == min(number + 1, 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert put_out == [0, 1]
+    assert sorted(put_out) == [0, 1, 2, 3]
+    assert doorway.occupied == 0
+
+
+def test_bars_double_up_to_a_cap_and_are_forgiven() -> None:
+    """A flood is kept away ever longer, a repaired validator comes back by itself."""
+    standing, now_s, bars = Standing(1.0, 30.0), 100.0, list[float]()
+    assert standing.barred_s(now_s) == 0
+    for _ in range(7):
+        standing.offend(now_s)
+        bars.append(standing.barred_s(now_s))
+        now_s += bars[-1]
+        assert standing.barred_s(now_s) == 0
+    assert bars == [1, 2, 4, 8, 16, 30, 30]
+    standing.offend(now_s + 301)
+    assert standing.barred_s(now_s + 301) == 1
+
+
+def test_offence_never_shortens_a_bar() -> None:
+    """Two lanes may report at once."""
+    standing = Standing(1.0, 30.0)
+    standing.offend(0.0)
+    standing.offend(0.0)
+    assert standing.barred_s(0.0) == 2
+
+
+def test_pauses_grow_by_half_from_the_shortest_to_the_cap_and_start_anew() -> None:
+    """Nodes started together meet at once; a node that is down costs its peers little."""
+    backoff = Backoff(0.05, 2.0, lambda: 1.0)
+    pauses = [backoff.next_s() for _ in range(12)]
+    assert pauses[:3] == pytest.approx([0.05, 0.075, 0.1125])
+    assert pauses[-1] == 2.0
+    backoff.reset()
+    assert backoff.next_s() == pytest.approx(0.05)
+
+
+def test_jitter_spreads_a_pause_over_its_upper_half() -> None:
+    """Peers of a node that returns must not all dial in the same moment."""
+    assert Backoff(1.0, 2.0, lambda: 0.0).next_s() == 0.5
+    assert Backoff(1.0, 2.0, lambda: 0.5).next_s() == 0.75

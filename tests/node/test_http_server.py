@@ -1,0 +1,277 @@
+"""The HTTP server against clients that mean harm: silent, slow, many, gone. FAULTS rows 27 and 30."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgpack
+import pytest
+import trio
+
+from genesis.errors import InvariantViolation
+from node.http_api import HttpLimits, make_app
+from node.http_server import serve
+from tests.node.fake_node import FakeNode, serving
+
+pytestmark = pytest.mark.trio
+
+HEALTH = b"GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n"
+POST_HEAD = b"POST /v1/transactions?wait_ms=%d HTTP/1.1\r\nhost: x\r\ncontent-type: application/msgpack\r\n"
+
+
+def post_of(wire: bytes, wait_ms: int = 0) -> bytes:
+    """A whole request that posts one envelope."""
+    body = msgpack.packb([wire])
+    return POST_HEAD % wait_ms + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+async def connect(port: int, data: bytes = b"") -> trio.SocketStream:
+    """A raw connection that has sent `data`."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    if data:
+        await stream.send_all(data)
+    return stream
+
+
+async def read_all(stream: trio.SocketStream) -> bytes:
+    """Everything until the server closes; a reset counts as its end."""
+    received = b""
+    with trio.fail_after(10):
+        try:
+            async for chunk in stream:
+                received += chunk
+        except trio.BrokenResourceError:
+            pass
+    return received
+
+
+async def answers(stream: trio.SocketStream, request: bytes = HEALTH) -> bytes:
+    """The status line of the answer to one more request."""
+    with trio.fail_after(10):
+        await stream.send_all(request)
+        return (await stream.receive_some()).partition(b"\r\n")[0]
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Until it holds; ten seconds at most."""
+    with trio.fail_after(10):
+        while not condition():
+            await trio.sleep(0.001)
+
+
+async def test_a_connection_serves_many_requests() -> None:
+    """Without keep-alive every submission would pay for a connection."""
+    async with serving(FakeNode()) as port, await connect(port) as stream:
+        for _ in range(3):
+            assert await answers(stream) == b"HTTP/1.1 200 "
+
+
+async def test_the_server_does_not_name_itself() -> None:
+    """A version in every answer tells an attacker which fault to try."""
+    async with serving(FakeNode()) as port, await connect(port, HEALTH) as stream:
+        with trio.fail_after(10):
+            assert b"server:" not in (await stream.receive_some()).lower()
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    """Requests that share a packet must not be lost with the first answer."""
+    async with serving(FakeNode()) as port:
+        stream = await connect(port, HEALTH + HEALTH.replace(b"host: x", b"host: x\r\nconnection: close"))
+        assert (await read_all(stream)).count(b"HTTP/1.1 200") == 2
+
+
+SILENT = [
+    ("nothing", b""),
+    ("half a request line", b"GET /v1/hea"),
+    ("headers without an end", b"GET /v1/health HTTP/1.1\r\nhost: x\r\n"),
+]
+
+
+@pytest.mark.parametrize(("what", "sent"), SILENT)
+async def test_a_client_that_sends_no_whole_head_is_cut(what: str, sent: bytes) -> None:
+    """Slow-loris: a connection may not be held for nothing."""
+    async with serving(FakeNode(), HttpLimits(idle_ms_max=80)) as port:
+        assert b"HTTP/1.1 200" not in await read_all(await connect(port, sent))
+
+
+async def test_an_idle_connection_is_closed_after_its_answer() -> None:
+    """Keep-alive ends; the idle time begins anew with each answer."""
+    async with serving(FakeNode(), HttpLimits(idle_ms_max=80)) as port:
+        assert (await read_all(await connect(port, HEALTH))).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_waiting_client_is_not_idle() -> None:
+    """A long wait for a receipt outlasts the idle limit by design."""
+    node = FakeNode()
+    async with serving(node, HttpLimits(idle_ms_max=50)) as port:
+        stream = await connect(port, post_of(b"good", 300))
+        with trio.fail_after(10):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_body_that_trickles_is_refused() -> None:
+    """Slow-loris in the body: 408 and the connection ends."""
+    async with serving(FakeNode(), HttpLimits(body_read_ms_max=80)) as port:
+        stream = await connect(port, POST_HEAD % 0 + b"content-length: 100\r\n\r\nabc")
+        received = await read_all(stream)
+        assert received.startswith(b"HTTP/1.1 408")
+        assert b"too_slow" in received
+
+
+WRONG_HEADS = [
+    ("headers over 16 KiB", b"GET /v1/health HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 4_000 + b"\r\n", b"HTTP/1.1 431"),
+    ("a request line over 16 KiB", b"GET /" + b"a" * 20_000, b"HTTP/1.1 431"),
+    ("not HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"HTTP/1.1 400"),
+    (
+        "two content lengths",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"HTTP/1.1 400",
+    ),
+    ("HTTP/2 from the start", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b""),
+    (
+        "an upgrade to HTTP/2",
+        b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade, http2-settings\r\nhttp2-settings: AAMAAABkAAQA\r\n\r\n",
+        b"HTTP/1.1 101",
+    ),
+    (
+        "a WebSocket",
+        b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        b"HTTP/1.1 403",
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "sent", "status"), WRONG_HEADS, ids=[row[0] for row in WRONG_HEADS])
+async def test_a_wrong_head_ends_its_connection_alone(what: str, sent: bytes, status: bytes) -> None:
+    """Whatever a stranger sends first, he is answered or cut, and the next client is served."""
+    async with serving(FakeNode()) as port:
+        received = await read_all(await connect(port, sent))
+        assert received.startswith(status)
+        assert len(received) < 1_000
+        async with await connect(port) as next_client:
+            assert await answers(next_client) == b"HTTP/1.1 200 "
+
+
+async def test_a_crowd_of_silent_connections_does_not_lock_others_out() -> None:
+    """The newcomer takes the place of whoever has been idle longest, so the crowd only evicts itself."""
+    async with serving(FakeNode(), HttpLimits(connections_max=4)) as port:
+        crowd = [await connect(port, b"GET /") for _ in range(20)]
+        async with await connect(port) as client:
+            assert await answers(client) == b"HTTP/1.1 200 "
+        assert await read_all(crowd[0]) == b""
+
+
+async def test_a_crowd_of_slow_bodies_does_not_lock_others_out() -> None:
+    """A request that is still arriving is not being answered, and may be evicted."""
+    async with serving(FakeNode(), HttpLimits(connections_max=4)) as port:
+        crowd = [await connect(port, POST_HEAD % 0 + b"content-length: 100\r\n\r\nabc") for _ in range(20)]
+        async with await connect(port) as client:
+            assert await answers(client) == b"HTTP/1.1 200 "
+        assert await read_all(crowd[0]) == b""
+
+
+async def test_a_request_that_is_being_answered_is_never_evicted() -> None:
+    """A client that waits for its receipt keeps its place; beyond the limit the newcomer is closed."""
+    node = FakeNode()
+    async with serving(node, HttpLimits(connections_max=1)) as port:
+        waiting = await connect(port, post_of(b"good", 5_000))
+        await node.asked.wait()
+        assert await read_all(await connect(port)) == b""
+        node.arrived.set()
+        with trio.fail_after(10):
+            assert (await waiting.receive_some()).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_goes_away_ends_its_wait() -> None:
+    """Otherwise connections that are gone would hold the places for waiting, a minute each."""
+    node = FakeNode()
+    async with serving(node) as port:
+        stream = await connect(port, post_of(b"good", 60_000))
+        await node.asked.wait()
+        await stream.aclose()
+        with trio.fail_after(10):
+            await node.left.wait()
+        async with await connect(port) as client:
+            assert await answers(client) == b"HTTP/1.1 200 "
+
+
+async def test_a_client_that_does_not_read_its_answers_is_cut() -> None:
+    """Hypercorn's writes are shielded; without a limit of our own such a client would hold a task for ever."""
+    async with serving(FakeNode(), HttpLimits(send_ms_max=100)) as port:
+        stream = await connect(port)
+        with pytest.raises(trio.BrokenResourceError), trio.fail_after(30):
+            while True:
+                await stream.send_all(HEALTH * 1_000)
+
+
+async def test_cancelling_the_server_is_prompt_whatever_its_clients_do() -> None:
+    """A node that is told to stop stops: idle, waiting, half-read and unread clients do not hold it."""
+    node = FakeNode()
+    async with trio.open_nursery() as nursery:
+        bound: str = await nursery.start(serve, make_app(node), "127.0.0.1", 0)
+        port = int(bound.rpartition(":")[2])
+        clients = [await connect(port), await connect(port, b"GET /"), await connect(port, post_of(b"good", 60_000))]
+        await node.asked.wait()
+        unread = await connect(port)
+        with trio.move_on_after(0.5):
+            while True:
+                await unread.send_all(HEALTH * 1_000)
+        began = trio.current_time()
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - began < 1
+    for client in [*clients, unread]:
+        await client.aclose()
+    with pytest.raises(OSError, match="all attempts to connect"):
+        await trio.open_tcp_stream("127.0.0.1", port)
+
+
+async def test_a_flood_of_requests_leaves_the_event_loop_to_others() -> None:
+    """Consensus runs in the same loop: between two of its steps only a few requests may be parsed."""
+    node = FakeNode()
+    limits = HttpLimits(active_connections_max=2)
+    parsed = 0
+
+    class Counting(FakeNode):
+        def status(self) -> object:
+            nonlocal parsed
+            parsed += 1
+            return {}
+
+    async with serving(Counting(), limits) as port:
+        clients = [await connect(port) for _ in range(30)]
+        request = HEALTH.replace(b"health", b"status")
+        for client in clients:
+            await client.send_all(request)
+        most = 0
+        while parsed < len(clients):
+            before = parsed
+            await trio.lowlevel.checkpoint()
+            most = max(most, parsed - before)
+        for client in clients:
+            await client.aclose()
+    assert node.submitted == []
+    assert 0 < most <= limits.active_connections_max
+
+
+async def test_nothing_is_logged_for_a_request(caplog: pytest.LogCaptureFixture) -> None:
+    """A line for each request would cost more than the request, and let a client fill the disk."""
+    caplog.set_level("DEBUG")
+    async with serving(FakeNode()) as port, await connect(port) as stream:
+        assert await answers(stream) == b"HTTP/1.1 200 "
+        assert await answers(stream, HEALTH.replace(b"health", b"nothing")) == b"HTTP/1.1 404 "
+    assert [each for each in caplog.records if each.name != "trio"] == []
+
+
+async def test_a_broken_promise_of_ours_stops_the_server() -> None:
+    """An `InvariantViolation` in a handler must end the node, not become one client's 500."""
+
+    class Broken(FakeNode):
+        def status(self) -> object:
+            raise InvariantViolation("longs differ from shorts")
+
+    with pytest.raises(BaseExceptionGroup) as caught, trio.fail_after(10):
+        async with serving(Broken()) as port:
+            await connect(port, HEALTH.replace(b"health", b"status"))
+            await trio.sleep_forever()
+    assert caught.value.subgroup(InvariantViolation) is not None
