@@ -280,7 +280,8 @@ class Core:
     def _on_proposal(self, sender: ReplicaIndex, proposal: Proposal) -> None:
         header = proposal.header
         oldest = max(self.committed.view, self.view - VOTE_WINDOW_VIEWS)
-        if header.view <= oldest or header.block_hash in self._chain.tree:
+        is_known = header.block_hash in self._chain.tree
+        if header.view <= oldest or (is_known and header.view < self.view):
             return
         self._verifier.check_proposal(proposal)
         self._learn_qc(proposal.justify)
@@ -288,23 +289,24 @@ class Core:
             self._learn_tc(proposal.tc)
         if header.view > self.view:
             raise Rejected("unjustified_view", "No certificate in the proposal leads to its view.", view=header.view)
-        if self._is_known_or_rival(proposal):
+        if self._has_rival(header):
             return
-        if header.view == self.view:
+        if header.view == self.view and self._current.candidate is None:
             self._informant = sender
             self._current.candidate = _Candidate(proposal, sender)
-        elif header.parent_hash in self._chain.tree:
+        elif header.view < self.view and not is_known and header.parent_hash in self._chain.tree:
             self._insert(proposal)
 
-    def _is_known_or_rival(self, proposal: Proposal) -> bool:
-        """Whether a proposal of this view is held already; one that differs is equivocation by its leader."""
-        header, candidate = proposal.header, self._current.candidate
+    def _has_rival(self, header: Header) -> bool:
+        """Whether another block of the same view is here: its leader equivocates, and the first is the one that counts."""
+        candidate = self._current.candidate
         held = self._chain.tree.of_view(header.view)
-        if held is None and candidate is not None and candidate.proposal.header.view == header.view:
+        if candidate is not None and candidate.proposal.header.view == header.view:
             held = candidate.proposal.header
-        if held is not None and held.block_hash != header.block_hash:
-            self._report_equivocation("proposal", header.proposer, header.view, held.block_hash, header.block_hash)
-        return held is not None
+        if held is None or held.block_hash == header.block_hash:
+            return False
+        self._report_equivocation("proposal", header.proposer, header.view, held.block_hash, header.block_hash)
+        return True
 
     def _take_candidate_in(self) -> None:
         """Put the view's proposal into the tree once its parent is there, and ask for its payload."""

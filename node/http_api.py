@@ -132,22 +132,22 @@ class NodeFace(Protocol):
     async def block(self, height: int | None) -> Json:
         """The committed block of that height, or the latest; `Rejected` ``unknown_block``."""
 
-    def account(self, account_id: str) -> Json:
+    async def account(self, account_id: str) -> Json:
         """Balances per asset; `Rejected` ``unknown_account``."""
 
-    def positions(self, account_id: str) -> Json:
+    async def positions(self, account_id: str) -> Json:
         """Positions per series; `Rejected` ``unknown_account``."""
 
-    def series(self, series_id: str | None) -> Json:
+    async def series(self, series_id: str | None) -> Json:
         """One series, or all; `Rejected` ``unknown_series``."""
 
-    def index(self, index_id: str) -> Json:
+    async def index(self, index_id: str) -> Json:
         """A price index and its latest price; `Rejected` ``unknown_index``."""
 
-    def settlement(self, index_id: str, expiry_unix_ms: int) -> Json:
+    async def settlement(self, index_id: str, expiry_unix_ms: int) -> Json:
         """The settlement record of one expiry; `Rejected` ``unknown_settlement``."""
 
-    def members(self) -> Json:
+    async def members(self) -> Json:
         """The members and their accounts."""
 
 
@@ -230,27 +230,27 @@ class _Api:
         return _json(await self.node.block(None if height == "latest" else _integer("height", height)))
 
     async def get_account(self, request: Request) -> Response:
-        return _json(self.node.account(_account_id(request)))
+        return _json(await self.node.account(_account_id(request)))
 
     async def get_positions(self, request: Request) -> Response:
-        return _json(self.node.positions(_account_id(request)))
+        return _json(await self.node.positions(_account_id(request)))
 
     async def get_all_series(self, request: Request) -> Response:
-        return _json(self.node.series(None))
+        return _json(await self.node.series(None))
 
     async def get_series(self, request: Request) -> Response:
-        return _json(self.node.series(_shaped(SERIES_ID, request.path_params["id"])))
+        return _json(await self.node.series(_shaped(SERIES_ID, request.path_params["id"])))
 
     async def get_index(self, request: Request) -> Response:
-        return _json(self.node.index(_shaped(INDEX_ID, request.path_params["id"])))
+        return _json(await self.node.index(_shaped(INDEX_ID, request.path_params["id"])))
 
     async def get_settlement(self, request: Request) -> Response:
         index_id = _shaped(INDEX_ID, request.path_params["index"])
         expiry_unix_ms = _integer("expiry_unix_ms", request.path_params["expiry_unix_ms"])
-        return _json(self.node.settlement(index_id, expiry_unix_ms))
+        return _json(await self.node.settlement(index_id, expiry_unix_ms))
 
     async def get_members(self, request: Request) -> Response:
-        return _json(self.node.members())
+        return _json(await self.node.members())
 
     def _wait_ms(self, request: Request) -> int:
         text = request.query_params.get("wait_ms", "0")

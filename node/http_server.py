@@ -158,6 +158,7 @@ class _Connection:
         self._idle = trio.CancelScope(deadline=trio.current_time() + server.limits.idle_ms_max / 1000)
         self._holds_head = False
         self._head = b""
+        self._is_reading = False
 
     @property
     def socket(self) -> trio.socket.SocketType:
@@ -187,10 +188,12 @@ class _Connection:
     async def receive_some(self, max_bytes: int) -> bytes:
         """Input, when there is some and it is this connection's turn; empty at its end, or after too long a silence."""
         data = b""
+        self._is_reading = True
         try:
             with trio.CancelScope(deadline=self._idle.deadline) as self._idle:
                 data = await self._stream.receive_some(max_bytes)
         finally:
+            self._is_reading = False
             if not data:
                 self._wait.cancel()
                 self._input_ended.set()
@@ -218,8 +221,18 @@ class _Connection:
     async def aclose(self) -> None:
         """Close, after the client's input has ended or `LINGER_S` are over (rule 7)."""
         with trio.move_on_after(LINGER_S):
-            await self._input_ended.wait()
+            await self._drain()
         await self._stream.aclose()
+
+    async def _drain(self) -> None:
+        """Until the client's input has ended; Hypercorn closes from its reader, or beside it, and then that one reads."""
+        if self._is_reading:
+            await self._input_ended.wait()
+        try:
+            while not self._input_ended.is_set() and await self._stream.receive_some():
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
 
     async def restart(self, *_task: object) -> None:
         """No request is in progress: the client has `idle_ms_max` for the next (Hypercorn's timer, without its task)."""

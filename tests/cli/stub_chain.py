@@ -12,20 +12,29 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import msgpack
 
+from cli.client import Client
+from cli.session import Session
+from cli.testnet_files import RECORD_FILE, ROLE_KEYS, Era, LocalValidator, Testnet
+from cli.wallet import Wallet
 from contracts import queries
 from contracts.machine import BlockInput, State, admit, apply_block, genesis_state
 from contracts.receipts import Receipt, receipt_to_json
-from genesis.document import GenesisDocument
+from genesis.document import GenesisDocument, GenesisRole, GenesisValidator
 from genesis.envelope import decode_envelope, verify_all
 from genesis.errors import Rejected
+from genesis.params import ChainParams
+from node.files import write_private
 
 Json = Any
+PRESENT: Final = Era()
 
 
 class StubChain:
@@ -164,3 +173,39 @@ def serving(chain: StubChain) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@dataclass(frozen=True)
+class StubNetwork:
+    """A stub chain, its directory of keys, and where two stub validators of it answer."""
+
+    chain: StubChain
+    testnet: Testnet
+    urls: tuple[str, ...]
+
+    def session(self, client: Client) -> Session:
+        """A session of `client` with the chain."""
+        return Session(client, self.chain.document)
+
+
+@contextmanager
+def stub_network(directory: Path, era: Era = PRESENT, params: ChainParams | None = None) -> Iterator[StubNetwork]:
+    """A stub network of two validators over one chain, with the keys of every role in `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_private(directory / "passphrase", b"stub\n")
+    wallet = Wallet(directory, b"stub")
+    document = GenesisDocument(
+        name="stub",
+        validators=(GenesisValidator("v0", bytes(32), 1, "127.0.0.1:1", b"certificate"),),
+        roles=tuple(GenesisRole(name, wallet.key_or_new(name).public_key, roles) for name, roles in ROLE_KEYS),
+        clock=era.clock(time.time_ns() // 1_000_000, 0.0),
+        params=params or ChainParams(),
+    )
+    chain = StubChain(document)
+    with serving(chain) as first, serving(chain) as second:
+        validators = tuple(
+            LocalValidator(name, directory / name, url) for name, url in (("v0", first), ("v1", second))
+        )
+        record = {"version": 1, "validators": [{"name": each.name, "url": each.url} for each in validators]}
+        (directory / RECORD_FILE).write_text(json.dumps(record))
+        yield StubNetwork(chain, Testnet(directory, validators), (first, second))

@@ -172,3 +172,8 @@ def trade_of(series: str, buyer: str, seller: str, lots: int, price_ticks: int =
 def with_params(**changes: int) -> GenesisDocument:
     """The usual document with other parameters."""
     return document(replace(PARAMS, **changes))
+
+
+def moved(state: State) -> dict[bytes, bytes]:
+    """Every entry but those that any executed envelope changes: the meta entry and the replay memory."""
+    return {key: value for key, value in state.entries() if key[:1] not in (b"\x01", b"\x0d", b"\x80")}

@@ -82,24 +82,24 @@ class FakeNode:
             raise Rejected("unknown_block", "No such block.", height=height)
         return {"height": 7 if height is None else height}
 
-    def account(self, account_id: str) -> Any:
+    async def account(self, account_id: str) -> Any:
         if account_id != "M0/main":
             raise Rejected("unknown_account", "No such account.", account=account_id)
         return {"account": account_id}
 
-    def positions(self, account_id: str) -> Any:
+    async def positions(self, account_id: str) -> Any:
         return {"account": account_id, "positions": []}
 
-    def series(self, series_id: str | None) -> Any:
+    async def series(self, series_id: str | None) -> Any:
         return {"series": series_id}
 
-    def index(self, index_id: str) -> Any:
+    async def index(self, index_id: str) -> Any:
         return {"index": index_id}
 
-    def settlement(self, index_id: str, expiry_unix_ms: int) -> Any:
+    async def settlement(self, index_id: str, expiry_unix_ms: int) -> Any:
         return {"index": index_id, "expiry_unix_ms": expiry_unix_ms}
 
-    def members(self) -> Any:
+    async def members(self) -> Any:
         if self.reason == "broken":
             raise ValueError("a defect of ours")
         return {"members": ["M0"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 
 import msgpack
 import pytest
@@ -34,15 +34,20 @@ async def connect(port: int, data: bytes = b"") -> trio.SocketStream:
 
 
 async def read_all(stream: trio.SocketStream) -> bytes:
-    """Everything until the server closes; a reset counts as its end."""
+    """Everything until the server closes; a reset counts as its end. Closes the stream."""
     received = b""
-    with trio.fail_after(10):
-        try:
+    async with stream:
+        with trio.fail_after(10), suppress(trio.BrokenResourceError):
             async for chunk in stream:
                 received += chunk
-        except trio.BrokenResourceError:
-            pass
     return received
+
+
+async def send_without_reading(stream: trio.SocketStream) -> None:
+    """Requests, until the server has cut the connection."""
+    with trio.fail_after(30):
+        while True:
+            await stream.send_all(HEALTH * 1_000)
 
 
 async def answers(stream: trio.SocketStream, request: bytes = HEALTH) -> bytes:
@@ -52,11 +57,9 @@ async def answers(stream: trio.SocketStream, request: bytes = HEALTH) -> bytes:
         return (await stream.receive_some()).partition(b"\r\n")[0]
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Until it holds; ten seconds at most."""
-    with trio.fail_after(10):
-        while not condition():
-            await trio.sleep(0.001)
+async def crowd_of(stack: AsyncExitStack, count: int, port: int, data: bytes = b"") -> list[trio.SocketStream]:
+    """So many raw connections, closed with `stack`."""
+    return [await stack.enter_async_context(await connect(port, data)) for _ in range(count)]
 
 
 async def test_a_connection_serves_many_requests() -> None:
@@ -104,8 +107,7 @@ async def test_a_waiting_client_is_not_idle() -> None:
     """A long wait for a receipt outlasts the idle limit by design."""
     node = FakeNode()
     async with serving(node, HttpLimits(idle_ms_max=50)) as port:
-        stream = await connect(port, post_of(b"good", 300))
-        with trio.fail_after(10):
+        async with await connect(port, post_of(b"good", 300)) as stream:
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
 
 
@@ -130,7 +132,8 @@ WRONG_HEADS = [
     ("HTTP/2 from the start", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b""),
     (
         "an upgrade to HTTP/2",
-        b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade, http2-settings\r\nhttp2-settings: AAMAAABkAAQA\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade, http2-settings\r\n"
+        b"http2-settings: AAMAAABkAAQA\r\n\r\n",
         b"HTTP/1.1 101",
     ),
     (
@@ -155,8 +158,8 @@ async def test_a_wrong_head_ends_its_connection_alone(what: str, sent: bytes, st
 
 async def test_a_crowd_of_silent_connections_does_not_lock_others_out() -> None:
     """The newcomer takes the place of whoever has been idle longest, so the crowd only evicts itself."""
-    async with serving(FakeNode(), HttpLimits(connections_max=4)) as port:
-        crowd = [await connect(port, b"GET /") for _ in range(20)]
+    async with serving(FakeNode(), HttpLimits(connections_max=4)) as port, AsyncExitStack() as stack:
+        crowd = await crowd_of(stack, 20, port, b"GET /")
         async with await connect(port) as client:
             assert await answers(client) == b"HTTP/1.1 200 "
         assert await read_all(crowd[0]) == b""
@@ -164,8 +167,8 @@ async def test_a_crowd_of_silent_connections_does_not_lock_others_out() -> None:
 
 async def test_a_crowd_of_slow_bodies_does_not_lock_others_out() -> None:
     """A request that is still arriving is not being answered, and may be evicted."""
-    async with serving(FakeNode(), HttpLimits(connections_max=4)) as port:
-        crowd = [await connect(port, POST_HEAD % 0 + b"content-length: 100\r\n\r\nabc") for _ in range(20)]
+    async with serving(FakeNode(), HttpLimits(connections_max=4)) as port, AsyncExitStack() as stack:
+        crowd = await crowd_of(stack, 20, port, POST_HEAD % 0 + b"content-length: 100\r\n\r\nabc")
         async with await connect(port) as client:
             assert await answers(client) == b"HTTP/1.1 200 "
         assert await read_all(crowd[0]) == b""
@@ -175,12 +178,12 @@ async def test_a_request_that_is_being_answered_is_never_evicted() -> None:
     """A client that waits for its receipt keeps its place; beyond the limit the newcomer is closed."""
     node = FakeNode()
     async with serving(node, HttpLimits(connections_max=1)) as port:
-        waiting = await connect(port, post_of(b"good", 5_000))
-        await node.asked.wait()
-        assert await read_all(await connect(port)) == b""
-        node.arrived.set()
-        with trio.fail_after(10):
-            assert (await waiting.receive_some()).startswith(b"HTTP/1.1 200")
+        async with await connect(port, post_of(b"good", 5_000)) as waiting:
+            await node.asked.wait()
+            assert await read_all(await connect(port)) == b""
+            node.arrived.set()
+            with trio.fail_after(10):
+                assert (await waiting.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_client_that_goes_away_ends_its_wait() -> None:
@@ -198,11 +201,9 @@ async def test_a_client_that_goes_away_ends_its_wait() -> None:
 
 async def test_a_client_that_does_not_read_its_answers_is_cut() -> None:
     """Hypercorn's writes are shielded; without a limit of our own such a client would hold a task for ever."""
-    async with serving(FakeNode(), HttpLimits(send_ms_max=100)) as port:
-        stream = await connect(port)
-        with pytest.raises(trio.BrokenResourceError), trio.fail_after(30):
-            while True:
-                await stream.send_all(HEALTH * 1_000)
+    async with serving(FakeNode(), HttpLimits(send_ms_max=100)) as port, await connect(port) as stream:
+        with pytest.raises(trio.BrokenResourceError):
+            await send_without_reading(stream)
 
 
 async def test_cancelling_the_server_is_prompt_whatever_its_clients_do() -> None:
@@ -215,8 +216,7 @@ async def test_cancelling_the_server_is_prompt_whatever_its_clients_do() -> None
         await node.asked.wait()
         unread = await connect(port)
         with trio.move_on_after(0.5):
-            while True:
-                await unread.send_all(HEALTH * 1_000)
+            await send_without_reading(unread)
         began = trio.current_time()
         nursery.cancel_scope.cancel()
     assert trio.current_time() - began < 1
@@ -270,8 +270,10 @@ async def test_a_broken_promise_of_ours_stops_the_server() -> None:
         def status(self) -> object:
             raise InvariantViolation("longs differ from shorts")
 
-    with pytest.raises(BaseExceptionGroup) as caught, trio.fail_after(10):
-        async with serving(Broken()) as port:
-            await connect(port, HEALTH.replace(b"health", b"status"))
+    async def ask() -> None:
+        async with serving(Broken()) as port, await connect(port, HEALTH.replace(b"health", b"status")):
             await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught, trio.fail_after(10):
+        await ask()
     assert caught.value.subgroup(InvariantViolation) is not None

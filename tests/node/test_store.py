@@ -292,10 +292,15 @@ def test_full_disk_stops_the_ledger_and_keeps_what_it_acknowledged(tmp_path: Pat
     try:
         store = open_store(small / "ledger")
         acknowledged = 0
-        with pytest.raises(StorageFailure, match="cannot write a block"):
+
+        def fill_up() -> None:
+            nonlocal acknowledged
             for proposal in chain_of(200):
                 store.commit([write_of(proposal, batches=[(proposal.header.block_hash, os.urandom(100_000))])])
                 acknowledged = proposal.header.height
+
+        with pytest.raises(StorageFailure, match="cannot write a block"):
+            fill_up()
         store.close()
         assert 10 < acknowledged < 60
         shutil.copytree(small / "ledger", tmp_path / "rescued")
