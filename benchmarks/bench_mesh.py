@@ -21,6 +21,7 @@ import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import trio
 
@@ -116,7 +117,7 @@ class Asker:
         return await self._answers.receive()
 
     async def measure(self, kind: FrameKind, size: int, count: int, burst: int) -> tuple[float, float, float]:
-        """Send `count` frames of `size` bytes; returns frames a second, and us of processor time a frame, ours and theirs."""
+        """Send `count` frames of `size` bytes; returns frames a second, and us of CPU a frame at both ends."""
         self.mesh.send(0, kind, EXPECT + str(size * count).encode())
         theirs = int(await self.answer())
         payload, begun, ours = bytes(size), time.perf_counter(), time.process_time()
@@ -207,10 +208,20 @@ def answering_process(pipe: Connection) -> None:
     trio.run(answer_questions, pipe)
 
 
+def processor() -> str:
+    """The processor's model where the system tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
 def main() -> None:
     """Start the other process, measure, print."""
     print(
-        f"{platform.processor() or platform.machine()}, {multiprocessing.cpu_count()} CPUs, {platform.system()} "
+        f"{processor()}, {multiprocessing.cpu_count()} CPUs, {platform.system()} "
         f"{platform.release()}; Python {platform.python_version()}, trio {trio.__version__}, {ssl.OPENSSL_VERSION}"
     )
     context = multiprocessing.get_context("spawn")

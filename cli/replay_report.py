@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,13 +64,7 @@ class Report:
     @property
     def conserved(self) -> bool:
         """Rule 3."""
-        sums = (
-            sum(each.premium_minor for each in self.members),
-            sum(each.settlement_minor for each in self.members),
-            sum(each.final_minor for each in self.members),
-        )
-        consistent = all(each.final_minor == each.premium_minor + each.settlement_minor for each in self.members)
-        return consistent and not any(sums)
+        return is_conserved(self.members)
 
     def document(self) -> dict[str, Any]:
         """What ``replay --json`` prints."""
@@ -98,6 +92,17 @@ class Report:
             "samples": self.driven.samples,
             "samples_refused": self.driven.samples_refused,
         }
+
+
+def is_conserved(members: Sequence[MemberTotal]) -> bool:
+    """Rule 3."""
+    sums = (
+        sum(each.premium_minor for each in members),
+        sum(each.settlement_minor for each in members),
+        sum(each.final_minor for each in members),
+    )
+    consistent = all(each.final_minor == each.premium_minor + each.settlement_minor for each in members)
+    return consistent and not any(sums)
 
 
 def premiums_minor(plan: Plan) -> tuple[int, ...]:

@@ -298,7 +298,7 @@ class Core:
             self._insert(proposal)
 
     def _has_rival(self, header: Header) -> bool:
-        """Whether another block of the same view is here: its leader equivocates, and the first is the one that counts."""
+        """Whether another block of the view is here: its leader equivocates, and the first is the one that counts."""
         candidate = self._current.candidate
         held = self._chain.tree.of_view(header.view)
         if candidate is not None and candidate.proposal.header.view == header.view:

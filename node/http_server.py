@@ -191,7 +191,7 @@ class _Connection:
         self._is_reading = True
         try:
             with trio.CancelScope(deadline=self._idle.deadline) as self._idle:
-                data = await self._stream.receive_some(max_bytes)
+                data = await self._stream.receive_some(self._piece_bytes(max_bytes))
         finally:
             self._is_reading = False
             if not data:
@@ -199,6 +199,10 @@ class _Connection:
                 self._input_ended.set()
         await self.server.turn()
         return data
+
+    def _piece_bytes(self, max_bytes: int) -> int:
+        """How much to read: of a request's head no more than it may have, since h11 bounds only what is incomplete."""
+        return max_bytes if self._idle.deadline == inf else min(max_bytes, self.server.limits.header_bytes_max + 1)
 
     async def send_all(self, data: bytes) -> None:
         """Write to the client; one that does not take it in time is cut. An answer's head waits for its body."""
@@ -225,7 +229,7 @@ class _Connection:
         await self._stream.aclose()
 
     async def _drain(self) -> None:
-        """Until the client's input has ended; Hypercorn closes from its reader, or beside it, and then that one reads."""
+        """Until the client's input has ended. Hypercorn closes from its reader, or beside it while that reads on."""
         if self._is_reading:
             await self._input_ended.wait()
         try:
@@ -235,7 +239,7 @@ class _Connection:
             return
 
     async def restart(self, *_task: object) -> None:
-        """No request is in progress: the client has `idle_ms_max` for the next (Hypercorn's timer, without its task)."""
+        """No request is in progress: the client has `idle_ms_max` for one (Hypercorn's timer, without its task)."""
         self._idle.deadline = trio.current_time() + self.server.limits.idle_ms_max / 1000
 
     async def stop(self) -> None:

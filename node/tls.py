@@ -36,7 +36,7 @@ from node.certificates import certificate_pem, key_pem
 RECORD_BYTES: Final = 16_384
 """The largest plaintext of a TLS record (RFC 8446 section 5.1); one read yields at most one record."""
 
-PIECE_BYTES: Final = 65_536
+PIECE_BYTES: Final = 131_072
 """What is encrypted or decrypted at a time: enough to amortise the calls, small enough to stay in cache.
 Chosen with ``benchmarks.bench_mesh``."""
 

@@ -98,8 +98,9 @@ def module_says_what_it_is(source: Source) -> Iterator[Finding]:
 def every_test_says_why(source: Source) -> Iterator[Finding]:
     """The name is the claim, the docstring why it matters."""
     for node in ast.walk(source.tree):
-        is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
-        if is_test and not ast.get_docstring(node):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or ast.get_docstring(node):
+            continue
+        if node.name.startswith("test_"):
             yield node.lineno, f"{node.name} has no docstring"
 
 

@@ -1,8 +1,8 @@
 """A chain for the clients' tests: the real state machine behind a real HTTP server, without consensus or disk.
 
-Every post is a block of its own, and every question moves block time on with an empty block first, so that expiries settle.
-Faults are planted by setting the attributes of `StubChain`: what is dropped, and when. It answers as the node does, as far
-as clients look.
+Every post is a block of its own, and every question moves block time on with an empty block first, so that expiries
+settle. Faults are planted by setting the attributes of `StubChain`: what is dropped, and when. It answers as the node
+does, as far as clients look.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from node.files import write_private
 
 Json = Any
 PRESENT: Final = Era()
+LEAD_S: Final = 1.0
 
 
 class StubChain:
@@ -198,14 +199,12 @@ def stub_network(directory: Path, era: Era = PRESENT, params: ChainParams | None
         name="stub",
         validators=(GenesisValidator("v0", bytes(32), 1, "127.0.0.1:1", b"certificate"),),
         roles=tuple(GenesisRole(name, wallet.key_or_new(name).public_key, roles) for name, roles in ROLE_KEYS),
-        clock=era.clock(time.time_ns() // 1_000_000, 0.0),
+        clock=era.clock(time.time_ns() // 1_000_000, LEAD_S),
         params=params or ChainParams(),
     )
     chain = StubChain(document)
     with serving(chain) as first, serving(chain) as second:
-        validators = tuple(
-            LocalValidator(name, directory / name, url) for name, url in (("v0", first), ("v1", second))
-        )
+        validators = tuple(LocalValidator(name, directory / name, url) for name, url in (("v0", first), ("v1", second)))
         record = {"version": 1, "validators": [{"name": each.name, "url": each.url} for each in validators]}
         (directory / RECORD_FILE).write_text(json.dumps(record))
         yield StubNetwork(chain, Testnet(directory, validators), (first, second))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from cli.replay_plan import MEMBERS, TRADE_LEAD_WALL_MS, PlannedTrade, Schedule, make_plan, parties
@@ -79,7 +81,7 @@ def test_a_dictated_price_fills_the_whole_window_and_nothing_else() -> None:
     assert inside[0].ts_unix_ms == start
     assert inside[-1].ts_unix_ms == EXPIRY
     assert {each.price_ticks for each in inside} == {6_400_000}
-    gaps = [b.ts_unix_ms - a.ts_unix_ms for a, b in zip(inside, inside[1:], strict=False)]
+    gaps = [b.ts_unix_ms - a.ts_unix_ms for a, b in pairwise(inside)]
     assert max(gaps) <= PARAMS.settlement_sample_validity_ms
     assert [each.price_ticks for each in plan.samples if each.ts_unix_ms < start] == [6_300_000, 6_310_000]
 

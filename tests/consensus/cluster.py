@@ -1,8 +1,8 @@
 """Many real cores on one event heap: a shell without sockets, disks or clocks, with seeded faults.
 
 Time is the heap's. A node is a core with its durable store; its index may be shared (twins). Faults: loss, duplication,
-delay and reordering of messages, links cut by a predicate, crashes between any two effects, wiped homes. What a node has
-signed is recorded for ever, and `Cluster` fails at once when
+delay and reordering of messages, links cut by a predicate, crashes between any two effects, wiped homes. What a node
+has signed is recorded for ever, and `Cluster` fails at once when
 
 * two honest commits differ at one height, or one node commits out of order (oracle S),
 * an honest key ever signs two votes or two proposals of one view that differ, over any number of restarts.
@@ -17,6 +17,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import count
 from typing import TypeVar
@@ -187,9 +188,8 @@ class Node:
                 self.crash()
 
     def offer(self, ancestors: tuple[Header, ...]) -> tuple[bytes, ...]:
-        """What waits here and is ordered neither by the ancestors nor by what is committed."""
+        """What waits here and is not ordered by the ancestors."""
         ordered = {each for header in ancestors for each in header.payload}
-        ordered |= {each for proposal, _, _ in self.disk.committed for each in proposal.header.payload}
         return tuple(each for each in self.waiting if each not in ordered)[: self.cluster.params.block_batches_max]
 
     def wake(self, monotonic_ms: int) -> None:
@@ -203,6 +203,7 @@ class Node:
         if header.height >= self.wrong_root_from:
             root = bytes(32)
         self.disk.committed.append((proposal, qc, root))
+        self.waiting = [each for each in self.waiting if each not in header.payload]
         self.handle(ev.Executed(header.height, header.block_hash, root))
 
     def later(self, delay_ms: int, event: ev.Event) -> None:
@@ -284,7 +285,7 @@ class Cluster:
         return self.now_ms - start_ms
 
     def grow(self, blocks: int, within_ms: int, nodes: list[Node] | None = None) -> int:
-        """Let time pass until these nodes (those that are up) have executed so many more blocks than the highest has now."""
+        """Let time pass until these nodes (or all that are up) stand so many blocks above the highest of now."""
         target = max(self.heights) + blocks
         watched = nodes if nodes is not None else [node for node in self.nodes if node.up]
         return self.run_until(lambda: all(node.height >= target for node in watched), within_ms)
@@ -322,9 +323,7 @@ class Cluster:
         for node in self.nodes:
             if node.index in recipients and self.link(sender.name, node.name, message):
                 for _ in range(self.copies()):
-                    self.at(
-                        self.random.randint(*self.delay_ms), lambda node=node: self.deliver(node, sender.index, data)
-                    )
+                    self.at(self.random.randint(*self.delay_ms), partial(self.deliver, node, sender.index, data))
 
     def copies(self) -> int:
         """How often a message arrives."""
@@ -370,7 +369,9 @@ class Cluster:
             block_hash = statement.block_hash if isinstance(statement, Vote) else statement.header.block_hash
             held = self._signed.setdefault(("vote" if is_vote else "proposal", node.index, view), block_hash)
             assert held == block_hash, f"v{node.index} signed two {type(statement).__name__}s in view {view}"
-        return sign(statement, node.index, real=self.real_signatures)
+        key, message = signing_key(node.index), signing_message(CHAIN_ID, statement)
+        mark = key.sign(message) if self.real_signatures else fast_sign(key.public_key, message)
+        return replace(statement, signature=mark)
 
     def check_commit(self, node: Node, proposal: Proposal) -> None:
         header = proposal.header

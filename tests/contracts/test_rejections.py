@@ -57,9 +57,7 @@ def sample(price_ticks: int, instant_unix_ms: int, index: str = "BTC_USD") -> tu
 
 
 def declare(price_ticks: int, expiry_unix_ms: int = EXPIRY_UNIX_MS) -> tuple[Any, ...]:
-    return operation(
-        "settlement.declare", index="BTC_USD", expiry_unix_ms=expiry_unix_ms, price_ticks=price_ticks
-    )
+    return operation("settlement.declare", index="BTC_USD", expiry_unix_ms=expiry_unix_ms, price_ticks=price_ticks)
 
 
 def move(kind: str, account: str, amount_minor: int, asset: str = "BTC") -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ async def test_newcomer_takes_the_place_that_was_held_longest(autojump_clock: tr
     async def wait_inside(number: int, task_status: trio.TaskStatus[None]) -> None:
         with doorway.enter(1_000) as scope:
             task_status.started()
-            await trio.sleep_forever()
+            await trio.Event().wait()
         if scope.cancelled_caught:
             put_out.append(number)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack, suppress
 
 import msgpack
 import pytest
 import trio
+import trio.testing
 
 from genesis.errors import InvariantViolation
 from node.http_api import HttpLimits, make_app
@@ -16,6 +18,7 @@ from tests.node.fake_node import FakeNode, serving
 pytestmark = pytest.mark.trio
 
 HEALTH = b"GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n"
+STATUS = HEALTH.replace(b"health", b"status")
 POST_HEAD = b"POST /v1/transactions?wait_ms=%d HTTP/1.1\r\nhost: x\r\ncontent-type: application/msgpack\r\n"
 
 
@@ -62,6 +65,18 @@ async def crowd_of(stack: AsyncExitStack, count: int, port: int, data: bytes = b
     return [await stack.enter_async_context(await connect(port, data)) for _ in range(count)]
 
 
+class LongWinded(FakeNode):
+    """Its status is larger than all buffers between it and a client that does not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = trio.Event()
+
+    def status(self) -> object:
+        self.told.set()
+        return "x" * 30_000_000
+
+
 async def test_a_connection_serves_many_requests() -> None:
     """Without keep-alive every submission would pay for a connection."""
     async with serving(FakeNode()) as port, await connect(port) as stream:
@@ -76,11 +91,14 @@ async def test_the_server_does_not_name_itself() -> None:
             assert b"server:" not in (await stream.receive_some()).lower()
 
 
-async def test_pipelined_requests_are_answered_in_order() -> None:
+async def test_pipelined_requests_are_all_answered() -> None:
     """Requests that share a packet must not be lost with the first answer."""
+    last = HEALTH.replace(b"host: x", b"host: x\r\nconnection: close")
     async with serving(FakeNode()) as port:
-        stream = await connect(port, HEALTH + HEALTH.replace(b"host: x", b"host: x\r\nconnection: close"))
-        assert (await read_all(stream)).count(b"HTTP/1.1 200") == 2
+        stream = await connect(port)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, HEALTH * 999 + last)
+            assert (await read_all(stream)).count(b"HTTP/1.1 200") == 1_000
 
 
 SILENT = [
@@ -106,9 +124,8 @@ async def test_an_idle_connection_is_closed_after_its_answer() -> None:
 async def test_a_waiting_client_is_not_idle() -> None:
     """A long wait for a receipt outlasts the idle limit by design."""
     node = FakeNode()
-    async with serving(node, HttpLimits(idle_ms_max=50)) as port:
-        async with await connect(port, post_of(b"good", 300)) as stream:
-            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+    async with serving(node, HttpLimits(idle_ms_max=50)) as port, await connect(port, post_of(b"good", 300)) as stream:
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_body_that_trickles_is_refused() -> None:
@@ -118,6 +135,14 @@ async def test_a_body_that_trickles_is_refused() -> None:
         received = await read_all(stream)
         assert received.startswith(b"HTTP/1.1 408")
         assert b"too_slow" in received
+
+
+async def test_a_body_in_tiny_pieces_is_refused_and_leaves_nothing_behind() -> None:
+    """The refusal comes while thousands of pieces wait for the application; it must not wait for them in turn."""
+    pieces = b"1\r\nx\r\n" * 20_000
+    async with serving(FakeNode(), HttpLimits(body_bytes_max=100)) as port:
+        stream = await connect(port, POST_HEAD % 0 + b"transfer-encoding: chunked\r\n\r\n" + pieces)
+        assert (await read_all(stream)).startswith(b"HTTP/1.1 413")
 
 
 WRONG_HEADS = [
@@ -177,13 +202,13 @@ async def test_a_crowd_of_slow_bodies_does_not_lock_others_out() -> None:
 async def test_a_request_that_is_being_answered_is_never_evicted() -> None:
     """A client that waits for its receipt keeps its place; beyond the limit the newcomer is closed."""
     node = FakeNode()
-    async with serving(node, HttpLimits(connections_max=1)) as port:
-        async with await connect(port, post_of(b"good", 5_000)) as waiting:
-            await node.asked.wait()
-            assert await read_all(await connect(port)) == b""
-            node.arrived.set()
-            with trio.fail_after(10):
-                assert (await waiting.receive_some()).startswith(b"HTTP/1.1 200")
+    one = HttpLimits(connections_max=1)
+    async with serving(node, one) as port, await connect(port, post_of(b"good", 5_000)) as waiting:
+        await node.asked.wait()
+        assert await read_all(await connect(port)) == b""
+        node.arrived.set()
+        with trio.fail_after(10):
+            assert (await waiting.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_client_that_goes_away_ends_its_wait() -> None:
@@ -201,22 +226,22 @@ async def test_a_client_that_goes_away_ends_its_wait() -> None:
 
 async def test_a_client_that_does_not_read_its_answers_is_cut() -> None:
     """Hypercorn's writes are shielded; without a limit of our own such a client would hold a task for ever."""
-    async with serving(FakeNode(), HttpLimits(send_ms_max=100)) as port, await connect(port) as stream:
+    async with serving(LongWinded(), HttpLimits(send_ms_max=100)) as port, await connect(port) as stream:
         with pytest.raises(trio.BrokenResourceError):
             await send_without_reading(stream)
 
 
 async def test_cancelling_the_server_is_prompt_whatever_its_clients_do() -> None:
     """A node that is told to stop stops: idle, waiting, half-read and unread clients do not hold it."""
-    node = FakeNode()
+    node = LongWinded()
     async with trio.open_nursery() as nursery:
         bound: str = await nursery.start(serve, make_app(node), "127.0.0.1", 0)
         port = int(bound.rpartition(":")[2])
         clients = [await connect(port), await connect(port, b"GET /"), await connect(port, post_of(b"good", 60_000))]
         await node.asked.wait()
-        unread = await connect(port)
-        with trio.move_on_after(0.5):
-            await send_without_reading(unread)
+        unread = await connect(port, STATUS)
+        await node.told.wait()
+        await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
         nursery.cancel_scope.cancel()
     assert trio.current_time() - began < 1
@@ -228,7 +253,6 @@ async def test_cancelling_the_server_is_prompt_whatever_its_clients_do() -> None
 
 async def test_a_flood_of_requests_leaves_the_event_loop_to_others() -> None:
     """Consensus runs in the same loop: between two of its steps only a few requests may be parsed."""
-    node = FakeNode()
     limits = HttpLimits(active_connections_max=2)
     parsed = 0
 
@@ -240,9 +264,8 @@ async def test_a_flood_of_requests_leaves_the_event_loop_to_others() -> None:
 
     async with serving(Counting(), limits) as port:
         clients = [await connect(port) for _ in range(30)]
-        request = HEALTH.replace(b"health", b"status")
-        for client in clients:
-            await client.send_all(request)
+        for client in clients:  # all in one pass of the loop: they must arrive together
+            os.write(client.socket.fileno(), STATUS)
         most = 0
         while parsed < len(clients):
             before = parsed
@@ -250,8 +273,8 @@ async def test_a_flood_of_requests_leaves_the_event_loop_to_others() -> None:
             most = max(most, parsed - before)
         for client in clients:
             await client.aclose()
-    assert node.submitted == []
-    assert 0 < most <= limits.active_connections_max
+    # Trio starts the tasks of a pass in any order, so one pass may hold the turns of two.
+    assert 0 < most <= 2 * limits.active_connections_max, most
 
 
 async def test_nothing_is_logged_for_a_request(caplog: pytest.LogCaptureFixture) -> None:
@@ -271,7 +294,7 @@ async def test_a_broken_promise_of_ours_stops_the_server() -> None:
             raise InvariantViolation("longs differ from shorts")
 
     async def ask() -> None:
-        async with serving(Broken()) as port, await connect(port, HEALTH.replace(b"health", b"status")):
+        async with serving(Broken()) as port, await connect(port, STATUS):
             await trio.sleep_forever()
 
     with pytest.raises(BaseExceptionGroup) as caught, trio.fail_after(10):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,8 +13,8 @@ import trio
 from genesis.errors import InvariantViolation, Rejected
 from node.frames import HEADER, Frame, FrameKind, FrameReader, Lane
 from node.hello import Hello, say_hello
-from node.peers import MeshLimits
-from node.tls import Disconnected
+from node.peers import MeshLimits, PeerAddress
+from node.tls import Disconnected, TlsStream, client_context
 from tests.node.network import (
     BOUNDS,
     STRANGER,
@@ -100,16 +101,48 @@ async def test_frame_for_an_absent_peer_is_dropped() -> None:
 # --- who may come in -----------------------------------------------------------------------------------------------
 
 
-async def test_strangers_certificate_does_not_get_past_the_handshake() -> None:
+def anonymous() -> ssl.SSLContext:
+    """A client that shows no certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=identity_of(0).certificate)
+    return context
+
+
+def outdated() -> ssl.SSLContext:
+    """Validator 1, speaking TLS 1.2 at most."""
+    context = client_context(identity_of(1), [identity_of(0).certificate])
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+@pytest.mark.parametrize(
+    "context",
+    [lambda: client_context(STRANGER, [identity_of(0).certificate]), anonymous, outdated],
+    ids=["stranger's certificate", "no certificate", "TLS 1.2"],
+)
+async def test_only_validators_speaking_tls_1_3_get_past_the_handshake(context: Callable[[], ssl.SSLContext]) -> None:
     """Rows 25 and 27: only keys of the registry may speak, whatever name they give themselves."""
     with watched_log() as log:
         async with deadline_nursery() as nursery:
             zero = await start(nursery, config_of(0, {}, 2))
-            async with dialled(zero.mesh.port, STRANGER) as stream:
-                with pytest.raises(Disconnected, match="alert"):
-                    await say_hello(stream, FrameReader(), hello_of(1), 0, identity_of(0).certificate)
+            transport = await trio.open_tcp_stream("127.0.0.1", zero.mesh.port)
+            stream = TlsStream(transport, context(), server_side=False)
+            with pytest.raises(Rejected, match=r"(?i)alert"):
+                await say_hello(stream, FrameReader(), hello_of(1), 0, identity_of(0).certificate)
+            stream.close()
             assert await log.code_of("refused a connection") == "tls_failed"
             assert zero.mesh.connected == frozenset()
+
+
+async def test_dialler_does_not_speak_to_a_strangers_server() -> None:
+    """Whoever takes over a validator's address must learn nothing and be believed in nothing."""
+    with watched_log() as log:
+        async with deadline_nursery() as nursery:
+            peers = (PeerAddress(1, "v1", "127.0.0.1", 1, identity_of(1).certificate),)
+            impostor = await start(nursery, config_of(0, {}, 2, identity=STRANGER, peers=peers))
+            await start(nursery, config_of(1, {0: impostor.mesh.port}, 2))
+            assert await log.code_of("cannot reach a peer") == "tls_failed"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,154 @@
+"""A whole replay against the real state machine, behind a stub of the network, and an independent calculation."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from cli.main import novate
+from cli.replay_plan import MEMBERS, parties
+from cli.replay_report import MemberTotal, is_conserved
+from cli.tape_generator import GENERATED_EXPIRY, generate_tape
+from cli.testnet_files import Era
+from tests.cli.stub_chain import StubNetwork, stub_network
+
+SPEED = 30_000
+EXPIRY = 1_786_953_600_000
+SATOSHI = 100_000_000
+START = EXPIRY - 42_000_000
+GENERATED_START = 1_790_323_200_000 - 42_000_000
+TAPE = "market/deribit_btc_option_trades_20260817.csv"
+
+
+def run(*arguments: str) -> Any:
+    """The JSON document that a command prints."""
+    result = CliRunner().invoke(novate, [*arguments, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def expected_totals(tape: Path, expiry: str, price: Fraction) -> tuple[list[Fraction], list[Fraction]]:
+    """Premiums and settlements by member, in satoshi, straight from the file in exact arithmetic."""
+    premiums, settlements = [Fraction(0)] * 6, [Fraction(0)] * 6
+    with tape.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["instrument"].split("-")[1] == expiry]
+    for number, row in enumerate(rows):
+        taker, maker = parties(number)
+        buyer, seller = (taker, maker) if row["direction"] == "buy" else (maker, taker)
+        amount = Fraction(row["amount"])
+        premium = Fraction(row["price"]) * amount * SATOSHI
+        _, _, strike, right = row["instrument"].split("-")
+        distance = (price - int(strike)) * (1 if right == "C" else -1)
+        payoff = max(Fraction(0), distance) / price * amount * SATOSHI
+        premiums[buyer] -= premium
+        premiums[seller] += premium
+        settlements[buyer] += payoff
+        settlements[seller] -= payoff
+    return premiums, settlements
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, StubNetwork, Path]]:
+    """The generated tape, replayed and settled."""
+    directory = tmp_path_factory.mktemp("net")
+    tape = tmp_path_factory.mktemp("tape") / "tape.csv"
+    tape.write_text(generate_tape())
+    with stub_network(directory, Era(GENERATED_START, SPEED)) as network:
+        yield run("replay", str(tape), "--dir", str(directory)), network, tape
+
+
+def test_the_document_has_the_promised_fields(settled: tuple[Any, StubNetwork, Path]) -> None:
+    """Scripts rely on them."""
+    document, network, _ = settled
+    assert document["expiry"] == GENERATED_EXPIRY
+    assert document["trades"] == 320
+    assert document["conserved"] is True
+    assert list(document["members"]) == list(MEMBERS)
+    assert len(document["state_root"]) == 64
+    assert document["height"] <= network.chain.state.height
+    assert document["samples"] + document["samples_refused"] == 320
+    assert document["samples"] > 200
+
+
+def test_member_totals_equal_an_independent_calculation(settled: tuple[Any, StubNetwork, Path]) -> None:
+    """To within one satoshi a position; premiums exactly."""
+    document, _, tape = settled
+    premiums, settlements = expected_totals(tape, GENERATED_EXPIRY, Fraction(str(document["settlement_price"])))
+    for member, premium, settlement in zip(MEMBERS, premiums, settlements, strict=True):
+        found = document["members"][member]
+        assert found["premium_minor"] == premium
+        assert abs(found["settlement_minor"] - settlement) <= document["series"]
+        assert found["final_minor"] == found["premium_minor"] + found["settlement_minor"]
+        assert found["balance_minor"] == found["deposit_minor"] + found["final_minor"]
+
+
+def test_a_replay_of_a_settled_expiry_is_refused_with_advice(settled: tuple[Any, StubNetwork, Path]) -> None:
+    """The clock of a chain cannot be turned back; the advice says what to start instead."""
+    _, network, tape = settled
+    result = CliRunner().invoke(novate, ["replay", str(tape), "--dir", str(network.testnet.directory), "--json"])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "novate testnet up --detach --replay-from 17902" in result.stderr
+
+
+def test_the_real_tape_settles_on_its_own_index(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
+    """Within 6 bp of the official delivery price, and every member's money right to a satoshi a position."""
+    tape = shared_data(TAPE)
+    with stub_network(tmp_path, Era(START, SPEED)):
+        document = run("replay", str(tape), "--dir", str(tmp_path), "--expiry", "17AUG26")
+    price = Fraction(str(document["settlement_price"]))
+    assert abs(price / Fraction("63486.06") - 1) < Fraction(6, 10_000)
+    assert (document["trades"], document["series"], document["source"]) == (277, 11, "time_weighted")
+    premiums, settlements = expected_totals(tape, "17AUG26", price)
+    for member, premium, settlement in zip(MEMBERS, premiums, settlements, strict=True):
+        assert document["members"][member]["premium_minor"] == premium
+        assert abs(document["members"][member]["settlement_minor"] - settlement) <= 11
+
+
+def test_a_second_expiry_settles_on_the_same_testnet_at_a_dictated_price(
+    shared_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Set-up is repeated without harm, and the oracles report exactly what was asked for."""
+    tape = str(shared_data(TAPE))
+    with stub_network(tmp_path, Era(EXPIRY - 15_000_000, SPEED // 2)) as network:
+        run("replay", tape, "--dir", str(tmp_path), "--expiry", "17AUG26", "--settlement-price", "64000")
+        first = network.chain.state.height
+        # The 18AUG26 expiry has one trade in the tape.
+        second = run("replay", tape, "--dir", str(tmp_path), "--expiry", "18AUG26", "--settlement-price", "65000.5")
+    assert second["settlement_price"] == 65000.5
+    assert (second["trades"], second["conserved"]) == (1, True)
+    assert second["height"] > first
+
+
+def test_a_price_outside_the_band_is_refused_before_anything_trades(tmp_path: Path) -> None:
+    """Collateral is computed on the band; the refusal names it."""
+    tape = tmp_path / "tape.csv"
+    tape.write_text(generate_tape())
+    with stub_network(tmp_path / "net", Era(GENERATED_START, 1)) as network:
+        arguments = ["replay", str(tape), "--dir", str(network.testnet.directory), "--settlement-price", "1"]
+        result = CliRunner().invoke(novate, arguments)
+        assert not network.chain.state.balances.rows
+    assert result.exit_code == 1
+    assert "price_outside_band" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("finals", "conserved"),
+    [
+        (((5, -2, 3), (-5, 2, -3)), True),
+        (((5, -2, 4), (-5, 2, -3)), False),
+        (((5, -2, 3), (-4, 2, -2)), False),
+        (((5, -1, 4), (-5, 2, -3)), False),
+    ],
+)
+def test_conserved_means_every_sum_is_zero(finals: tuple[tuple[int, int, int], ...], conserved: bool) -> None:
+    """One satoshi made or lost must turn the flag."""
+    members = [MemberTotal(premium, settlement, 0, 0, final) for premium, settlement, final in finals]
+    assert is_conserved(members) is conserved

@@ -1,0 +1,202 @@
+"""A testnet of four real processes, killed in every way that its promises name.
+
+One testnet lives through the whole story, since starting one is what takes the time; `story` tells it, and each test
+checks one claim about it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.replay_plan import make_plan
+from cli.tape import parse_tape
+from cli.tape_generator import generate_tape
+from genesis.params import ChainParams
+
+pytestmark = pytest.mark.process
+
+NAMES = ("v0", "v1", "v2", "v3")
+SPEED = 4_000
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Story:
+    """What was seen at each turn; each `status` is the document of ``testnet status --json``."""
+
+    up: Any
+    during: Any
+    replay: Any
+    one_dead: Any
+    restarted: Any
+    resynced: Any
+    receipts_before: list[Any]
+    all_dead: Any
+    height_before: int
+    all_restarted: Any
+    receipts_after: list[Any]
+    transfer: Any
+    stopped: Any
+    down: Any
+
+
+class Net:
+    """A testnet driven through the command line alone, as scripts do."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of ``novate ... --dir DIR --json``."""
+        return [sys.executable, "-m", "cli.main", *arguments, "--dir", str(self.directory), "--json"]
+
+    def run(self, *arguments: str) -> Any:
+        """The document that a command prints."""
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S * 2)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def status(self) -> Any:
+        """``testnet status``."""
+        return self.run("testnet", "status")
+
+    def kill(self, *names: str) -> None:
+        """``kill -9``."""
+        for name in names:
+            os.kill(int((self.directory / name / "node.pid").read_text()), signal.SIGKILL)
+
+    def until(self, holds: Callable[[Any], bool]) -> Any:
+        """The first status for which `holds`; the last one is shown when patience ends."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds(status := self.status()):
+            assert time.monotonic() < deadline, status
+        return status
+
+    def until_level(self, height: int) -> Any:
+        """The first status in which all four agree at or above `height`."""
+        return self.until(lambda status: status["agreed"] and min(heights(status)) >= height)
+
+
+def heights(status: Any) -> list[int]:
+    """Every validator's height, -1 for one that does not answer."""
+    return [-1 if each["height"] is None else each["height"] for each in status["validators"]]
+
+
+def committed(status: Any) -> int:
+    """The most transactions that any validator has committed."""
+    return max(each["committed_txs"] or 0 for each in status["validators"])
+
+
+def tell(net: Net, tape: Path) -> Story:
+    """Live through it."""
+    plan = make_plan(parse_tape(tape.read_text()), ChainParams())
+    start = plan.trades[0].trade.ts_unix_ms - 2_000 * SPEED
+    up = net.run("testnet", "up", "--detach", "--replay-from", str(start), "--speed", str(SPEED))
+    with subprocess.Popen(net.command("replay", str(tape)), stdout=subprocess.PIPE, text=True) as replaying:
+        during = net.until(lambda status: committed(status) > 150)
+        net.kill("v1")
+        replay = json.loads(replaying.communicate(timeout=PATIENCE_S * 2)[0])
+    one_dead = net.status()
+    net.run("testnet", "restart", "v1")
+    restarted = net.until_level(replay["height"])
+    net.run("testnet", "stop", "v2")
+    shutil.rmtree(net.directory / "v2" / "data")
+    net.run("testnet", "restart", "v2")
+    resynced = net.until_level(restarted["agreed_height"])
+    receipt = net.run(
+        "tx", "send", "transfer", "source=M0/main", "destination=M1/main", "asset=BTC", "amount_minor=7",
+        "--key", "M0", "--wait",
+    )["receipt"]  # fmt: skip
+    before = net.run("query", "tx", receipt["id"])
+    net.kill(*NAMES)
+    all_dead = net.status()
+    net.run("testnet", "restart", *NAMES)
+    all_restarted = net.until_level(receipt["height"])
+    after = [net.run("query", "tx", receipt["id"], "--url", each["url"]) for each in up["validators"]]
+    transfer = net.run(
+        "tx", "send", "transfer", "source=M1/main", "destination=M0/main", "asset=BTC", "amount_minor=7",
+        "--key", "M1", "--wait",
+    )  # fmt: skip
+    stopped = net.run("testnet", "down")
+    return Story(
+        up, during, replay, one_dead, restarted, resynced, [receipt, before], all_dead, receipt["height"],
+        all_restarted, after, transfer, stopped, net.status(),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """The story, told once."""
+    directory = tmp_path_factory.mktemp("process")
+    tape = directory / "tape.csv"
+    tape.write_text(generate_tape())
+    net = Net(directory / "net")
+    try:
+        yield tell(net, tape)
+    finally:
+        subprocess.run(net.command("testnet", "down"), capture_output=True, timeout=PATIENCE_S)
+
+
+def test_up_returns_when_all_are_ready(story: Story) -> None:
+    """A script goes on at once with what it was told."""
+    assert [each["name"] for each in story.up["validators"]] == list(NAMES)
+    assert len({each["pid"] for each in story.up["validators"]}) == 4
+    assert all(each["url"].startswith("http://127.0.0.1:") for each in story.up["validators"])
+    assert story.during["agreed"]
+    assert [each["peers"] for each in story.during["validators"]] == [3, 3, 3, 3]
+
+
+def test_a_kill_in_mid_replay_changes_nothing_for_the_others(story: Story) -> None:
+    """Every trade is applied, the expiry settles on its own index, and no satoshi is lost."""
+    assert story.replay["trades"] == 320
+    assert story.replay["conserved"]
+    assert story.replay["source"] == "time_weighted"
+    assert story.one_dead["agreed"]
+    assert [each["running"] for each in story.one_dead["validators"]] == [True, False, True, True]
+
+
+def test_a_killed_validator_catches_up_to_the_same_root(story: Story) -> None:
+    """It missed the expiry, and must come to the very bits of those who did not."""
+    assert story.restarted["agreed_height"] >= story.replay["height"]
+
+
+def test_a_validator_whose_data_was_deleted_catches_up_to_the_same_root(story: Story) -> None:
+    """It has forgotten its votes, too, and must not contradict them."""
+    assert story.resynced["agreed_height"] >= story.restarted["agreed_height"]
+
+
+def test_nothing_agrees_when_nobody_answers(story: Story) -> None:
+    """Silence is not agreement."""
+    assert story.all_dead["agreed"] is False
+    assert heights(story.all_dead) == [-1, -1, -1, -1]
+
+
+def test_no_receipt_is_lost_when_all_are_killed(story: Story) -> None:
+    """What a client was told stays true, on every validator."""
+    assert story.receipts_before[0] == story.receipts_before[1]
+    assert story.receipts_after == [story.receipts_before[0]] * 4
+
+
+def test_the_chain_goes_on_from_the_last_block_when_all_are_killed(story: Story) -> None:
+    """And still executes."""
+    assert story.all_restarted["agreed_height"] >= story.height_before
+    assert story.transfer["status"] == "applied"
+    assert story.transfer["receipt"]["height"] > story.height_before
+
+
+def test_down_stops_every_validator(story: Story) -> None:
+    """A testnet that leaves processes behind is found weeks later."""
+    assert story.stopped["stopped"] == list(NAMES)
+    assert not any(each["running"] for each in story.down["validators"])

@@ -1,0 +1,344 @@
+"""Faults of the catalogue against a cluster of real cores; the oracles S stand in `tests.consensus.cluster`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from consensus.core import Core, fresh_safety
+from consensus.types import Message, Proposal, Timeout, Vote
+from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Node
+
+pytestmark = pytest.mark.usefixtures("fast_signatures")
+
+EVERYONE = lambda _sender, _recipient, _message: True  # noqa: E731
+
+
+def crash(*nodes: Node) -> None:
+    for node in nodes:
+        node.crash()
+
+
+def wipe(node: Node, *, keep_safety: bool) -> None:
+    node.disk = Disk(node.disk.safety if keep_safety else None)
+
+
+def groups(*parts: set[int]) -> object:
+    """Links only inside each part."""
+    return lambda sender, recipient, _message: any({sender, recipient} <= part for part in parts)
+
+
+def timeouts(cluster: Cluster) -> int:
+    return max(node.timeouts_sent for node in cluster.nodes)
+
+
+# --- leaders ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "dead"), [(4, {2}), (7, {2, 3}), (7, {1, 4}), (7, {5, 6})])
+def test_each_silent_leader_costs_one_timeout_a_turn(size: int, dead: set[int]) -> None:
+    """Row 11: a dead leader costs its own view and no other, though its votes are missing as well."""
+    cluster = Cluster((1,) * size).start()
+    cluster.load(20)
+    cluster.run(200)
+    crash(*(cluster.nodes[index] for index in dead))
+    first_view = cluster.nodes[0].core.view
+    cluster.run(10_000)
+    views = range(first_view, cluster.nodes[0].core.view + 1)
+    lost = sum(cluster.nodes[0].core._leaders.leader(view) in dead for view in views)
+    assert len(views) > 20
+    assert lost - len(dead) <= timeouts(cluster) <= lost + 1
+
+
+def test_a_silent_leader_delays_a_payload_by_one_view_timeout() -> None:
+    """Votes go to everyone, so the loss of the next leader does not lose the votes for the block before."""
+    cluster = Cluster().start()
+    cluster.load(20)
+    cluster.run(500)
+    crash(cluster.nodes[1])
+    alive = [cluster.nodes[index] for index in (0, 2, 3)]
+    took_ms = cluster.grow(4, 3_000, alive)
+    assert took_ms <= PARAMS.view_timeout_ms * 2 + 200
+
+
+def test_a_proposal_that_reaches_only_some_does_not_stop_the_chain() -> None:
+    """Row 13: the leader of one view in four sends its proposal to one replica only."""
+    cluster = Cluster()
+    cluster.link = lambda sender, recipient, message: (
+        not (isinstance(message, Proposal) and sender == 1 and recipient != 2)
+    )
+    cluster.start()
+    cluster.load(20)
+    cluster.grow(20, 30_000)
+
+
+def test_the_view_timeout_grows_and_is_capped() -> None:
+    """Row 23: without a quorum nobody floods, and a long outage is not followed by a longer one."""
+    cluster = Cluster().start().run(100)
+    crash(*cluster.nodes[2:])
+    cluster.run(120_000)
+    pacemaker = cluster.nodes[0].core._pacemaker
+    assert pacemaker.span_ms(0, idle=False) <= PARAMS.view_timeout_ms_max
+    pacemaker.view = 10**6
+    assert pacemaker.span_ms(0, idle=False) == PARAMS.view_timeout_ms_max
+
+
+# --- network ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_loss_duplicates_and_reordering_cost_time_only(seed: int) -> None:
+    """Row 19: 5 % loss, 5 % duplicates, delays from 1 to 100 ms."""
+    cluster = Cluster(seed=seed)
+    cluster.loss, cluster.duplication, cluster.delay_ms = 0.05, 0.05, (1, 100)
+    cluster.start()
+    cluster.load(100)
+    cluster.run(20_000)
+    assert min(cluster.heights) >= 20
+
+
+@pytest.mark.parametrize(
+    ("parts", "goes_on"),
+    [(({0, 1}, {2, 3}), set()), (({0}, {1, 2, 3}), {1, 2, 3}), (({0, 1, 2}, {2, 3}), {0, 1, 2})],
+)
+def test_a_partition_never_splits_the_chain_and_heals(parts: tuple[set[int], ...], goes_on: set[int]) -> None:
+    """Row 20: 2/2, 1/3, and a bridge; the side with a quorum goes on, after the heal everyone does."""
+    cluster = Cluster().start()
+    cluster.load(50)
+    cluster.run(1_000)
+    before = cluster.heights
+    cluster.link = groups(*parts)  # type: ignore[assignment]
+    cluster.run(10_000)
+    for node in cluster.nodes:
+        assert (node.height > before[node.index] + 5) == (node.index in goes_on), node.index
+    cluster.link = EVERYONE
+    cluster.grow(5, 3 * PARAMS.view_timeout_ms_max)
+
+
+def test_after_half_an_hour_of_partition_views_agree_within_a_few_timeouts() -> None:
+    """Row 21."""
+    cluster = Cluster().start().run(1_000)
+    cluster.link = groups({0, 1}, {2, 3})  # type: ignore[assignment]
+    cluster.run(1_800_000)
+    cluster.link = EVERYONE
+    cluster.grow(3, 3 * PARAMS.view_timeout_ms_max)
+    assert max(node.core.view for node in cluster.nodes) - min(node.core.view for node in cluster.nodes) <= 1
+
+
+def test_one_way_links_do_not_stop_the_others() -> None:
+    """Row 20: a replica that hears everyone and is heard by nobody."""
+    cluster = Cluster()
+    cluster.link = lambda sender, _recipient, _message: sender != 3
+    cluster.start()
+    cluster.load(50)
+    cluster.grow(15, 30_000)
+
+
+def test_every_first_timeout_message_may_be_lost() -> None:
+    """Row 22: timeouts are sent again, never only once."""
+    lost: set[tuple[int, int, int]] = set()
+
+    def drop_first(sender: int, recipient: int, message: Message) -> bool:
+        if not isinstance(message, Timeout):
+            return True
+        key = (sender, recipient, message.view)
+        known = key in lost
+        lost.add(key)
+        return known
+
+    cluster = Cluster().start().run(500)
+    cluster.link = drop_first
+    crash(cluster.nodes[1])
+    cluster.load(50)
+    cluster.grow(10, 30_000, [cluster.nodes[index] for index in (0, 2, 3)])
+
+
+@pytest.mark.parametrize("kind", [Vote, Proposal])
+def test_every_first_vote_or_proposal_may_be_lost(kind: type[Message]) -> None:
+    """Votes and proposals are sent again within the view, so their loss costs a beat and not a view change."""
+    lost: set[tuple[int, int, object]] = set()
+
+    def drop_first(sender: int, recipient: int, message: Message) -> bool:
+        if not isinstance(message, kind):
+            return True
+        key = (sender, recipient, message)
+        known = key in lost
+        lost.add(key)
+        return known
+
+    cluster = Cluster()
+    cluster.link = drop_first
+    cluster.start()
+    cluster.load(50)
+    cluster.run(30_000)
+    assert min(cluster.heights) >= 20
+    assert timeouts(cluster) == 0
+
+
+def test_clock_skew_on_one_replica_only_costs_its_own_views() -> None:
+    """Row 26: a leader whose clock is minutes ahead gets no votes; block time stays near the others' clocks."""
+    cluster = Cluster()
+    cluster.nodes[2].clock_skew_ms = 600_000
+    cluster.start()
+    cluster.load(50)
+    cluster.grow(15, 60_000)
+    times = [proposal.header.time_unix_ms for proposal, _, _ in cluster.nodes[0].disk.committed]
+    assert times == sorted(set(times))
+    ahead_ms = times[-1] - GENESIS.time_unix_ms - cluster.now_ms
+    assert ahead_ms <= PARAMS.block_time_ahead_ms_max
+
+
+# --- crashes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_ms", range(1_000, 1_030, 2))
+def test_all_replicas_crash_together_and_go_on(at_ms: int) -> None:
+    """Row 10: whatever was pending, the chain goes on from the last committed block."""
+    cluster = Cluster().start()
+    cluster.load(3)
+    cluster.run(at_ms)
+    held = dict(cluster.decided)
+    crash(*cluster.nodes)
+    for node in cluster.nodes:
+        node.start()
+    cluster.grow(10, 5_000)
+    assert held.items() <= cluster.decided.items()
+
+
+@pytest.mark.parametrize("keep_safety", [True, False])
+def test_a_replica_with_an_empty_store_catches_up_and_votes_again(keep_safety: bool) -> None:
+    """Row 10: a deleted data directory, with and without the safety state in it."""
+    cluster = Cluster().start()
+    cluster.load(10)
+    cluster.run(3_000)
+    victim = cluster.nodes[3]
+    victim.crash()
+    wipe(victim, keep_safety=keep_safety)
+    victim.start()
+    assert victim.core.is_amnesiac is not keep_safety
+    cluster.run_until(lambda: victim.height > 200, 5_000)
+    cluster.run(PARAMS.view_timeout_ms_max + 2_000)
+    assert not victim.core.is_amnesiac
+    crash(cluster.nodes[0])
+    cluster.grow(10, 10_000, cluster.nodes[1:])
+
+
+def test_an_amnesiac_says_nothing_until_a_quorum_of_others_has_reported() -> None:
+    """Row 3: it must not contradict what it forgot, so it neither votes nor gives up a view nor vouches for others."""
+    cluster = Cluster().start()
+    cluster.load(10)
+    cluster.run(1_000)
+    victim = cluster.nodes[3]
+    victim.crash()
+    wipe(victim, keep_safety=False)
+    said: list[Message] = []
+    cluster.link = lambda sender, recipient, message: (
+        not (sender == 3 and said.append(message) is None) and recipient != 2
+    )
+    victim.start()
+    crash(cluster.nodes[2])
+    cluster.run(60_000)
+    assert victim.core.is_amnesiac
+    assert said == []
+
+
+def test_an_amnesiac_in_a_set_whose_others_are_no_quorum_never_signs_again() -> None:
+    """With three validators nobody can vouch: it follows, and says so."""
+    cluster = Cluster((1, 1, 1)).start().run(500)
+    victim = cluster.nodes[2]
+    victim.crash()
+    wipe(victim, keep_safety=False)
+    victim.start()
+    cluster.run(30_000)
+    assert victim.core.is_amnesiac
+    assert victim.reports["amnesia"] == 1
+
+
+def test_an_old_copy_of_the_safety_state_stops_the_replica() -> None:
+    """Row 4: our own signature in a certificate that our state does not know of."""
+    cluster = Cluster().start().run(500)
+    victim = cluster.nodes[1]
+    backup = victim.disk.safety
+    cluster.run(10_000)
+    victim.crash()
+    victim.disk = Disk(backup)
+    victim.start()
+    cluster.run(2_000)
+    assert victim.halted is not None
+    assert "our key signed" in victim.halted
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_replica_whose_root_differs_halts_and_the_others_go_on() -> None:
+    """Row 37: the replica stops itself, not the chain."""
+    cluster = Cluster()
+    cluster.nodes[1].wrong_root_from = 5
+    cluster.start()
+    cluster.load(20)
+    cluster.run(10_000)
+    assert cluster.nodes[1].halted is not None
+    assert "state root at height 5" in cluster.nodes[1].halted
+    assert all(node.height > 20 for node in cluster.nodes if node.index != 1)
+
+
+def test_a_slow_executor_slows_the_chain_and_nothing_else() -> None:
+    """The certified root ties the pace to execution: nobody runs ahead of what has been executed."""
+    cluster = Cluster()
+    cluster.execute_ms = 200
+    cluster.start()
+    cluster.load(20)
+    cluster.run(10_000)
+    assert min(cluster.heights) >= 20
+    assert timeouts(cluster) == 0
+    assert all(node.core.committed.height - node.height <= 2 for node in cluster.nodes)
+
+
+def test_the_tree_and_the_collectors_stay_bounded_without_a_quorum() -> None:
+    """Oracle B: proposals and votes of a hundred failed views do not pile up."""
+    cluster = Cluster()
+    cluster.link = lambda _sender, _recipient, message: not isinstance(message, Vote)
+    cluster.start()
+    cluster.run(600_000)
+    for node in cluster.nodes:
+        assert node.core.view > 50
+        assert len(node.core._chain.tree) <= 12
+        assert len(node.core._votes._views) <= 18
+
+
+def test_equivocating_leaders_and_voters_are_named_and_nobody_else() -> None:
+    """Rows 1 and 2: a twin of validator 3 runs on the other side of a split; safety holds, reports name 3 alone."""
+
+    class Unscrupulous(Core):
+        def _check_impostor(self, view: int, signers: object) -> None:
+            """A Byzantine node does not stop itself."""
+
+    named: set[int] = set()
+    for seed in range(6):
+        cluster = Cluster(seed=seed, twins=(3,), core_types={3: Unscrupulous})
+        cluster.nodes[4].clock_skew_ms = 7
+        cluster.delay_ms = (1, 30)
+        cluster.start()
+        cluster.load(30)
+        cluster.run(20_000)
+        assert min(node.height for node in cluster.nodes[:3]) >= 10
+        named |= set().union(*(node.equivocators for node in cluster.nodes[:3]))
+    assert named == {3}
+
+
+def test_large_sets_send_votes_to_the_next_leaders() -> None:
+    """Above `broadcast_votes_validators_max` votes are not broadcast, and the chain still moves and commits."""
+    cluster = Cluster((1,) * 7, params=replace(PARAMS, broadcast_votes_validators_max=4)).start()
+    cluster.load(20)
+    cluster.run(2_000)
+    assert min(cluster.heights) > 50
+    assert timeouts(cluster) == 0
+
+
+def test_a_fresh_validator_may_sign_at_once() -> None:
+    """`node init` writes a safety state, so a new chain is not a chain of amnesiacs."""
+    assert fresh_safety(GENESIS).last_voted_view == 0
+    cluster = Cluster().start()
+    assert not any(node.core.is_amnesiac for node in cluster.nodes)

@@ -1,0 +1,86 @@
+"""The collateral rule: whatever the price, a short has locked what it must pay."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.collateral import collateral_per_lot_minor, payoff_per_lot, required_minor
+from contracts.expiry import share
+from contracts.tables import IndexRow, SeriesRow
+
+BAND = IndexRow(2, 2_000_000, 20_000_000, 2)
+
+
+def series(
+    right: str = "C", settlement: str = "inverse", strike: int = 6_300_000, lot: int = 10_000_000, band: IndexRow = BAND
+) -> SeriesRow:
+    """A series that locks what the rule says."""
+    row = SeriesRow("BTC_USD", strike, 1, right, settlement, "BTC", lot, 1_000, 0, False)
+    return row._replace(collateral_minor=collateral_per_lot_minor(row, band))
+
+
+@pytest.mark.parametrize(
+    ("right", "settlement", "strike", "lot", "expected"),
+    [
+        ("C", "inverse", 6_300_000, 10_000_000, 6_850_000),
+        ("P", "inverse", 6_300_000, 10_000_000, 21_500_000),
+        ("C", "linear", 6_300_000, 3, 3 * 13_700_000),
+        ("P", "linear", 6_300_000, 3, 3 * 4_300_000),
+        ("C", "inverse", 20_000_000, 10_000_000, 0),
+        ("P", "linear", 2_000_000, 1, 0),
+        ("C", "inverse", 19_999_999, 1, 1),
+    ],
+)
+def test_a_lot_locks_its_worst_case_rounded_up(
+    right: str, settlement: str, strike: int, lot: int, expected: int
+) -> None:
+    """By hand: the call is worst at the top of the band, the put at the bottom."""
+    assert series(right, settlement, strike, lot).collateral_minor == expected
+
+
+@given(
+    st.sampled_from("CP"),
+    st.sampled_from(["inverse", "linear"]),
+    st.integers(1, 10**8),
+    st.integers(1, 10**8),
+    st.integers(1, 10**8),
+    st.data(),
+)
+def test_collateral_covers_every_price_in_the_band(
+    right: str, settlement: str, strike: int, low: int, width: int, data: st.DataObject
+) -> None:
+    """The share of any short, rounding included, is within what it locked: settlement cannot fall short."""
+    row = series(right, settlement, strike, data.draw(st.integers(1, 10**9)), IndexRow(2, low, low + width, 1))
+    price = data.draw(st.integers(low, low + width))
+    lots = data.draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=6))
+    for quantity, paid in zip(lots, share(lots, *payoff_per_lot(row, price)), strict=True):
+        assert 0 <= paid <= required_minor(row, -quantity)
+
+
+def test_a_long_position_locks_nothing() -> None:
+    """Its premium is paid; it can lose no more."""
+    assert required_minor(series(), 5) == required_minor(series(), 0) == 0
+    assert required_minor(series(), -5) == 5 * 6_850_000
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_collateral_is_monotonic_in_the_short(fewer: int, more: int) -> None:
+    """Selling more never frees anything."""
+    low, high = sorted((fewer, more))
+    assert required_minor(series("P"), -low) <= required_minor(series("P"), -high)
+
+
+@given(st.lists(st.integers(1, 10**9), max_size=12), st.integers(0, 10**18), st.integers(1, 10**9))
+def test_shares_conserve_and_are_within_one_unit(lots: list[int], numerator: int, denominator: int) -> None:
+    """Pro-rata rounding may move a unit between members, never make one or lose one."""
+    shares = share(lots, numerator, denominator)
+    assert sum(shares) == sum(lots) * numerator // denominator
+    for quantity, got in zip(lots, shares, strict=True):
+        assert abs(got * denominator - quantity * numerator) < denominator
+
+
+def test_one_unit_over_seven_members_is_one_unit() -> None:
+    """The catalogue's case: six get nothing, one gets it."""
+    assert share([1] * 7, 1, 7) == [0, 0, 0, 0, 0, 0, 1]

@@ -1,0 +1,262 @@
+"""Block sync, both ends: fault catalogue rows 34 and 35."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from consensus.events import BlocksReceived, FetchBlocks
+from consensus.types import QC, Proposal
+from consensus.wire import encode_proposal, encode_qc
+from genesis.codec import encode
+from genesis.errors import Rejected
+from node.blocksync import BlockFetcher, BlockServer
+from node.frames import FrameKind
+from node.store import Store
+from tests.node.dataplane import (
+    PARAMS,
+    Hub,
+    Reports,
+    Waiting,
+    certificate,
+    chain_of,
+    deadline,
+    header_of,
+    open_store,
+    write_of,
+)
+
+pytestmark = pytest.mark.trio
+
+QUIET_S = 0.02
+CHAIN = chain_of(12)
+TARGET = certificate(CHAIN[-1].header)
+
+
+@pytest.fixture
+def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
+    """A clock that jumps only when the worker threads are idle too."""
+    autojump_clock.autojump_threshold = QUIET_S
+    return autojump_clock
+
+
+def store_with(path: Path, executed: int, pending: int) -> tuple[Store, QC]:
+    """A store with this many executed blocks and more above; and the highest QC."""
+    store = open_store(path)
+    store.commit([write_of(each) for each in CHAIN[:executed]])
+    for each in CHAIN[executed : executed + pending]:
+        store.put_proposal(each)
+    known = executed + pending
+    return store, certificate(CHAIN[known - 1].header)
+
+
+def answer_of(proposals: list[Proposal], qc: QC | None = None) -> bytes:
+    """An answer with these blocks."""
+    return encode([[encode_proposal(each) for each in proposals], encode_qc(qc or certificate(proposals[-1].header))])
+
+
+@dataclass
+class Rig:
+    """A fetcher (validator 0) and its peers, each a function from a request's frame to its answer or None."""
+
+    hub: Hub
+    fetcher: BlockFetcher
+    reports: Reports
+    received: list[BlocksReceived]
+    got: Waiting
+    peers: dict[int, Callable[[bytes], bytes | None]] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
+
+    def fetch(self, peer: int, from_height: int = 0, target: QC = TARGET) -> None:
+        """What the core asks for."""
+        self.fetcher.fetch(FetchBlocks(peer, from_height, target))
+
+
+@asynccontextmanager
+async def rig_of(sync_blocks_max: int = 64) -> AsyncIterator[Rig]:
+    """A running fetcher whose peers stay silent until the test says otherwise."""
+    hub, reports, got = Hub(4), Reports(), Waiting()
+    received: list[BlocksReceived] = []
+
+    def on_blocks(blocks: BlocksReceived) -> None:
+        received.append(blocks)
+        got()
+
+    params = replace(PARAMS, sync_blocks_max=sync_blocks_max)
+    fetcher = BlockFetcher(hub.wires[0], params, on_blocks, reports)
+    rig = Rig(hub, fetcher, reports, received, got)
+
+    async def to_fetcher(peer: int, kind: FrameKind, payload: bytes) -> None:
+        await fetcher.handle(peer, payload)
+
+    def peer_of(index: int) -> Callable[[int, FrameKind, bytes], object]:
+        async def handle(peer: int, kind: FrameKind, payload: bytes) -> None:
+            rig.asked.append(index)
+            answer = rig.peers.get(index, lambda request: None)(payload)
+            if answer is not None:
+                hub.wires[index].send(peer, FrameKind.BLOCKS_RESPONSE, answer)
+
+        return handle
+
+    hub.handlers[0] = to_fetcher
+    async with deadline() as nursery:
+        for index in range(1, 4):
+            hub.handlers[index] = peer_of(index)
+        for index in range(4):
+            nursery.start_soon(hub.run, index)
+        nursery.start_soon(fetcher.run)
+        yield rig
+
+
+async def served(tmp_path: Path, executed: int, pending: int, from_height: int, blocks_max: int = 64) -> BlocksReceived:
+    """What a fetcher gets from a real server in this state."""
+    store, high_qc = store_with(tmp_path / "ledger", executed, pending)
+    params = replace(PARAMS, sync_blocks_max=blocks_max)
+    async with rig_of(blocks_max) as rig:
+        server = BlockServer(store, params, rig.hub.wires[1], lambda: high_qc)
+
+        async def serve(peer: int, kind: FrameKind, payload: bytes) -> None:
+            await server.handle(peer, payload)
+
+        rig.hub.handlers[1] = serve
+        rig.fetch(1, from_height)
+        await rig.got.until(lambda: bool(rig.received))
+        store.close()
+        return rig.received[0]
+
+
+@pytest.mark.parametrize(
+    ("executed", "pending", "from_height", "blocks_max", "heights"),
+    [
+        (12, 0, 0, 64, range(1, 13)),
+        (12, 0, 7, 64, range(8, 13)),
+        (9, 3, 0, 64, range(1, 13)),
+        (9, 3, 9, 64, range(10, 13)),
+        (9, 3, 11, 64, range(12, 13)),
+        (12, 0, 0, 5, range(1, 6)),
+        (9, 3, 0, 10, range(1, 11)),
+        (9, 3, 8, 2, range(9, 11)),
+        (0, 12, 0, 4, range(1, 5)),
+    ],
+)
+async def test_answer_holds_the_blocks_above_the_height_with_a_certificate_each(
+    tmp_path: Path, executed: int, pending: int, from_height: int, blocks_max: int, heights: range
+) -> None:
+    """A node that fell behind gets executed and undecided blocks alike, in steps of bounded size."""
+    answer = await served(tmp_path, executed, pending, from_height, blocks_max)
+    assert answer.sender == 1
+    assert answer.proposals == tuple(CHAIN[height - 1] for height in heights)
+    assert answer.high_qc == certificate(CHAIN[heights[-1] - 1].header)
+
+
+async def test_peer_with_nothing_to_give_is_passed_over_at_once(tmp_path: Path) -> None:
+    """Two nodes that are both behind must not wait for each other."""
+    async with rig_of() as rig:
+        rig.peers = {2: lambda request: encode([[], encode_qc(TARGET)]), 3: lambda request: answer_of(CHAIN)}
+        rig.hub.up = {0, 2, 3}
+        rig.fetch(2)
+        await rig.got.until(lambda: bool(rig.received))
+        assert rig.asked == [2, 3]
+        assert rig.received == [BlocksReceived(3, tuple(CHAIN), TARGET)]
+
+
+async def test_silent_peer_is_passed_over_after_its_time(clock: object) -> None:
+    """A peer that disappears half way must not stop a resync."""
+    async with rig_of() as rig:
+        rig.peers = {3: lambda request: answer_of(CHAIN)}
+        rig.fetch(1)
+        await rig.got.until(lambda: bool(rig.received))
+        assert rig.asked == [1, 2, 3]
+        assert rig.received[0].sender == 3
+
+
+async def test_search_begins_again_until_someone_answers(clock: object) -> None:
+    """All peers may be down for a while, as after a power failure in the whole building."""
+    async with rig_of() as rig:
+        rig.fetch(1)
+        await trio.sleep(15)
+        assert len(rig.asked) > 5
+        assert "sync_round_failed" in rig.reports.kinds
+        rig.peers = {2: lambda request: answer_of(CHAIN)}
+        await rig.got.until(lambda: bool(rig.received))
+        assert rig.received[0].sender == 2
+
+
+FORK = Proposal(header_of(5, CHAIN[3].header, view=77), CHAIN[4].justify, None, b"\x07" * 64)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"junk", "malformed"),
+        (encode([[b"junk"], encode_qc(TARGET)]), "malformed"),
+        (encode([[encode_proposal(each) for each in CHAIN]]), "malformed"),
+        (answer_of(CHAIN[1:]), "broken_chain"),
+        (answer_of([*CHAIN[:4], *CHAIN[5:]]), "broken_chain"),
+        (answer_of(CHAIN[::-1]), "broken_chain"),
+        (answer_of([*CHAIN[:4], FORK, *CHAIN[5:]]), "broken_chain"),
+        (answer_of(CHAIN, certificate(CHAIN[10].header)), "broken_chain"),
+        (answer_of(CHAIN * 6), "malformed"),
+    ],
+)
+async def test_wrong_answer_costs_its_sender_and_the_next_peer_is_asked(answer: bytes, code: str) -> None:
+    """Nothing in an answer is trusted, and nothing of a wrong one gets through."""
+    async with rig_of() as rig:
+        rig.peers = {1: lambda request: answer, 2: lambda request: answer_of(CHAIN)}
+        rig.fetch(1)
+        await rig.got.until(lambda: bool(rig.received))
+        assert [(sender, why.code) for _, sender, why in rig.hub.refusals] == [(1, code)]
+        assert [each.sender for each in rig.received] == [2]
+
+
+async def test_request_made_again_goes_to_another_peer() -> None:
+    """An answer with the right links may still hold forged certificates; only the core can tell, by asking again."""
+    async with rig_of() as rig:
+        rig.peers = dict.fromkeys((1, 2, 3), lambda request: answer_of(CHAIN))
+        for count in range(1, 5):
+            rig.fetch(1)
+            await rig.got.until(lambda wanted=count: len(rig.received) == wanted)
+        assert rig.asked == [1, 2, 3, 1]
+
+
+async def test_newer_request_replaces_the_one_that_is_out(clock: object) -> None:
+    """The core knows best what it lacks; an answer to the old question does not count for the new one."""
+    async with rig_of() as rig:
+        rig.fetch(1, 0)
+        await wait_all_tasks_blocked()
+        rig.peers = {2: lambda request: answer_of(CHAIN[6:])}
+        rig.fetch(2, 6)
+        await rig.got.until(lambda: bool(rig.received))
+        assert rig.asked == [1, 2]
+        assert rig.received == [BlocksReceived(2, tuple(CHAIN[6:]), TARGET)]
+
+
+async def test_unasked_blocks_cost_their_sender_and_late_ones_do_not(clock: object) -> None:
+    """A flood of answers must end with the connection; a slow but honest peer must not."""
+    async with rig_of() as rig:
+        with pytest.raises(Rejected, match="unasked_blocks"):
+            await rig.fetcher.handle(2, answer_of(CHAIN))
+        rig.hub.up = {0, 1}
+        rig.fetch(1)
+        while "sync_round_failed" not in rig.reports.kinds:
+            await trio.sleep(0.1)
+        await rig.fetcher.handle(1, answer_of(CHAIN))
+        with pytest.raises(Rejected, match="unasked_blocks"):
+            await rig.fetcher.handle(1, answer_of(CHAIN))
+        assert rig.received == []
+
+
+@pytest.mark.parametrize("request_", [b"", b"junk", encode([0]), encode([-1, bytes(32)]), encode([2**48, bytes(32)])])
+async def test_malformed_request_costs_its_sender(tmp_path: Path, request_: bytes) -> None:
+    """Random bytes never reach the store."""
+    store, high_qc = store_with(tmp_path / "ledger", 1, 1)
+    server = BlockServer(store, PARAMS, Hub(4).wires[0], lambda: high_qc)
+    with pytest.raises(Rejected, match="malformed"):
+        await server.handle(1, request_)
+    store.close()

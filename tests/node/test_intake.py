@@ -1,0 +1,149 @@
+"""The door for clients: fault catalogue rows 30 and 31."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from contracts.machine import admit, genesis_state
+from genesis.envelope import UnverifiedEnvelope
+from genesis.errors import Rejected
+from genesis.signing import SigningKey
+from node.batch_maker import BatchMaker
+from node.intake import Intake
+from tests.node.dataplane import (
+    CHAIN_ID,
+    DOCUMENT,
+    EXPIRES_AT_UNIX_MS,
+    FORMAT,
+    PARAMS,
+    Hub,
+    Reports,
+    Waiting,
+    bad_signature_wire,
+    deadline,
+    envelope_wire,
+    open_store,
+    pool_of,
+)
+
+pytestmark = pytest.mark.trio
+
+STRANGER = SigningKey(b"\x55" * 32)
+
+
+@asynccontextmanager
+async def intake_of(tmp_path: Path, *, running: bool = True, **limits: int) -> AsyncIterator[tuple[Intake, BatchMaker]]:
+    """A running intake in front of a maker that never seals."""
+    params, state, store = replace(PARAMS, **limits), genesis_state(DOCUMENT), open_store(tmp_path / "0")
+    maker = BatchMaker(0, FORMAT, pool_of(0, Hub(4).wires[0], store, Waiting(), Reports()), 0)
+
+    def admit_here(envelope: UnverifiedEnvelope) -> None:
+        admit(state, envelope)
+
+    intake = Intake(CHAIN_ID, params, admit_here, maker)
+    async with deadline() as nursery:
+        if running:
+            nursery.start_soon(intake.run)
+        yield intake, maker
+    store.close()
+
+
+async def test_each_envelope_is_answered_by_itself(tmp_path: Path) -> None:
+    """A client that posts a hundred must not lose ninety-nine to one mistake."""
+    wires = [
+        envelope_wire(1),
+        b"junk",
+        bad_signature_wire(2),
+        envelope_wire(3, STRANGER),
+        envelope_wire(4)[:-1],
+        bytes(PARAMS.envelope_bytes_max + 1),
+        envelope_wire(5),
+    ]
+    async with intake_of(tmp_path) as (intake, maker):
+        admissions = await intake.submit(wires)
+        codes = ["", "malformed", "bad_signature", "unknown_signer", "malformed", "too_large", ""]
+        assert [each.code for each in admissions] == codes
+        assert [each.accepted for each in admissions] == [not code for code in codes]
+        assert [each.envelope_id is not None for each in admissions] == [True, False, True, True, False, False, True]
+        assert all(each.message for each in admissions if not each.accepted)
+        assert maker.waiting == 2
+
+
+async def test_envelope_that_waits_already_is_accepted_again_but_queued_once(tmp_path: Path) -> None:
+    """A client that lost our answer repeats itself."""
+    async with intake_of(tmp_path) as (intake, maker):
+        first = await intake.submit([envelope_wire(1), envelope_wire(1)])
+        again = await intake.submit([envelope_wire(1)])
+        assert {each.envelope_id for each in (*first, *again)} == {first[0].envelope_id}
+        assert all(each.accepted for each in (*first, *again))
+        assert maker.waiting == 1
+
+
+async def test_refusal_by_the_state_is_passed_on(tmp_path: Path) -> None:
+    """An expired or replayed envelope gets the state machine's own answer."""
+
+    def refuse(envelope: UnverifiedEnvelope) -> None:
+        raise Rejected("replayed", "Executed already.", height=7)
+
+    async with intake_of(tmp_path) as (_, maker):
+        pass
+    intake = Intake(CHAIN_ID, PARAMS, refuse, maker)
+    async with deadline() as nursery:
+        nursery.start_soon(intake.run)
+        [admission] = await intake.submit([envelope_wire(1)])
+    assert (admission.code, admission.message) == ("replayed", "Executed already. (height=7)")
+
+
+async def test_mempool_is_bounded_before_any_work_is_spent(tmp_path: Path) -> None:
+    """A client flood must cost its senders an answer, not our memory."""
+    async with intake_of(tmp_path, mempool_envelopes_max=5) as (intake, maker):
+        admissions = await intake.submit([envelope_wire(number) for number in range(8)])
+        assert [each.code for each in admissions] == [""] * 5 + ["mempool_full"] * 3
+        assert [each.code for each in await intake.submit([envelope_wire(9)])] == ["mempool_full"]
+        assert intake.waiting == maker.waiting == 5
+
+
+async def test_what_is_being_verified_counts_against_the_mempool(tmp_path: Path) -> None:
+    """Otherwise a thousand requests at once would pass the bound together."""
+    async with intake_of(tmp_path, running=False, mempool_envelopes_max=5) as (intake, _), deadline() as nursery:
+        nursery.start_soon(intake.submit, [envelope_wire(number) for number in range(4)])
+        await wait_all_tasks_blocked()
+        assert intake.waiting == 4
+        nursery.start_soon(intake.run)
+        admissions = await intake.submit([envelope_wire(8), envelope_wire(9)])
+        assert [each.code for each in admissions] == ["", "mempool_full"]
+
+
+async def test_many_requests_share_a_visit_and_each_gets_its_own_answers(tmp_path: Path) -> None:
+    """Answers must never be mixed up between clients."""
+    answers: dict[int, list[bool]] = {}
+    async with intake_of(tmp_path) as (intake, maker):
+
+        async def client(number: int) -> None:
+            wires = [envelope_wire(number), bad_signature_wire(100 + number)][:: 1 if number % 2 else -1]
+            answers[number] = [each.accepted for each in await intake.submit(wires)]
+
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(client, number)
+        assert answers == {number: [True, False] if number % 2 else [False, True] for number in range(20)}
+        assert maker.waiting == 20
+
+
+async def test_executed_and_expired_envelopes_are_forgotten(tmp_path: Path) -> None:
+    """The set of waiting ids must not grow for ever."""
+    async with intake_of(tmp_path) as (intake, _):
+        admissions = await intake.submit([envelope_wire(1), envelope_wire(2)])
+        first = admissions[0].envelope_id
+        assert first is not None
+        intake.executed([first, bytes(32)], EXPIRES_AT_UNIX_MS - PARAMS.envelope_lifetime_ms_max)
+        assert len(intake._live) == 1
+        intake.executed([], EXPIRES_AT_UNIX_MS)
+        assert len(intake._live) == 0
