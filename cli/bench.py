@@ -26,7 +26,7 @@ from cli.client import Client
 from cli.output import Failure, Output, reporting
 from cli.processes import Started, cpu_s
 from cli.session import Session
-from cli.testnet_files import Era, Testnet, create_testnet
+from cli.testnet_files import Era, LocalNetwork, create_testnet
 from cli.testnet_run import Survey, await_agreement, bring_up, take_down
 from contracts.operations import build_operation
 from genesis.errors import Rejected
@@ -128,11 +128,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _measure(out: Output, network: Testnet, started: Sequence[Started], seconds: int, rate: int | None) -> Measured:
+def _measure(
+    out: Output, network: LocalNetwork, started: Sequence[Started], seconds: int, rate: int | None
+) -> Measured:
     with Client(network.urls) as client:
         session = Session(client)
         seeds = tuple(secrets.token_bytes(SEED_BYTES) for _ in MEMBERS)
-        _set_up(session, network, seeds)
+        set_up_market(session, network, seeds)
     trades = seconds * (rate or SATURATION_RATE_ASSUMED)
     expires_at = session.chain_unix_ms() + session.document.limits.envelope_lifetime_ms_max - LIFETIME_SPARE_MS
     load = Load(network.urls, session.document.chain_id, seeds, expires_at, trades, seconds, rate)
@@ -148,7 +150,7 @@ def _measure(out: Output, network: Testnet, started: Sequence[Started], seconds:
     return Measured(loaded, used, await_agreement(network))
 
 
-def _set_up(session: Session, network: Testnet, seeds: Sequence[bytes]) -> None:
+def set_up_market(session: Session, network: LocalNetwork, seeds: Sequence[bytes]) -> None:
     """Members, an asset, an index, a series far from its expiry, and deposits that no run can exhaust."""
     wallet = network.wallet()
     members = zip(MEMBERS, (SigningKey(seed) for seed in seeds), strict=True)
@@ -179,7 +181,7 @@ def _set_up(session: Session, network: Testnet, seeds: Sequence[bytes]) -> None:
 
 
 @contextmanager
-def _temporary_testnet(out: Output, count: int, params: ChainParams) -> Iterator[tuple[Testnet, list[Started]]]:
+def _temporary_testnet(out: Output, count: int, params: ChainParams) -> Iterator[tuple[LocalNetwork, list[Started]]]:
     with tempfile.TemporaryDirectory(prefix="novate-bench-") as name:
         network = create_testnet(Path(name), count, Era(), params)
         with out.progress("validators ready", count) as progress:

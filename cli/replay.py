@@ -16,11 +16,13 @@ from cli.replay_report import Report, member_totals, show_report
 from cli.replay_setup import balance_minor, set_up, unlock_parties
 from cli.session import Session
 from cli.tape import parse_index, parse_price, parse_tape
-from cli.testnet_files import Testnet, load_testnet
+from cli.testnet_files import LocalNetwork, load_testnet
 from contracts.expiry import VOID
 from genesis.errors import Rejected
 
 TAPE_BYTES_MAX: Final = 256 * 2**20
+ANSWER_S_MAX: Final = 3.0
+"""A validator that hangs may not hold up the replay for longer."""
 
 
 @click.command()
@@ -43,14 +45,14 @@ def replay(
     trades = parse_tape(read_text(tape), tape.name)
     samples = None if index_file is None else parse_index(read_text(index_file), index_file.name)
     price_ticks = None if price is None else parse_price(price)
-    with Client(network.urls) as client:
+    with Client(network.urls, ANSWER_S_MAX) as client:
         session = Session(client)
         plan = make_plan(trades, session.document.limits, expiry, samples, price_ticks)
         report = run_replay(out, session, network, plan)
     out.result(report.document(), lambda: show_report(out, report))
 
 
-def run_replay(out: Output, session: Session, network: Testnet, plan: Plan) -> Report:
+def run_replay(out: Output, session: Session, network: LocalNetwork, plan: Plan) -> Report:
     """Set up, drive, settle.
 
     Raises:

@@ -14,7 +14,7 @@ import click
 from cli.connect import directory_option
 from cli.output import Output, reporting
 from cli.processes import Started, running_pid, stop
-from cli.testnet_files import Era, LocalValidator, Testnet, create_testnet, exists, load_testnet
+from cli.testnet_files import Era, LocalNetwork, LocalValidator, create_testnet, exists, load_testnet
 from cli.testnet_run import HEALTH_PATH, Survey, bring_up, survey, take_down
 from genesis.document import SPEED_MAX
 from genesis.errors import Rejected
@@ -126,7 +126,7 @@ def down(out: Output, directory: Path, delete: bool) -> None:
     out.result(document, lambda: out.line(f"Stopped: {', '.join(stopped) or 'none ran'}."))
 
 
-def stay_until_interrupted(network: Testnet, started: Sequence[Started]) -> None:
+def stay_until_interrupted(network: LocalNetwork, started: Sequence[Started]) -> None:
     """Return after Ctrl-C (or SIGTERM), once every validator has stopped."""
     marks = {signal.SIGINT, signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, marks)
@@ -159,7 +159,7 @@ def show_survey(out: Output, found: Survey) -> None:
         out.line("They do not agree, or nobody answers.")
 
 
-def _open_or_create(directory: Path, count: int | None, replay_from: int | None, speed: int | None) -> Testnet:
+def _open_or_create(directory: Path, count: int | None, replay_from: int | None, speed: int | None) -> LocalNetwork:
     if not exists(directory):
         return create_testnet(directory, count or VALIDATORS_DEFAULT, Era(replay_from, speed or 1))
     network = load_testnet(directory)
@@ -172,7 +172,7 @@ def _open_or_create(directory: Path, count: int | None, replay_from: int | None,
     return network
 
 
-def _named(network: Testnet, names: Sequence[str]) -> list[LocalValidator]:
+def _named(network: LocalNetwork, names: Sequence[str]) -> list[LocalValidator]:
     return [network.validator(name) for name in dict.fromkeys(names)]
 
 

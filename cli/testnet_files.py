@@ -57,7 +57,7 @@ class LocalValidator:
 
 
 @dataclass(frozen=True, slots=True)
-class Testnet:
+class LocalNetwork:
     """A testnet on this machine."""
 
     directory: Path
@@ -106,7 +106,7 @@ def exists(directory: Path) -> bool:
     return (directory / RECORD_FILE).exists()
 
 
-def load_testnet(directory: Path) -> Testnet:
+def load_testnet(directory: Path) -> LocalNetwork:
     """Read a testnet's record.
 
     Raises:
@@ -124,10 +124,10 @@ def load_testnet(directory: Path) -> Testnet:
     except (ValueError, KeyError, TypeError) as error:
         raise Rejected("bad_testnet", f"The testnet's record is damaged: {error}.", path=str(path)) from error
     home = directory.resolve()
-    return Testnet(home, tuple(LocalValidator(name, home / name, url) for name, url in entries))
+    return LocalNetwork(home, tuple(LocalValidator(name, home / name, url) for name, url in entries))
 
 
-def create_testnet(directory: Path, count: int, era: Era, params: ChainParams | None = None) -> Testnet:
+def create_testnet(directory: Path, count: int, era: Era, params: ChainParams | None = None) -> LocalNetwork:
     """Make keys, homes, ports and the genesis document of a testnet; nothing is started.
 
     Args:
@@ -205,7 +205,7 @@ def _network_name(directory: Path) -> str:
     return kept[:32] or DEFAULT_DIRECTORY
 
 
-def _record(directory: Path, configs: Sequence[NodeConfig]) -> Testnet:
+def _record(directory: Path, configs: Sequence[NodeConfig]) -> LocalNetwork:
     validators = [{"name": config.name, "url": config.http_url} for config in configs]
     record = {"version": RECORD_VERSION, "validators": validators}
     write_private(directory / RECORD_FILE, json.dumps(record, indent=2).encode() + b"\n")

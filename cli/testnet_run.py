@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from cli.client import Connection, Unreachable
 from cli.processes import Started, log_tail, running_pid, start, stop
-from cli.testnet_files import LocalValidator, Testnet
+from cli.testnet_files import LocalNetwork, LocalValidator
 from genesis.errors import Rejected
 
 READY_PATH: Final = "/v1/ready"
@@ -89,7 +89,7 @@ def bring_up(
     return started
 
 
-def take_down(testnet: Testnet, started: Sequence[Started] = ()) -> list[str]:
+def take_down(testnet: LocalNetwork, started: Sequence[Started] = ()) -> list[str]:
     """Stop every validator that runs, all at once; the names of those that did."""
     processes = {each.home: each for each in started}
     with ThreadPoolExecutor(len(testnet.validators)) as pool:
@@ -97,7 +97,7 @@ def take_down(testnet: Testnet, started: Sequence[Started] = ()) -> list[str]:
         return [each.name for each, did in zip(testnet.validators, ran, strict=True) if did]
 
 
-def survey(testnet: Testnet) -> Survey:
+def survey(testnet: LocalNetwork) -> Survey:
     """Ask every validator, and compare."""
     with ThreadPoolExecutor(len(testnet.validators)) as pool:
         standings = tuple(pool.map(_standing, testnet.validators))
@@ -110,7 +110,7 @@ def survey(testnet: Testnet) -> Survey:
     return Survey(standings, height, root if not roots else None)
 
 
-def await_agreement(network: Testnet) -> Survey:
+def await_agreement(network: LocalNetwork) -> Survey:
     """The survey once all validators stand at one height with one root, or the last one before patience ends."""
     until = time.monotonic() + AGREEMENT_S_MAX
     while True:

@@ -62,9 +62,9 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class PayloadOffered:
-    """The shell has something to order: `payload` is what it would put into a block now (maybe empty).
+    """Answers `RequestPayload`, always and at once: what would go into a block now, maybe nothing.
 
-    Sent whenever the offer changes from empty to non-empty, and in answer to `RequestPayload`.
+    Digests, each once, `block_batches_max` at most; a digest that an ancestor orders already is wasted, not wrong.
     """
 
     view: int
@@ -73,7 +73,7 @@ class PayloadOffered:
 
 @dataclass(frozen=True, slots=True)
 class PayloadWaiting:
-    """Batches wait to be ordered: a leader need not wait for the idle interval."""
+    """Something has become orderable: an idle leader need not wait for the idle interval. May be sent at any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,10 @@ class EnsurePayload:
 
 @dataclass(frozen=True, slots=True)
 class FetchBlocks:
-    """Ask `peer` (then others) for the blocks above `from_height`, up to the certified one named by `target`."""
+    """Ask `peer` (then others) for the blocks above `from_height`, up to the certified one named by `target`.
+
+    Repeated while the block is missing: a shell that has a request under way may drop it. Answers may come late or twice.
+    """
 
     peer: ReplicaIndex
     from_height: int

@@ -160,7 +160,7 @@ def _collect(state: State, name: str, series: SeriesRow, account: str, lots: int
     """Release a short's collateral and take what it owes, as far as it goes; returns what was taken."""
     held = balance(state, account, series.asset)
     released = min(required_minor(series, lots), held.locked_minor)
-    paid = min(due_minor, released + held.free_minor)
+    paid = max(0, min(due_minor, released + held.free_minor))
     post(state, series.asset, ((account, released - paid, -released), (HOUSE, paid, 0)))
     _close(state, name, account, lots, -paid)
     return paid

@@ -20,7 +20,7 @@ from contracts.operations import IssueAsset, RedeemAsset, Transfer
 from contracts.state import State
 from contracts.step import Step, known, require_owner, require_role, require_sound
 from contracts.tables import BalanceRow
-from genesis.errors import Rejected, invariant
+from genesis.errors import Rejected, violated
 
 ISSUED: Final = "@issued"
 HOUSE: Final = "@house"
@@ -48,12 +48,14 @@ def post(state: State, asset: str, postings: Iterable[Posting]) -> None:
         before = rows.get(key, NOTHING)
         free = before.free_minor + free_change
         locked = before.locked_minor + locked_change
-        if free < 0 and account != ISSUED:
+        if free < 0 and free_change < 0 and account != ISSUED:
             raise _insufficient(account, asset, -free_change, before.free_minor)
-        invariant(locked >= 0, "More collateral is released than is locked.", account=account, asset=asset)
+        if locked < 0:
+            violated("More collateral is released than is locked.", account=account, asset=asset)
         balances.put(key, BalanceRow(free, locked) if free or locked else None)
         total += free_change + locked_change
-    invariant(total == 0, "The postings of an entry do not sum to zero.", asset=asset, total=total)
+    if total:
+        violated("The postings of an entry do not sum to zero.", asset=asset, total=total)
 
 
 def balance(state: State, account: str, asset: str) -> BalanceRow:

@@ -191,7 +191,7 @@ def kernel_hash() -> bytes:
 
 
 def self_test() -> None:
-    """Check the compiled kernel against the standard library's BLAKE2s; the node calls it before it joins.
+    """Compile the kernels, and check them against the standard library's BLAKE2s; the node calls it before it joins.
 
     Raises:
         InvariantViolation: The kernel computes something else on this machine.
@@ -203,6 +203,11 @@ def self_test() -> None:
         _hash_node(tree, 1)
         found = _digest_bytes(tree[1])
         invariant(found == hash_pair(children), "The Merkle kernel disagrees with BLAKE2s.", seed=seed)
+    small = MerkleTree(1)
+    small.update([(b"key", b"value")])
+    leaves = [ZERO_DIGEST, hash_bucket([encode((b"key", b"value"))])]
+    expected = hash_pair(b"".join(leaves if bucket_of(b"key", 1) else reversed(leaves)))
+    invariant(small.root == expected, "The Merkle tree disagrees with its rules.", root=small.root.hex())
 
 
 def _digest_bytes(words: NDArray[np.uint32]) -> bytes:
@@ -256,12 +261,14 @@ class MerkleTree:
     def update(self, writes: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Set (or, with None, remove) entries and re-hash what that made dirty."""
         dirty = set()
-        located = self._bucket_of_key
+        located, buckets = self._bucket_of_key, self._buckets
         for key, value in writes:
             index = located.get(key)
             if index is None:
                 index = located[key] = bucket_of(key, self.depth)
-            bucket = self._buckets.setdefault(index, {})
+            bucket = buckets.get(index)
+            if bucket is None:
+                bucket = buckets[index] = {}
             if value is None:
                 bucket.pop(key, None)
                 del located[key]

@@ -59,8 +59,8 @@ class IndexRow(NamedTuple):
 class SeriesRow(NamedTuple):
     """An option series; see `contracts.operations.ListSeries`.
 
-    `underlying` names an index; `collateral_minor` is what one short lot must lock, fixed at listing; `settled` says that
-    its expiry is over.
+    `underlying` names an index; `collateral_minor` is what one short lot must lock, fixed at listing; `settled` says
+    that its expiry is over.
     """
 
     underlying: str

@@ -8,9 +8,9 @@
                                          │                    │
                                        Store ◀──────────── Durable ──▶ SafetyFile
 
-Each arrow is a plain call in the Trio thread; what blocks (disk, signatures, execution) goes to a worker thread from the task that
-owns it. `run_node` builds the parts bottom up, closes the two circles (waiting batches and executed blocks go back to the replica),
-and runs one task for each part until it is cancelled.
+Each arrow is a plain call in the Trio thread; what blocks (disk, signatures, execution) goes to a worker thread from
+the task that owns it. `run_node` builds the parts bottom up, closes the two circles (waiting batches and executed
+blocks go back to the replica), and runs one task for each part until it is cancelled.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from node.tls import TlsIdentity
 _log = logging.getLogger("novate.node")
 
 SWITCH_INTERVAL_S = 0.001
-"""How long a worker thread may keep the interpreter from the event loop: a view must not wait five milliseconds for it."""
+"""How long a worker thread may keep the interpreter from the event loop; Python's five are half a view."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class BatchPool:
         self._entries: dict[bytes, _Entry] = {}
         self._ready: list[dict[bytes, None]] = [{} for _ in self._powers]
         self._open = [0] * len(self._powers)
+        self._dropped = [0] * len(self._powers)
         self._turn = 0
         self._early: list[OrderedDict[bytes, None]] = [OrderedDict() for _ in self._powers]
         self._ordered: set[bytes] = set()
@@ -253,7 +254,7 @@ class BatchPool:
         elif digest in self._refused:
             raise self._refused[digest]
         elif self._over_quota(peer) and digest not in self._fetcher and digest not in self._ordered:
-            self._report("batch_over_quota", {"author": peer, "open": self._open[peer]})
+            self._dropped[peer] += 1
         else:
             self._verifier.put(Arrival(digest, wire, peer, peer))
             if digest in self._fetcher:
@@ -382,6 +383,7 @@ class BatchPool:
             self._close(entry)
             del self._entries[digest]
             self._report("batch_expired", {"author": entry.batch.author, "digest": digest.hex()})
+            self.on_own_progress()
 
     def _keep(self, digests: Sequence[bytes]) -> list[bytes]:
         """Keep those that are here until their block is decided; returns the others."""
@@ -412,11 +414,19 @@ class BatchPool:
         """The peers that acknowledged a batch which is not here."""
         return [peer for peer, early in enumerate(self._early) if digest in early]
 
+    def _report_dropped(self) -> None:
+        """One line a beat for each author over its quota, however many batches it sent."""
+        for author, dropped in enumerate(self._dropped):
+            if dropped:
+                self._dropped[author] = 0
+                self._report("batch_over_quota", {"author": author, "dropped": dropped, "open": self._open[author]})
+
     async def _beat(self) -> None:
         """Repeat what may have been lost (rule 6)."""
         interval_s = self._params.resend_interval_ms / 1000
         while True:
             await trio.sleep(interval_s)
+            self._report_dropped()
             before = trio.current_time() - interval_s
             old = [each for each in self._entries.values() if not each.ordered and each.arrived < before]
             again = [each.batch.digest for each in old if not each.mine]

@@ -186,7 +186,8 @@ class BlockFetcher:
                 if self._request is not request:
                     break
             else:
-                self._report("sync_round_failed", {"from_height": request.from_height})
+                if self._network.connected:
+                    self._report("sync_round_failed", {"from_height": request.from_height})
                 await self._woken(ROUND_PAUSE_S)
 
     async def _ask(self, peer: int, request: FetchBlocks) -> None:

@@ -1,8 +1,8 @@
 """The node's two clocks, read together: monotonic for timers, block time for proposals and votes.
 
 This is the one place where the node reads the time for the consensus core. The wall clock is taken as it is, also when
-an operator or NTP sets it back: the core keeps block time monotonic, and a replica whose clock is wrong refuses to vote,
-which is visible, where a smoothed clock would be wrong in silence.
+an operator or NTP sets it back: the core keeps block time monotonic, and a replica whose clock is wrong refuses to
+vote, which is visible, where a smoothed clock would be wrong in silence.
 """
 
 from __future__ import annotations

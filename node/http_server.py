@@ -14,8 +14,8 @@ Rules:
 4. HTTP/1.1 alone: a client that begins with HTTP/2, or asks for an upgrade to it, is cut.
 5. Cancelling `serve` closes every socket and returns promptly, whatever its clients do.
 6. No line is logged for a request. An error of a handler is logged and answered with 500.
-7. After an answer that comes before the body's end (413), the rest is read and dropped for `LINGER_S`, since closing at
-   once would reset the connection before the client has read why.
+7. An answer that comes before the body's end (413) closes the connection: what still arrives is dropped unparsed for
+   `LINGER_S`, since closing at once would reset the connection before the client has read why.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from node.http_api import WAIT_SCOPE, HttpLimits
 
 LINGER_S: Final = 1.0
 BACKLOG: Final = 128
-BODY_EVENTS_MAX: Final = 4_096
-"""Pieces of a body between Hypercorn and the application, which takes them as they come or answers at once. Hypercorn's
-own ten would block it for ever when a request is refused half way: the answer would wait for room for its end."""
+BODY_EVENTS_MAX: Final = 2**14
+"""Pieces of a body between Hypercorn and the application: more than one read can hold (64 KiB of the shortest chunks,
+six bytes each). With fewer, Hypercorn's reader could wait for room that a request answered early never makes."""
 
 _log = logging.getLogger("novate.http")
 
@@ -158,6 +158,8 @@ class _Connection:
         self._idle = trio.CancelScope(deadline=trio.current_time() + server.limits.idle_ms_max / 1000)
         self._holds_head = False
         self._head = b""
+        self._body_is_open = False
+        self._drops_input = False
         self._is_reading = False
 
     @property
@@ -168,15 +170,24 @@ class _Connection:
     async def call_app(self, scope: dict[str, Any], receive: Any, send: Any, *_threads: object) -> None:
         """Answer one request (the application as Hypercorn calls it)."""
         self._wait = scope[WAIT_SCOPE] = trio.CancelScope()
-        self.busy = scope.get("method") != "POST"
+        self._body_is_open = any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in scope["headers"]
+        )
+        self.busy = not self._body_is_open
 
         async def receive_piece() -> Any:
             message = await receive()
-            self.busy = not message.get("more_body", False)
+            self._body_is_open = message.get("more_body", False)
+            self.busy = not self._body_is_open
             return message
 
         async def send_piece(message: Any) -> None:
-            self._holds_head = message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                self._holds_head = True
+                if self._body_is_open:
+                    self._drops_input = True
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -192,6 +203,8 @@ class _Connection:
         try:
             with trio.CancelScope(deadline=self._idle.deadline) as self._idle:
                 data = await self._stream.receive_some(self._piece_bytes(max_bytes))
+                while data and self._drops_input:
+                    data = await self._stream.receive_some(max_bytes)
         finally:
             self._is_reading = False
             if not data:

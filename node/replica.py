@@ -2,12 +2,15 @@
 
 Theory of operation:
 
-* Everything that concerns agreement goes through one queue and one task, so the core is never entered twice and needs no lock.
-* The effects of one event are carried out in order, each complete before the next: what must be durable is on disk before a
-  signature over it exists. Disk work runs in a worker thread while this task waits; the event loop goes on serving peers.
+* Everything that concerns agreement goes through one queue and one task, so the core is never entered twice and needs
+  no lock.
+* The effects of one event are carried out in order, each complete before the next: what must be durable is on disk
+  before a signature over it exists. Disk work runs in a worker thread while this task waits; the event loop goes on
+  serving peers.
+* A block that is merely kept (`StoreProposal`) is written with the next durable write, or when the queue is empty.
 * A peer has at most one list of messages in the queue. Its reader waits until the list has been handled, so a peer that
   floods us fills its own socket, not our memory, and cannot starve another.
-* Our own signed statements come back to the core at the front of the queue, like everybody's.
+* Our own signed statements come back to the core at once, before anything that waits in the queue.
 """
 
 from __future__ import annotations
@@ -128,6 +131,7 @@ class Replica:
         self._wake_at_ms: int | None = None
         self._disk_work: list[Callable[[], None]] = []
         self._nursery: trio.Nursery | None = None
+        self._fetch_scope = trio.CancelScope()
 
     def post(self, event: Event) -> None:
         """Hand an event of our own to the core; returns at once."""
@@ -233,20 +237,25 @@ class Replica:
             self._ports.network.broadcast(FrameKind.CONSENSUS, encode_message(message), recipients)
 
     def _ensure(self, header: Header, hint_peer: int) -> Event | None:
+        """Only the latest proposal can still be voted for, so a fetch for an earlier one is given up."""
+        self._fetch_scope.cancel()
         if self._ports.payloads.holds(header.payload):
             return PayloadStored(header.block_hash)
+        self._fetch_scope = trio.CancelScope()
         if self._nursery is not None:
-            self._nursery.start_soon(self._fetch_payload, header, hint_peer)
+            self._nursery.start_soon(self._fetch_payload, header, hint_peer, self._fetch_scope)
         return None
 
-    async def _fetch_payload(self, header: Header, hint_peer: int) -> None:
+    async def _fetch_payload(self, header: Header, hint_peer: int, scope: trio.CancelScope) -> None:
         try:
-            await self._ports.payloads.ensure(header.payload, hint_peer)
+            with scope:
+                await self._ports.payloads.ensure(header.payload, hint_peer)
         except Rejected as why:
             details = (("height", header.height), ("view", header.view), ("why", str(why)))
             self._ports.report(Report("invalid_payload", details))
             return
-        self.post(PayloadStored(header.block_hash))
+        if not scope.cancelled_caught:
+            self.post(PayloadStored(header.block_hash))
 
     async def _flush(self) -> None:
         """Do the queued disk work, in order, in one visit to a worker thread."""

@@ -22,7 +22,7 @@ import msgpack
 
 from cli.client import Client
 from cli.session import Session
-from cli.testnet_files import RECORD_FILE, ROLE_KEYS, Era, LocalValidator, Testnet
+from cli.testnet_files import RECORD_FILE, ROLE_KEYS, Era, LocalNetwork, LocalValidator
 from cli.wallet import Wallet
 from contracts import queries
 from contracts.machine import BlockInput, State, admit, apply_block, genesis_state
@@ -45,16 +45,20 @@ class StubChain:
         posts: How many posts reached the chain.
         lose_answers: So many posts are executed without an answer: the connection breaks.
         refuse: So many posts are refused whole with these codes, one after the other.
+        stall_s: How long the next post holds everybody up, in seconds.
     """
 
     def __init__(self, document: GenesisDocument) -> None:
         self.document = document
         self.state: State = genesis_state(document)
         self.receipts: dict[str, Receipt] = {}
+        self.roots: dict[int, str] = {}
         self.posts = 0
         self.lose_answers = 0
         self.refuse: list[str] = []
+        self.stall_s = 0.0
         self._lock = threading.Lock()
+        self._never = threading.Event()
 
     def ask(self, path: str) -> Json:
         """The answer to a GET; `Rejected` as the node would."""
@@ -66,6 +70,8 @@ class StubChain:
         """Execute a post in a block of its own; one result for each envelope."""
         with self._lock:
             self.posts += 1
+            self._never.wait(self.stall_s)
+            self.stall_s = 0.0
             if self.refuse:
                 code = self.refuse.pop(0)
                 return [{"id": None, "status": "rejected", "code": code, "message": "Planted."} for _ in wires]
@@ -102,6 +108,7 @@ class StubChain:
         now = self.document.clock.chain_unix_ms(time.time_ns() // 1_000_000)
         moment = max(now, self.state.time_unix_ms + 1)
         output = apply_block(self.state, BlockInput(self.state.height + 1, moment, envelopes))
+        self.roots[self.state.height] = output.root.hex()
         self.receipts |= {each.envelope_id.hex(): each for each in output.receipts}
 
     def _answer(self, path: str) -> Json:
@@ -111,6 +118,8 @@ class StubChain:
             return {**self.document.to_mapping(), "chain_id": self.document.chain_id.hex()}
         if what == "status":
             return {"height": state.height, "state_root": state.root.hex(), "committed_txs": len(self.receipts)}
+        if what == "blocks":
+            return {"height": int(rest[0]), "state_root": self.roots[int(rest[0])]}
         if what == "transactions" and rest[0] in self.receipts:
             return receipt_to_json(self.receipts[rest[0]])
         if what == "accounts":
@@ -181,7 +190,7 @@ class StubNetwork:
     """A stub chain, its directory of keys, and where two stub validators of it answer."""
 
     chain: StubChain
-    testnet: Testnet
+    testnet: LocalNetwork
     urls: tuple[str, ...]
 
     def session(self, client: Client) -> Session:
@@ -207,4 +216,4 @@ def stub_network(directory: Path, era: Era = PRESENT, params: ChainParams | None
         validators = tuple(LocalValidator(name, directory / name, url) for name, url in (("v0", first), ("v1", second)))
         record = {"version": 1, "validators": [{"name": each.name, "url": each.url} for each in validators]}
         (directory / RECORD_FILE).write_text(json.dumps(record))
-        yield StubNetwork(chain, Testnet(directory, validators), (first, second))
+        yield StubNetwork(chain, LocalNetwork(directory, validators), (first, second))

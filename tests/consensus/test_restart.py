@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("fast_signatures")
 
 @pytest.mark.parametrize("effects", range(60))
 def test_a_crash_before_any_effect_of_a_leader_or_voter_is_harmless(effects: int) -> None:
-    """Every boundary of fifteen views in turn, on each validator in turn; the cluster's oracle watches the signatures."""
+    """Every boundary of several views, on each validator in turn; the oracle watches the signatures."""
     cluster = Cluster(seed=effects).start()
     cluster.load(5)
     cluster.run(100)

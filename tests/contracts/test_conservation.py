@@ -46,6 +46,12 @@ def open_interest(step: Step, lots: int) -> None:
     step.state.interest.put(CALL, InterestRow(lots))
 
 
+def _plant(monkeypatch: pytest.MonkeyPatch, bug: Callable[[Step], None]) -> None:
+    """Put a bug in the place of opening an account."""
+    rules = {**machine._APPLY, ops.OpenAccount: lambda step, _operation: bug(step)}
+    monkeypatch.setattr(machine, "_APPLY", rules)
+
+
 BUGS: list[tuple[str, Callable[[Step], None], tuple[str, str, int], str]] = [
     ("one unit from nowhere", lambda step: credit(step, "M0/main", 1, 0), ASSET, "assets"),
     ("one unit lost", lambda step: credit(step, "M0/main", -1, 0), ASSET, "assets"),
@@ -69,7 +75,7 @@ def test_a_breach_raises_an_alarm_and_quarantines_its_market(
     rule: str,
 ) -> None:
     """Each row plants one bug in an operation; the check of the very block must see it, and the chain must go on."""
-    monkeypatch.setitem(machine._APPLY, ops.OpenAccount, lambda step, _operation: bug(step))  # type: ignore[misc]
+    _plant(monkeypatch, bug)
     planted = world.envelope("M0", (2, "M0/x"))
     output = apply_block(world.state, BlockInput(world.state.height + 1, world.now_unix_ms, [planted]))
     assert output.receipts[0].code == ""
@@ -82,21 +88,34 @@ def test_a_breach_raises_an_alarm_and_quarantines_its_market(
 
 def test_a_quarantined_market_still_settles(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Obligations outlive the breach: what was collected is shared, and no unit is made."""
-    monkeypatch.setitem(
-        machine._APPLY,  # type: ignore[misc]
-        ops.OpenAccount,
-        lambda step, _operation: open_position(step, "M2/main", 1),
-    )
+    _plant(monkeypatch, lambda step: open_position(step, "M2/main", 1))
     assert world.send("M0", (2, "M0/x")).code == ""
     world.oracles_say(6_400_000, world.now_unix_ms)
-    output = world.block(at_unix_ms=EXPIRY_UNIX_MS + 2_000 + 3_600_000)
+    world.block(at_unix_ms=EXPIRY_UNIX_MS + 2_000 + 3_600_000)
     assert ("BTC_USD", EXPIRY_UNIX_MS) not in world.state.derived.unsettled
     won = {f"M{n}": world.free(f"M{n}/main") - 10**12 for n in range(3)}
     assert sum(won.values()) == 0
     paid = 5 * 10_000_000 * 100_000 // 6_400_000
     assert won["M1"] == 100_000 - paid
     assert won["M2"] in (paid // 6, paid // 6 + 1)
-    assert output.alarms == ()
+    assert conservation.audit(world.state) == ()
+
+
+@pytest.mark.parametrize("missing", ["collateral", "everything"])
+def test_settlement_never_fails_even_for_a_short_that_cannot_pay(
+    world: World, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """A block that raised would stop every replica: what is there is shared among the longs, and that is all."""
+    held = balance(world.state, "M1/main", "BTC")
+    taken = (0, -held.locked_minor) if missing == "collateral" else (-held.free_minor - 9, -held.locked_minor)
+    _plant(monkeypatch, lambda step: credit(step, "M1/main", *taken))
+    assert world.send("M0", (2, "M0/x")).code == ""
+    world.oracles_say(20_000_000, world.now_unix_ms)
+    before = {n: world.free(f"M{n}/main") for n in range(2)}
+    world.block(at_unix_ms=EXPIRY_UNIX_MS + 2_000 + 3_600_000)
+    assert ("BTC_USD", EXPIRY_UNIX_MS) not in world.state.derived.unsettled
+    gained, lost = world.free("M0/main") - before[0], before[1] - world.free("M1/main")
+    assert gained == lost == (5 * 6_850_000 if missing == "collateral" else 0)
 
 
 def test_an_ordinary_block_raises_nothing(world: World) -> None:

@@ -178,12 +178,13 @@ def wire_of(action: tuple[object, ...]) -> tuple[str, tuple[object, ...]]:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ACTIONS, min_size=1, max_size=6))
 def test_whatever_members_do_everything_is_conserved(envelopes: list[list[tuple[object, ...]]]) -> None:
-    """Random envelopes of random operations, audited from scratch after each block, through the expiry, and restored."""
+    """Random envelopes of random operations, audited from scratch after every block, and restored."""
     world = set_up(World(), members=4, deposit_minor=10**10)
     for name in (CALL, PUT):
         list_series(world, name)
     for actions in envelopes:
-        signers, operations = ["M0", "M1", "M2", "M3"], []
+        signers = ["M0", "M1", "M2", "M3"]
+        operations: list[tuple[object, ...]] = []
         for action in actions:
             needed, wire = wire_of(action)
             if wire[0] == 10:

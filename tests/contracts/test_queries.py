@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from contracts import queries
+from contracts.state import State
 from genesis.errors import Rejected
 from tests.contracts.world import EXPIRY_UNIX_MS, World, key_of, list_series, set_up, trade_of
 
@@ -77,7 +79,7 @@ def test_a_settlement_names_every_position(world: World) -> None:
         (lambda state: queries.settlement(state, "NONE", 1), "unknown_index"),
     ],
 )
-def test_what_is_not_there_has_its_code(world: World, ask, code: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_not_there_has_its_code(world: World, ask: Callable[[State], object], code: str) -> None:
     """A client must tell a typing error from an empty answer."""
     with pytest.raises(Rejected) as caught:
         ask(world.state)

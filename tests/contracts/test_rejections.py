@@ -170,7 +170,8 @@ def test_a_refused_operation_has_its_code_and_moves_nothing(
     before = moved(world.state)
     receipt = world.send(signers, wire)
     assert receipt.code == code
-    assert receipt.message and not receipt.events
+    assert receipt.message
+    assert not receipt.events
     assert moved(world.state) == before
 
 

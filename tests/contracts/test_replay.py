@@ -6,10 +6,11 @@ from contracts.machine import restore_state
 from contracts.replay import ReplayMemory
 from contracts.tables import SlotRow, Table
 from genesis.document import ChainClock
+from genesis.envelope import Envelope
 from tests.contracts.world import START_UNIX_MS, World, document, operation, set_up
 
 
-def opening(world: World, name: str, expires_in_ms: int = 60_000):  # type: ignore[no-untyped-def]
+def opening(world: World, name: str, expires_in_ms: int = 60_000) -> Envelope:
     """An envelope that opens a sub-account of M0."""
     return world.envelope("M0", operation("account.open", account=f"M0/{name}"), expires_in_ms=expires_in_ms)
 
@@ -51,6 +52,16 @@ def test_expired_and_too_long_lived_envelopes_do_not_execute() -> None:
         codes = [receipt.code for receipt in (*output.receipts, *output.refused)]
         assert codes == [code], expires_in_ms
         at += 1
+
+
+def test_a_slot_is_kept_while_anything_in_it_may_still_live() -> None:
+    """Within the very second of its expiry an envelope could otherwise execute again."""
+    world = set_up(World())
+    ends_unix_ms = world.now_unix_ms // 1_000 * 1_000 + 10_999
+    envelope = opening(world, "a", ends_unix_ms - world.now_unix_ms)
+    world.block(envelope)
+    for at in (ends_unix_ms - 998, ends_unix_ms - 1):
+        assert [receipt.code for receipt in world.block(envelope, at_unix_ms=at).refused] == ["replayed"]
 
 
 def test_a_slot_is_dropped_when_all_in_it_have_expired() -> None:

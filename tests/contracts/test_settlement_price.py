@@ -102,7 +102,7 @@ def test_price_is_within_6_bp_of_the_official_one_on_every_day_of_january_2022(
 ) -> None:
     """The convention must reproduce what an exchange published; the last price alone misses by up to 63 bp."""
     with gzip.open(shared_data("market/btc_perp_minute_202201.csv.gz"), "rt") as file:
-        # The first bar of the month is stamped a minute past the hour: a stamp is the bar's end, when its close is known.
+        # The first bar is stamped a minute past the hour: a stamp is its bar's end, when the close is known.
         closes = sorted((int(row["ts_utc_ms"]), cents(row["close"])) for row in csv.DictReader(file))
     with shared_data("market/deribit_delivery_prices_public.csv").open() as file:
         official = {

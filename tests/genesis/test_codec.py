@@ -128,6 +128,14 @@ def test_a_nest_of_array_headers_costs_a_bounded_moment_of_memory() -> None:
     assert peak_bytes < 40 * 2**20
 
 
+def test_no_array_is_longer_than_the_limit() -> None:
+    """The bound on what one header may reserve, exactly."""
+    longest = encode((0,) * ARRAY_LENGTH_MAX)
+    assert len(decode(longest, ANY, size_max=SIZE_MAX)) == ARRAY_LENGTH_MAX
+    with pytest.raises(Rejected, match="malformed"):
+        decode(encode((0,) * (ARRAY_LENGTH_MAX + 1)), ANY, size_max=SIZE_MAX)
+
+
 def test_size_is_checked_before_the_bytes_are_read() -> None:
     """An oversized message is named as such, whatever it holds, and costs nothing."""
     with pytest.raises(Rejected) as caught:

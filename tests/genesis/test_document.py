@@ -217,6 +217,13 @@ def test_any_change_of_a_value_makes_another_chain(change: tuple[Any, ...]) -> N
     assert parse_document(_written(_set(*change))).chain_id != DOCUMENT.chain_id
 
 
+def test_the_engine_is_part_of_the_chain() -> None:
+    """With one engine known no file can say another; the id must cover it all the same."""
+    other = parse_document(_written())
+    object.__setattr__(other, "consensus", "another")
+    assert other.chain_id != DOCUMENT.chain_id
+
+
 @pytest.mark.parametrize("which", ["validators", "roles"])
 def test_the_order_of_validators_and_roles_is_part_of_the_chain(which: str) -> None:
     """A validator's index is its place in the list."""

@@ -122,6 +122,15 @@ def test_a_wrong_length_is_invalid_and_raises_nothing(key_bytes: int, signature_
     assert is_valid(bytes(key_bytes), b"", bytes(signature_bytes)) is False
 
 
+def test_bytes_never_move_between_signature_and_message() -> None:
+    """The library sees one string of both: without the check of lengths the border between them could be moved."""
+    key = SigningKey(bytes(32))
+    signature = key.sign(b"message")
+    assert not is_valid(key.public_key, b"essage", signature + b"m")
+    assert not is_valid(key.public_key, signature[63:] + b"message", signature[:63])
+    assert not is_valid(key.public_key + b"\0", b"message", signature)
+
+
 @pytest.mark.parametrize("wrong", [None, 0, 3, 7])
 def test_first_invalid_names_the_culprit(wrong: int | None) -> None:
     """A refused batch must say which signature was bad."""

@@ -17,6 +17,7 @@ from node.batches import Batch, BatchFormat
 from node.frames import FrameKind
 from tests.node.dataplane import (
     CHAIN_ID,
+    EXPIRES_AT_UNIX_MS,
     PARAMS,
     Hub,
     Reports,
@@ -121,3 +122,15 @@ async def test_maker_stays_within_half_of_the_quota_that_others_grant(tmp_path: 
         pool.order([sealed(wire)[0].digest])
         await wait_all_tasks_blocked(0.003)
         assert len(sealed(wire)) == 4
+
+
+async def test_maker_goes_on_when_its_lost_batches_have_expired(tmp_path: Path) -> None:
+    """Batches that nobody acknowledged must not hold up the next ones for ever."""
+    async with maker_of(tmp_path, batch_age_ms=1) as (maker, pool, wire):
+        for number in range(3):
+            maker.add(envelopes_of([number]))
+            await wait_all_tasks_blocked(0.003)
+        assert len(sealed(wire)) == 2
+        pool.executed([], EXPIRES_AT_UNIX_MS)
+        await wait_all_tasks_blocked(0.003)
+        assert len(sealed(wire)) == 3

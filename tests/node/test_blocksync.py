@@ -34,7 +34,7 @@ from tests.node.dataplane import (
 
 pytestmark = pytest.mark.trio
 
-QUIET_S = 0.02
+QUIET_S = 0.05
 CHAIN = chain_of(12)
 TARGET = certificate(CHAIN[-1].header)
 

@@ -44,7 +44,7 @@ from tests.node.dataplane import (
 
 pytestmark = pytest.mark.trio
 
-QUIET_S = 0.02
+QUIET_S = 0.05
 
 
 @dataclass

@@ -134,7 +134,7 @@ def config_text(old: str, new: str) -> Callable[[Path], None]:
     return plant
 
 
-FAULTS: list[tuple[str, Callable[[Path], None], str]] = [
+FAULTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("no settings", lambda home: (home / "node.toml").unlink(), "no_node_home"),
     ("no document", lambda home: (home / "genesis.toml").unlink(), "no_genesis"),
     ("a document of other validators", another_chain, "not_a_validator"),
@@ -156,7 +156,7 @@ FAULTS: list[tuple[str, Callable[[Path], None], str]] = [
 
 @pytest.mark.parametrize(("fault", "plant", "code"), FAULTS, ids=[row[0] for row in FAULTS])
 def test_a_home_that_does_not_fit_together_does_not_open(
-    home: Path, fault: str, plant: Callable[[Path], None], code: str
+    home: Path, fault: str, plant: Callable[[Path], object], code: str
 ) -> None:
     """A node with the wrong key, chain or certificate would only be cut by its peers, without a reason to read."""
     plant(home)

@@ -92,7 +92,7 @@ def flip_box(path: Path) -> None:
     change(box=box.hex())(path)
 
 
-FAULTS: list[tuple[str, Callable[[Path], None], str]] = [
+FAULTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("another public key", change(public_key="11" * 32), "tampered_key"),
     ("another name", change(name="mallory"), "tampered_key"),
     ("a short public key", change(public_key="11"), "tampered_key"),
@@ -119,7 +119,7 @@ FAULTS: list[tuple[str, Callable[[Path], None], str]] = [
 
 @pytest.mark.parametrize(("fault", "plant", "code"), FAULTS, ids=[row[0] for row in FAULTS])
 def test_a_damaged_or_tampered_file_is_refused(
-    store: KeyStore, fault: str, plant: Callable[[Path], None], code: str
+    store: KeyStore, fault: str, plant: Callable[[Path], object], code: str
 ) -> None:
     """A key file comes from a disk that others may have touched: it is refused with a reason, never used."""
     plant(store.path("alice"))

@@ -16,7 +16,7 @@ from tests.node.dataplane import chain_of, open_store, receipt_of, write_of
 
 pytestmark = pytest.mark.trio
 
-QUIET_S = 0.02
+QUIET_S = 0.05
 
 
 @pytest.fixture

@@ -320,3 +320,24 @@ def test_certificate_of_a_committed_block_is_kept(store: Store) -> None:
     block = store.committed(1)
     assert block is not None
     assert block.qc == certificate(proposal.header)
+
+
+def test_what_is_promised_is_synced_and_what_is_not_is_not(store: Store) -> None:
+    """A receipt or a vote must survive a power failure; a mere proposal need not cost a sync."""
+    real, synced = store._db, []
+
+    class Noting:
+        def write_batch(self, *, sync: bool = False) -> object:
+            synced.append(sync)
+            return real.write_batch(sync=sync)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    store._db = Noting()
+    first, second, third = chain_of(3)
+    store.put_proposal(first)
+    store.sync_proposal(second, [])
+    store.commit([write_of(first)])
+    store.put_proposal(third)
+    assert synced == [False, True, True, False]

@@ -1,0 +1,205 @@
+"""Testnets on disk and as processes, short of starting one (see `test_testnet_process`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cli.main import novate
+from cli.processes import log_tail, running_pid, stop
+from cli.testnet import Moment
+from cli.testnet_files import Era, LocalNetwork, LocalValidator, create_testnet, free_ports, load_testnet
+from cli.testnet_run import bring_up, survey
+from genesis.document import parse_document
+from genesis.errors import Rejected
+from node.home import open_home
+from tests.cli.stub_chain import stub_network
+
+
+def invoke(*arguments: str) -> Any:
+    """Run a command in this process."""
+    return CliRunner().invoke(novate, list(arguments))
+
+
+def test_a_new_testnet_is_complete_and_coherent(tmp_path: Path) -> None:
+    """Every home opens by itself, with its own passphrase, and names the same chain."""
+    network = create_testnet(tmp_path / "net", 3, Era(1_000, 50))
+    document = parse_document((network.directory / "genesis.toml").read_text())
+    assert document.clock.speed == 50
+    assert [each.name for each in network.validators] == ["v0", "v1", "v2"]
+    for index, each in enumerate(network.validators):
+        opened = open_home(each.home, (each.home / "passphrase").read_bytes().strip())
+        assert (opened.index, opened.document.chain_id) == (index, document.chain_id)
+        assert opened.config.http_url == each.url
+    wallet = network.wallet()
+    for role in document.roles:
+        assert wallet.key(role.name).public_key == role.public_key
+    assert load_testnet(network.directory) == network
+
+
+def test_no_secret_of_a_testnet_is_open_to_others(tmp_path: Path) -> None:
+    """Testnet keys protect nothing, but the habit does."""
+    network = create_testnet(tmp_path / "net", 1, Era())
+    secret = [*network.directory.rglob("*.key"), *network.directory.rglob("passphrase")]
+    assert len(secret) == 5 + 2 + 2
+    assert {oct(path.stat().st_mode & 0o777) for path in secret} == {"0o600"}
+
+
+@pytest.mark.parametrize("count", [0, 33])
+def test_a_testnet_has_a_bounded_number_of_validators(tmp_path: Path, count: int) -> None:
+    """Each is a process of this machine."""
+    with pytest.raises(Rejected, match="1 to 32 validators"):
+        create_testnet(tmp_path / "net", count, Era())
+
+
+def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    """`--dir .` by mistake must cost nothing."""
+    (tmp_path / "thesis.tex").write_text("years")
+    with pytest.raises(Rejected, match="not empty"):
+        create_testnet(tmp_path, 1, Era())
+    assert [each.name for each in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_existing_testnet_keeps_its_clock_and_validators(tmp_path: Path) -> None:
+    """`up` with other options would silently be another network."""
+    network = create_testnet(tmp_path / "net", 1, Era())
+    for options in (["--validators", "4"], ["--speed", "10"], ["--replay-from", "2026-08-16T20:00:00Z"]):
+        result = invoke("testnet", "up", "--dir", str(network.directory), *options)
+        assert result.exit_code == 1
+        assert "[testnet_exists]" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["status"], ["stop", "v0"], ["restart", "v0"], ["down"]])
+def test_a_directory_without_a_testnet_is_refused_with_advice(tmp_path: Path, command: list[str]) -> None:
+    """The default directory depends on where one stands."""
+    result = invoke("testnet", *command, "--dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert "novate testnet up" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "record", ["", "[]", "{}", '{"version": 2, "validators": []}', '{"version": 1, "validators": [{"name": "v0"}]}']
+)
+def test_a_damaged_record_is_refused(tmp_path: Path, record: str) -> None:
+    """Instead of a traceback."""
+    (tmp_path / "testnet.json").write_text(record)
+    with pytest.raises(Rejected, match="record is damaged"):
+        load_testnet(tmp_path)
+
+
+def test_an_unknown_validator_is_refused_by_name(tmp_path: Path) -> None:
+    """And those that exist are named."""
+    network = create_testnet(tmp_path / "net", 2, Era())
+    result = invoke("testnet", "stop", "v7", "--dir", str(network.directory))
+    assert result.exit_code == 1
+    assert "it has v0, v1" in result.stderr
+
+
+def test_nothing_to_stop_is_no_failure(tmp_path: Path) -> None:
+    """`down` ends a script whatever happened before."""
+    network = create_testnet(tmp_path / "net", 2, Era())
+    result = invoke("testnet", "down", "--dir", str(network.directory), "--json")
+    assert json.loads(result.stdout) == {"stopped": [], "deleted": False}
+    assert survey(network).document()["agreed"] is False
+    assert invoke("testnet", "down", "--delete", "--dir", str(network.directory)).exit_code == 0
+    assert not network.directory.exists()
+
+
+def test_a_validator_that_dies_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
+    """The reason is in the log, and nobody looks there first."""
+    network = create_testnet(tmp_path / "net", 1, Era())
+    (network.validators[0].home / "genesis.toml").unlink()
+    with pytest.raises(Rejected) as refused:
+        bring_up(network.validators)
+    assert refused.value.code == "validator_died"
+    assert "[no_genesis]" in refused.value.message
+    assert running_pid(network.validators[0].home) is None
+
+
+def test_a_process_id_of_somebody_else_is_not_ours(tmp_path: Path) -> None:
+    """The system reuses them, and `stop` must not kill a stranger."""
+    (tmp_path / "node.pid").write_text(f"{os.getpid()}\n")
+    assert running_pid(tmp_path) is None
+    assert stop(tmp_path) is False
+
+
+def test_a_validator_that_ignores_the_request_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped network must be stopped."""
+    monkeypatch.setattr("cli.processes.STOP_GRACE_S", 0.2)
+    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as deaf:
+        assert deaf.stdout is not None
+        deaf.stdout.readline()
+        (tmp_path / "node.pid").write_text(str(deaf.pid))
+        assert running_pid(tmp_path) == deaf.pid
+        assert stop(tmp_path)
+        assert deaf.wait(5) == -9
+
+
+def test_the_logs_tail_is_short(tmp_path: Path) -> None:
+    """And an absent log is said to be absent."""
+    assert log_tail(tmp_path) == "(there is no log)"
+    (tmp_path / "node.log").write_text("\n".join(f"line {number}" for number in range(10_000)))
+    assert log_tail(tmp_path, 2) == "line 9998\nline 9999"
+
+
+def test_ports_are_distinct() -> None:
+    """Two validators on one port is one validator."""
+    assert len(set(free_ports(50))) == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("1786911660000", 1_786_911_660_000),
+        ("2026-08-16T20:21:00Z", 1_786_911_660_000),
+        ("2026-08-16T20:21:00", 1_786_911_660_000),
+        ("2026-08-16 22:21:00+02:00", 1_786_911_660_000),
+        ("2026-08-16T20:21:00.250Z", 1_786_911_660_250),
+    ],
+)
+def test_a_moment_is_read_in_utc(text: str, moment: int) -> None:
+    """A local time zone would start the chain in another hour on another machine."""
+    assert Moment().convert(text, None, None) == moment
+
+
+def test_what_is_no_moment_is_wrong_usage() -> None:
+    """Exit code 2, as every wrong option."""
+    with pytest.raises(click.BadParameter):
+        Moment().convert("yesterday", None, None)
+    assert invoke("testnet", "up", "--replay-from", "yesterday").exit_code == 2
+
+
+def test_agreement_is_of_roots_at_one_height(tmp_path: Path) -> None:
+    """The stub's validators stand at different heights whenever they are asked, as real ones do."""
+    with stub_network(tmp_path) as network:
+        found = survey(network.testnet)
+    heights = [each.status["height"] for each in found.standings if each.status is not None]
+    assert len(set(heights)) == 2
+    assert (found.agreed, found.height) == (True, min(heights))
+
+
+def test_different_roots_at_one_height_are_no_agreement(tmp_path: Path) -> None:
+    """The one thing that `status` is for."""
+    with stub_network(tmp_path / "one") as one, stub_network(tmp_path / "other", Era(5_000, 7)) as other:
+        pair = (one.testnet.validators[0], other.testnet.validators[1])
+        document = survey(LocalNetwork(tmp_path, pair)).document()
+    assert (document["agreed"], document["agreed_root"]) == (False, None)
+    assert all(each["state_root"] for each in document["validators"])
+
+
+def test_a_validator_that_does_not_answer_has_no_say_and_is_shown(tmp_path: Path) -> None:
+    """The others agree without it."""
+    with stub_network(tmp_path) as network:
+        dead = LocalValidator("v9", tmp_path / "v9", "http://127.0.0.1:9")
+        document = survey(LocalNetwork(tmp_path, (*network.testnet.validators, dead))).document()
+    assert document["agreed"] is True
+    assert [each["height"] is None for each in document["validators"]] == [False, False, True]

@@ -1,0 +1,180 @@
+"""`tx` and `query` as people and scripts type them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.client import Client
+from cli.main import novate
+from contracts.operations import build_operation
+from node.keystore import COST_TESTNET, KeyStore
+from tests.cli.stub_chain import StubNetwork, stub_network
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubNetwork]:
+    """A stub network, and no keys of the user who runs the tests."""
+    monkeypatch.setenv("NOVATE_HOME", str(tmp_path / "user"))
+    monkeypatch.delenv("NOVATE_PASSPHRASE", raising=False)
+    with stub_network(tmp_path / "net") as found:
+        yield found
+
+
+def invoke(network: StubNetwork, *arguments: str) -> Result:
+    """Run a command against the stub, with ``--json``."""
+    return CliRunner().invoke(novate, [*arguments, "--dir", str(network.testnet.directory), "--json"])
+
+
+def document(result: Result) -> Any:
+    """The one JSON document of a command that went well."""
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_send_signs_and_returns_the_receipt(network: StubNetwork) -> None:
+    """With ``--wait`` the answer is the chain's."""
+    sent = document(
+        invoke(network, "tx", "send", "asset.register", "asset=BTC", "decimals=8", "--key", "governor", "--wait")
+    )
+    assert sent["status"] == "applied"
+    assert document(invoke(network, "query", "tx", sent["id"])) == sent["receipt"]
+
+
+def test_send_without_wait_returns_when_it_is_accepted(network: StubNetwork) -> None:
+    """And promises no more than that."""
+    sent = document(invoke(network, "tx", "send", "asset.register", "asset=BTC", "decimals=8", "--key", "governor"))
+    assert (sent["status"], "receipt" in sent) == ("accepted", False)
+
+
+def test_a_refusal_is_on_both_outputs_and_in_the_exit_code(network: StubNetwork) -> None:
+    """The document for programs, the reason for people."""
+    result = invoke(network, "tx", "send", "asset.register", "asset=BTC", "decimals=8", "--key", "issuer", "--wait")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["code"] == "not_authorised"
+    assert "novate: error [not_authorised]" in result.stderr
+
+
+def test_a_key_of_ones_own_home_is_found(network: StubNetwork, tmp_path: Path) -> None:
+    """`novate keys new` puts it there."""
+    home = tmp_path / "own"
+    key = KeyStore(home).create("desk", b"secret", COST_TESTNET)
+    (tmp_path / "secret").write_text("secret\n")
+    (tmp_path / "secret").chmod(0o600)
+    fields = ["member=DESK", f"key={key.public_key.hex()}"]
+    document(invoke(network, "tx", "send", "member.admit", *fields, "--key", "governor", "--wait"))
+    own = ["--key", "desk", "--home", str(home), "--passphrase-file", str(tmp_path / "secret")]
+    opened = document(invoke(network, "tx", "send", "account.open", "account=DESK/hedge", *own, "--wait"))
+    assert opened["receipt"]["events"][0]["account"] == "DESK/hedge"
+
+
+def test_an_unknown_key_is_refused_with_where_it_was_sought(network: StubNetwork) -> None:
+    """Three places are searched; the user believed in a fourth."""
+    result = invoke(network, "tx", "send", "account.open", "account=M0/x", "--key", "nobody")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "novate: error [unknown_key]" in result.stderr
+    assert str(network.testnet.directory) in result.stderr
+
+
+@pytest.mark.parametrize("words", [["asset"], ["=BTC"], ["asset=BTC", "asset=ETH"]])
+def test_a_field_that_is_none_is_wrong_usage(network: StubNetwork, words: list[str]) -> None:
+    """Exit code 2, before anything is signed."""
+    result = invoke(network, "tx", "send", "asset.register", *words, "--key", "governor")
+    assert result.exit_code == 2
+    assert network.chain.posts == 0
+
+
+def test_a_file_of_lines_is_submitted_in_order(network: StubNetwork, tmp_path: Path) -> None:
+    """Operations to sign and envelopes signed elsewhere may be mixed."""
+    with Client(network.urls) as client:
+        session = network.session(client)
+        wallet = network.testnet.wallet()
+        ether = build_operation("asset.register", {"asset": "ETH", "decimals": "18"})
+        dollar = build_operation("asset.register", {"asset": "USD", "decimals": "2"})
+        signed = [session.sign([wallet.key("governor")], [each]).wire.hex() for each in (ether, dollar)]
+    line = {"kind": "asset.register", "fields": {"asset": "BTC", "decimals": 8}, "keys": ["governor"]}
+    file = tmp_path / "lines"
+    file.write_text(f"{json.dumps(line)}\n\n{signed[0]}\n{json.dumps({'envelope': signed[1]})}\n")
+    answer = document(invoke(network, "tx", "submit", str(file), "--wait"))
+    assert (answer["submitted"], answer["refused"]) == (3, 0)
+    assets = [each["receipt"]["events"][0]["asset"] for each in answer["results"]]
+    assert assets == ["BTC", "ETH", "USD"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "Line 2 of the file is not JSON"),
+        ('{"kind": "transfer"}', "Line 2 of the file has other fields"),
+        ("zz", "Line 2 of the file cannot be read"),
+        ("00", "Line 2: Expected a record of 2 fields"),
+        ('{"kind": "conjure", "fields": {}, "keys": ["governor"]}', "Line 2: Kinds are: member.admit"),
+        ('{"kind": "transfer", "fields": [], "keys": ["governor"]}', "Line 2 of the file cannot be read"),
+        ('{"kind": "account.open", "fields": {"account": "M0/x"}, "keys": ["nobody"]}', "Line 2: There is no key"),
+    ],
+)
+def test_a_wrong_line_is_named_and_nothing_is_sent(
+    network: StubNetwork, tmp_path: Path, line: str, message: str
+) -> None:
+    """Half a file executed is worse than none."""
+    good = {"kind": "asset.register", "fields": {"asset": "BTC", "decimals": 8}, "keys": ["governor"]}
+    file = tmp_path / "lines"
+    file.write_text(f"{json.dumps(good)}\n{line}\n")
+    result = invoke(network, "tx", "submit", str(file), "--wait")
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert network.chain.posts == 0
+
+
+def test_a_file_with_a_refused_envelope_fails_and_shows_every_outcome(network: StubNetwork, tmp_path: Path) -> None:
+    """The others stay applied, and the document says which are which."""
+    lines = [
+        {"kind": "asset.register", "fields": {"asset": asset, "decimals": 8}, "keys": [key]}
+        for asset, key in (("BTC", "governor"), ("ETH", "issuer"))
+    ]
+    file = tmp_path / "lines"
+    file.write_text("\n".join(json.dumps(line) for line in lines))
+    result = invoke(network, "tx", "submit", str(file), "--wait")
+    assert result.exit_code == 1
+    assert [each["status"] for each in json.loads(result.stdout)["results"]] == ["applied", "rejected"]
+    assert "1 of 2 refused" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["account", "M9/main"], "unknown_account"),
+        (["series", "NONE"], "unknown_series"),
+        (["index", "NONE"], "unknown_index"),
+        (["tx", "00" * 32], "unknown_route"),
+    ],
+)
+def test_what_the_chain_does_not_know_is_a_failure(network: StubNetwork, words: list[str], code: str) -> None:
+    """Exit code 1 and nothing on standard output, so that a script cannot mistake it for an answer."""
+    result = invoke(network, "query", *words)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"[{code}]" in result.stderr
+
+
+def test_people_get_tables(network: StubNetwork) -> None:
+    """Every kind of answer is shown without JSON: fields, rows, nested values, nothing at all."""
+    directory = ["--dir", str(network.testnet.directory)]
+    document(
+        invoke(network, "tx", "send", "member.admit", "member=M0", f"key={'ab' * 32}", "--key", "governor", "--wait")
+    )
+    members = CliRunner().invoke(novate, ["query", "members", *directory])
+    assert "public_key" in members.stdout
+    assert "M0" in members.stdout
+    empty = CliRunner().invoke(novate, ["query", "series", *directory])
+    assert "Series: none." in empty.stdout
+
+
+def test_a_url_is_enough_to_query(network: StubNetwork) -> None:
+    """A validator elsewhere has no testnet's directory here."""
+    result = CliRunner().invoke(novate, ["query", "members", "--url", network.urls[0], "--json"])
+    assert json.loads(result.stdout) == {"members": []}
