@@ -165,7 +165,7 @@ class EnsurePayload:
 class FetchBlocks:
     """Ask `peer` (then others) for the blocks above `from_height`, up to the certified one named by `target`.
 
-    Repeated while the block is missing: a shell that has a request under way may drop it. Answers may come late or twice.
+    Repeated while the block is missing: a shell that has a request under way may drop it. Answers may come twice.
     """
 
     peer: ReplicaIndex
