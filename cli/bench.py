@@ -26,6 +26,7 @@ from cli.client import Client
 from cli.output import Failure, Output, reporting
 from cli.processes import Started, cpu_s
 from cli.session import Session
+from cli.testnet import interruptible
 from cli.testnet_files import Era, LocalNetwork, create_testnet
 from cli.testnet_run import Survey, await_agreement, bring_up, take_down
 from contracts.operations import build_operation
@@ -75,7 +76,8 @@ def bench() -> None:
 def bench_testnet(out: Output, count: int, seconds: int, rate: int | None) -> None:
     """Commit signed trades on a fresh testnet: as many as it takes, or at a fixed rate for latency."""
     lifetime_ms = max(ChainParams().envelope_lifetime_ms_max, 60_000 + 4_000 * seconds)
-    with _temporary_testnet(out, count, ChainParams(envelope_lifetime_ms_max=lifetime_ms)) as (network, started):
+    params = ChainParams(envelope_lifetime_ms_max=lifetime_ms)
+    with interruptible(), _temporary_testnet(out, count, params) as (network, started):
         measured = _measure(out, network, started, seconds, rate)
     document = report(measured, count, seconds, rate)
     out.result(document, lambda: _show(out, document))
@@ -101,6 +103,7 @@ def report(measured: Measured, validators: int, seconds: int, rate: int | None) 
         "failures": loaded.failures,
         "generator_cpu_s": round(loaded.cpu_s, 3),
         "validator_cpu_s": {name: round(used, 3) for name, used in measured.validator_cpu_s.items()},
+        "height": measured.survey.height,
         "agreed": measured.survey.agreed,
         "state_root": measured.survey.state_root,
         "machine": machine(),

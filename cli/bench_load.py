@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import resource
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -85,6 +86,7 @@ class Loaded:
 
 def generate(pipe: Pipe, load: Load) -> None:
     """The generator process: sign, say ``ready``, wait for the word, post, send back `Loaded`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     wires = presign(load)
     pipe.send("ready")
     pipe.recv()

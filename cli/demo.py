@@ -26,7 +26,7 @@ from cli.replay_report import show_report
 from cli.session import Session
 from cli.tape import Tape, parse_price, parse_tape
 from cli.tape_generator import generate_tape
-from cli.testnet import show_survey, stay_until_interrupted
+from cli.testnet import interruptible, show_survey, stay_until_interrupted
 from cli.testnet_files import Era, LocalNetwork, create_testnet
 from cli.testnet_run import await_agreement, bring_up, take_down
 from genesis.document import SPEED_MAX
@@ -59,7 +59,7 @@ def demo(out: Output, tape_file: Path | None, expiry: str | None, official: str 
     if price is not None:
         parse_price(price)
     out.line(_opening(tape_file, plan))
-    with _testnet(out, plan, params) as (network, started):
+    with interruptible(), _testnet(out, plan, params) as (network, started):
         with Client(network.urls, ANSWER_S_MAX) as client:
             report = run_replay(out, Session(client), network, plan)
         found = await_agreement(network)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -61,19 +63,15 @@ def up(
 
     Without --detach it runs until Ctrl-C and is then stopped.
     """
-    network = _open_or_create(directory, count, replay_from, speed)
-    with out.progress("validators ready", len(network.validators)) as progress:
-        started = bring_up(network.validators, progress.advance)
-    document = {
-        "dir": str(network.directory),
-        "validators": [
-            {"name": each.name, "pid": running_pid(each.home), "url": each.url} for each in network.validators
-        ],
-    }
-    out.result(document, lambda: _show_up(out, document))
-    if not detach:
-        out.line("Ctrl-C stops them.")
-        stay_until_interrupted(network, started)
+    with interruptible():
+        network = _open_or_create(directory, count, replay_from, speed)
+        with out.progress("validators ready", len(network.validators)) as progress:
+            started = bring_up(network.validators, progress.advance)
+        document = _up_document(network)
+        out.result(document, lambda: _show_up(out, document))
+        if not detach:
+            out.line("Ctrl-C stops them.")
+            stay_until_interrupted(network, started)
 
 
 @testnet.command()
@@ -107,8 +105,7 @@ def restart(out: Output, names: Sequence[str], directory: Path) -> None:
     for each in chosen:
         stop(each.home)
     bring_up(chosen, path=HEALTH_PATH)
-    entries = [{"name": each.name, "pid": running_pid(each.home), "url": each.url} for each in chosen]
-    document = {"restarted": entries}
+    document = {"restarted": [_entry(each) for each in chosen]}
     out.result(document, lambda: out.line(f"Restarted: {', '.join(each.name for each in chosen)}."))
 
 
@@ -126,15 +123,27 @@ def down(out: Output, directory: Path, delete: bool) -> None:
     out.result(document, lambda: out.line(f"Stopped: {', '.join(stopped) or 'none ran'}."))
 
 
-def stay_until_interrupted(network: LocalNetwork, started: Sequence[Started]) -> None:
-    """Return after Ctrl-C (or SIGTERM), once every validator has stopped."""
-    marks = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, marks)
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM both raise `KeyboardInterrupt`, so that whoever started processes can stop them.
+
+    Also in a shell's background job, where Ctrl-C is ignored from birth.
+    """
+    marks = (signal.SIGINT, signal.SIGTERM)
+    before = {mark: signal.signal(mark, signal.default_int_handler) for mark in marks}
     try:
-        signal.sigwait(marks)
-        take_down(network, started)
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for mark, handler in before.items():
+            signal.signal(mark, handler)
+
+
+def stay_until_interrupted(network: LocalNetwork, started: Sequence[Started]) -> None:
+    """Return after an interrupt (see `interruptible`), once every validator has stopped."""
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        take_down(network, started)
 
 
 def show_survey(out: Output, found: Survey) -> None:
@@ -174,6 +183,15 @@ def _open_or_create(directory: Path, count: int | None, replay_from: int | None,
 
 def _named(network: LocalNetwork, names: Sequence[str]) -> list[LocalValidator]:
     return [network.validator(name) for name in dict.fromkeys(names)]
+
+
+def _up_document(network: LocalNetwork) -> dict[str, Any]:
+    """What ``testnet up --json`` prints."""
+    return {"dir": str(network.directory), "validators": [_entry(each) for each in network.validators]}
+
+
+def _entry(validator: LocalValidator) -> dict[str, Any]:
+    return {"name": validator.name, "pid": running_pid(validator.home), "url": validator.url}
 
 
 def _show_up(out: Output, document: dict[str, Any]) -> None:

@@ -89,9 +89,10 @@ async def run_node(opened: OpenedHome) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     config, document = opened.config, opened.document
     store = await trio.to_thread.run_sync(Store.open, config.ledger_path, document.chain_id)
+    safety = SafetyFile(config.safety_path, document.chain_id)
     try:
         state, genesis = await trio.to_thread.run_sync(open_state, document, store)
-        node = build_node(opened, store, state, genesis)
+        node = build_node(opened, store, safety, state, genesis)
         gc.collect()
         gc.freeze()
         async with trio.open_nursery() as nursery:
@@ -102,14 +103,14 @@ async def run_node(opened: OpenedHome) -> None:
             address = await nursery.start(partial(serve, make_app(node.face), config.http_host, config.http_port))
             _log.info("started", extra={"validator": config.name, "height": state.height, "http": address})
     finally:
+        safety.close()
         store.close()
 
 
-def build_node(opened: OpenedHome, store: Store, state: State, genesis: Header) -> Node:
+def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: State, genesis: Header) -> Node:
     """Build every part and connect them; nothing runs yet."""
     config, document, index = opened.config, opened.document, opened.index
     limits, validators, clock = document.limits, genesis_validators(document), Clock(document.clock)
-    safety = SafetyFile(config.safety_path, document.chain_id)
     router = Router()
     mesh = Mesh(_mesh_config(opened), router, jitter=random.SystemRandom().random)
     batch_format = BatchFormat(document.chain_id, limits, len(validators))

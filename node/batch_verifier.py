@@ -22,8 +22,11 @@ import trio
 
 from genesis.errors import Rejected
 from node.batches import Batch, BatchFormat
+from node.offload import Offload
 
 VISIT_BYTES: Final = 96 * 1024
+VERIFY_NS_PER_BYTE: Final = 400
+"""An envelope of 310 bytes carries two signatures, 55 us each, and decodes in 14 us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class BatchVerifier:
         self._known: dict[bytes, Arrival] = {}
         self._waiting: dict[int, int] = {}
         self._wakeup = trio.Event()
+        self._offload = Offload()
 
     def __contains__(self, digest: bytes) -> bool:
         """Whether this batch is queued or being verified."""
@@ -97,7 +101,8 @@ class BatchVerifier:
                 self._wakeup = trio.Event()
                 await self._wakeup.wait()
                 continue
-            outcomes = await trio.to_thread.run_sync(self._verify, group)
+            cost_us = sum(len(each.wire) for each in group) * VERIFY_NS_PER_BYTE // 1000
+            outcomes = await self._offload.run(cost_us, self._verify, group)
             for arrival in group:
                 self._forget(arrival)
             self._on_outcomes(outcomes)

@@ -7,6 +7,8 @@ stored that we never voted for. Only when both are durable does the caller sign.
 
 from __future__ import annotations
 
+from typing import Final
+
 from consensus.events import SafetyState
 from consensus.types import Proposal
 from genesis.errors import invariant
@@ -14,14 +16,25 @@ from node.batch_pool import BatchPool
 from node.safety_file import SafetyFile
 from node.store import Store
 
+SYNC_US: Final = 300
+"""One synced write of the safety file and one of the ledger."""
+
+BYTES_PER_US: Final = 200
+"""What LevelDB's log takes in, with its checksums and the copy into its memory table."""
+
 
 class Durable:
-    """The disk as the replica sees it. Both calls block; they are made from a worker thread, one at a time."""
+    """The disk as the replica sees it. Its calls block; they are made one at a time, large ones in a worker thread."""
 
     def __init__(self, store: Store, safety: SafetyFile, pool: BatchPool) -> None:
         self._store = store
         self._safety = safety
         self._pool = pool
+
+    def cost_us(self, proposal: Proposal | None) -> int:
+        """About how long `persist_safety` takes, from the bytes it has to write."""
+        batches = self._pool.unwritten(proposal.header.payload) if proposal is not None else []
+        return SYNC_US + sum(len(wire) for _, wire in batches) // BYTES_PER_US
 
     def put_proposal(self, proposal: Proposal) -> None:
         """Keep a block; not synced."""

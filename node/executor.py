@@ -4,8 +4,9 @@ Rules:
 
 1. `submit` takes blocks in the order in which they were committed. Each is executed when every batch it orders is here;
    a missing one is fetched for as long as it takes, since a quorum that voted for the block holds it.
-2. Executing and writing happen in one visit to a worker thread; blocks that wait together share one synced write.
-3. Only after the write has been synced do receipts go out and does the replica learn the root.
+2. Blocks that wait together are executed together and share one synced write.
+3. Only after the write has been synced do receipts go out. The replica learns the root before: whatever the disk does,
+   executing the block again gives the same root, so a vote that names it promises nothing that a crash could take.
 4. An envelope that is ordered twice executes once: the state machine refuses it the second time, and a refusal is never
    stored. Whoever waits hears of it, except for a replay, whose real receipt exists.
 5. At start-up the state is rebuilt from the store and its root must be the one that was stored with the last block.
@@ -32,11 +33,21 @@ from node.batch_pool import BatchPool, ReportLine
 from node.batches import Batch
 from node.failures import StorageFailure
 from node.intake import Intake
+from node.offload import Offload
 from node.receipt_waits import ReceiptWaits
 from node.store import BlockWrite, CommittedBlock, Digested, Store
 
 GROUP_BLOCKS_MAX: Final = 32
 GROUP_BATCHES_MAX: Final = 64
+BLOCK_US: Final = 100
+"""The state machine's work for an empty block, or the store's write of one."""
+
+ENVELOPE_US: Final = 40
+"""The state machine's work for one trade."""
+
+ENTRY_US: Final = 3
+"""The store's work for one entry."""
+
 _T = TypeVar("_T")
 
 
@@ -85,11 +96,20 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """A block that has been executed and is durable."""
+    """A block that has been executed, and what it leaves to write."""
 
-    block: CommittedBlock
-    payload: tuple[bytes, ...]
+    write: BlockWrite
     output: BlockOutput
+
+    @property
+    def block(self) -> CommittedBlock:
+        """Its record."""
+        return self.write.block
+
+    @property
+    def payload(self) -> tuple[bytes, ...]:
+        """The batches that it ordered."""
+        return self.write.proposal.header.payload
 
 
 class Executor:
@@ -98,7 +118,7 @@ class Executor:
     Args:
         state: The state at the store's tip (`open_state`).
         store, pool, receipts, intake: Where blocks go, batches come from, receipts are awaited, ids are remembered.
-        on_executed: Called with (height, block hash, state root) for each block, in order, once it is durable.
+        on_executed: Called with (height, block hash, state root) for each block, in order, once it is executed.
         report: Called with what an operator should know of.
     """
 
@@ -123,6 +143,7 @@ class Executor:
         self._submitted = state.height
         self._wakeup = trio.Event()
         self._state_lock = trio.Lock()
+        self._applying, self._writing = Offload(), Offload()
 
     @property
     def backlog(self) -> int:
@@ -158,7 +179,11 @@ class Executor:
                 continue
             work = await self._gather(group)
             async with self._state_lock:
-                done = await trio.to_thread.run_sync(self._execute, work)
+                done = await self._applying.run(_apply_cost_us(work), self._execute, work)
+                for each in done:
+                    self._on_executed(each.block.height, each.block.block_hash, each.block.state_root)
+                writes = [each.write for each in done]
+                await self._writing.run(_write_cost_us(writes), self._store.commit, writes)
             for each in done:
                 self._publish(each)
 
@@ -190,10 +215,9 @@ class Executor:
         return work
 
     def _execute(self, work: Sequence[_Work]) -> list[_Done]:
-        """Run the state machine over the blocks and write what comes of it. In a worker thread."""
+        """Run the state machine over the blocks; nothing is written yet."""
         tip = self._store.tip()
         total = tip.envelopes_total if tip is not None else 0
-        writes: list[BlockWrite] = []
         done: list[_Done] = []
         for each in work:
             header = each.commit.proposal.header
@@ -202,9 +226,8 @@ class Executor:
             total += len(output.receipts)
             block = _committed_block(each.commit, output, total)
             receipts = [(receipt.envelope_id, encode_receipt(receipt)) for receipt in output.receipts]
-            writes.append(BlockWrite(block, each.commit.proposal, each.unwritten, receipts, output.writes))
-            done.append(_Done(block, header.payload, output))
-        self._store.commit(writes)
+            write = BlockWrite(block, each.commit.proposal, each.unwritten, receipts, output.writes)
+            done.append(_Done(write, output))
         return done
 
     def _publish(self, done: _Done) -> None:
@@ -216,11 +239,19 @@ class Executor:
         self._receipts.deliver(answered)
         for alarm in output.alarms:
             self._report("conservation_alarm", {"height": block.height, "alarm": str(alarm)})
-        self._on_executed(block.height, block.block_hash, block.state_root)
 
     def _store_height(self) -> int:
         tip = self._store.tip()
         return tip.height if tip is not None else 0
+
+
+def _apply_cost_us(work: Sequence[_Work]) -> int:
+    envelopes = sum(len(batch.envelopes) for each in work for batch in each.batches)
+    return len(work) * BLOCK_US + envelopes * ENVELOPE_US
+
+
+def _write_cost_us(writes: Sequence[BlockWrite]) -> int:
+    return BLOCK_US + ENTRY_US * sum(len(each.receipts) + len(each.state_writes) for each in writes)
 
 
 def _committed_block(commit: Commit, output: BlockOutput, envelopes_total: int) -> CommittedBlock:

@@ -18,7 +18,7 @@ import binascii
 import fcntl
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -274,7 +274,8 @@ def _write_initial_safety(config: NodeConfig, document: GenesisDocument) -> None
     initial = SafetyState(
         epoch=0, last_voted_view=0, last_proposed_view=0, high_qc=genesis_qc(block.block_hash), high_tc=None
     )
-    SafetyFile(config.safety_path, document.chain_id).save(initial)
+    with closing(SafetyFile(config.safety_path, document.chain_id)) as file:
+        file.save(initial)
 
 
 def _write_toml(path: Path, mapping: dict[str, Any]) -> None:

@@ -27,8 +27,11 @@ from genesis.envelope import Envelope, UnverifiedEnvelope, decode_envelope, veri
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from node.batch_maker import BatchMaker
+from node.offload import Offload
 
 VISIT_ENVELOPES: Final = 250
+CHECK_US: Final = 150
+"""Decoding an envelope and checking its two signatures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Intake:
         self._live: dict[bytes, int] = {}
         self._prune_at_unix_ms = 0
         self._wakeup = trio.Event()
+        self._offload = Offload()
 
     @property
     def waiting(self) -> int:
@@ -121,7 +125,7 @@ class Intake:
                 await self._wakeup.wait()
                 continue
             wires = [wire for request in group for wire in request.wires]
-            results = iter(await trio.to_thread.run_sync(self._check_all, wires))
+            results = iter(await self._offload.run(len(wires) * CHECK_US, self._check_all, wires))
             verified: list[Envelope] = []
             for request in group:
                 for _ in request.wires:

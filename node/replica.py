@@ -5,8 +5,8 @@ Theory of operation:
 * Everything that concerns agreement goes through one queue and one task, so the core is never entered twice and needs
   no lock.
 * The effects of one event are carried out in order, each complete before the next: what must be durable is on disk
-  before a signature over it exists. Disk work runs in a worker thread while this task waits; the event loop goes on
-  serving peers.
+  before a signature over it exists. This task waits for the disk; a write that is large or slow runs in a worker
+  thread, so that the event loop goes on serving peers (`node.offload`).
 * A block that is merely kept (`StoreProposal`) is written with the next durable write, or when the queue is empty.
 * A peer has at most one list of messages in the queue. Its reader waits until the list has been handled, so a peer that
   floods us fills its own socket, not our memory, and cannot starve another.
@@ -50,6 +50,7 @@ from consensus.wire import decode_message, encode_message
 from genesis.errors import Rejected, violated
 from genesis.signing import SigningKey
 from node.frames import FrameKind
+from node.offload import Offload
 
 
 class Network(Protocol):
@@ -71,7 +72,9 @@ class Payloads(Protocol):
 
 
 class Disk(Protocol):
-    """Durable writes; both calls block and are made from a worker thread."""
+    """Durable writes; all calls block, and may be made from a worker thread."""
+
+    def cost_us(self, proposal: Proposal | None) -> int: ...
 
     def put_proposal(self, proposal: Proposal) -> None: ...
 
@@ -130,6 +133,8 @@ class Replica:
         self._wakeup = trio.Event()
         self._wake_at_ms: int | None = None
         self._disk_work: list[Callable[[], None]] = []
+        self._disk_cost_us = 0
+        self._offload = Offload()
         self._nursery: trio.Nursery | None = None
         self._fetch_scope = trio.CancelScope()
 
@@ -205,6 +210,7 @@ class Replica:
                 self._disk_work.append(lambda: ports.disk.put_proposal(effect.proposal))
             case PersistSafety():
                 self._disk_work.append(lambda: ports.disk.persist_safety(effect.state, effect.proposal))
+                self._disk_cost_us += ports.disk.cost_us(effect.proposal)
                 await self._flush()
             case SignAndSend():
                 signed = self._sign(effect.statement)
@@ -258,13 +264,14 @@ class Replica:
             self.post(PayloadStored(header.block_hash))
 
     async def _flush(self) -> None:
-        """Do the queued disk work, in order, in one visit to a worker thread."""
+        """Do the queued disk work, in order, in one go."""
         if not self._disk_work:
             return
-        work, self._disk_work = self._disk_work, []
+        work, cost_us = self._disk_work, self._disk_cost_us
+        self._disk_work, self._disk_cost_us = [], 0
 
         def do() -> None:
             for each in work:
                 each()
 
-        await trio.to_thread.run_sync(do)
+        await self._offload.run(cost_us, do)

@@ -261,12 +261,17 @@ class Store:
         """Make a block and the given batches durable: what a vote for it promises. Returns once synced."""
         with self._guarded("write a proposal"), self._lock:
             writing = self._db.write_batch(sync=True)
-            self._put_pending(writing, proposal)
+            if not self._put_pending(writing, proposal):
+                # Written unsynced before. LevelDB may have moved to a new log since, without syncing the old one.
+                writing.put(b"p" + proposal.header.block_hash, encode_proposal(proposal))
             self._put_batches(writing, batches)
             writing.write()
 
     def commit(self, blocks: Sequence[BlockWrite]) -> None:
-        """Write consecutive committed blocks with all they leave behind, in one synced write batch.
+        """Write consecutive committed blocks with all they leave behind, in one write batch.
+
+        It is synced when one of them has receipts: those are promises. Blocks without any bind us to nothing: the
+        blocks themselves became durable with our votes or can be fetched, and executing them again gives the same.
 
         Raises:
             StorageFailure: Nothing of it may be relied on; the process must stop.
@@ -274,7 +279,7 @@ class Store:
         if not blocks:
             return
         with self._guarded("write a block"), self._lock:
-            writing = self._db.write_batch(sync=True)
+            writing = self._db.write_batch(sync=any(each.receipts for each in blocks))
             expected = 0 if self._tip is None else self._tip.height + 1
             for offset, each in enumerate(blocks):
                 invariant(

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from cli.processes import running_pid
 from cli.replay_plan import make_plan
 from cli.tape import parse_tape
 from cli.tape_generator import generate_tape
@@ -200,3 +201,23 @@ def test_down_stops_every_validator(story: Story) -> None:
     """A testnet that leaves processes behind is found weeks later."""
     assert story.stopped["stopped"] == list(NAMES)
     assert not any(each["running"] for each in story.down["validators"])
+
+
+@pytest.mark.parametrize("mark", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_testnet_leaves_no_process(tmp_path: Path, mark: signal.Signals) -> None:
+    """Without ``--detach`` the validators live as long as the command, also as a job in the background."""
+    command = [sys.executable, "-m", "cli.main", "testnet", "up", "--validators", "1", "--dir", str(tmp_path / "net")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_ignore_interrupts) as running:
+        assert running.stdout is not None
+        lines = iter(running.stdout.readline, "Ctrl-C stops them.\n")
+        assert any("http://127.0.0.1" in line for line in lines)
+        pid = running_pid(tmp_path / "net" / "v0")
+        assert pid is not None
+        running.send_signal(mark)
+        assert running.wait(PATIENCE_S) == 0
+    assert running_pid(tmp_path / "net" / "v0") is None
+
+
+def _ignore_interrupts() -> None:
+    """As a shell does to a job in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
