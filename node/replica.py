@@ -7,9 +7,12 @@ Theory of operation:
 * The effects of one event are carried out in order, each complete before the next: what must be durable is on disk
   before a signature over it exists. This task waits for the disk; a write that is large or slow runs in a worker
   thread, so that the event loop goes on serving peers (`node.offload`).
-* A block that is merely kept (`StoreProposal`) is written with the next durable write, or when the queue is empty.
+* A block that is merely kept (`StoreProposal`) is written with the next durable write, or when all that was queued has
+  been handled.
 * A peer has at most one list of messages in the queue. Its reader waits until the list has been handled, so a peer that
-  floods us fills its own socket, not our memory, and cannot starve another.
+  floods us fills its own socket, not our memory, and cannot starve another. What a peer had waiting goes with its
+  connection.
+* A wake-up that is due waits for what is queued, never for what comes after that.
 * Our own signed statements come back to the core at once, before anything that waits in the queue.
 """
 
@@ -152,7 +155,11 @@ class Replica:
         handled = _Handled(sender, [decode_message(each) for each in payloads])
         self._queue.append(handled)
         self._wakeup.set()
-        await handled.done.wait()
+        try:
+            await handled.done.wait()
+        except trio.Cancelled:
+            handled.messages.clear()
+            raise
 
     async def run(self) -> None:
         """Start the core and drive it until cancelled."""
@@ -167,11 +174,9 @@ class Replica:
         """Sleep until an event is queued or the core's wake-up is due, and queue the wake-up."""
         if self._queue:
             await trio.lowlevel.checkpoint()
-            return
-        self._wakeup = trio.Event()
-        remaining_s = self._remaining_s()
-        if remaining_s > 0:
-            with trio.move_on_after(remaining_s):
+        else:
+            self._wakeup = trio.Event()
+            with trio.move_on_after(max(0, self._remaining_s())):
                 await self._wakeup.wait()
         if self._remaining_s() <= 0:
             self._wake_at_ms = None
@@ -183,7 +188,8 @@ class Replica:
         return (self._wake_at_ms - self._ports.now().monotonic_ms) / 1000
 
     async def _drain(self) -> None:
-        while self._queue:
+        """Handle what is queued now; what is queued meanwhile comes after a look at the clock."""
+        for _ in range(len(self._queue)):
             item = self._queue.popleft()
             if not isinstance(item, _Handled):
                 await self._step(item)

@@ -31,7 +31,7 @@ holds n - 1, something torn, or n + 1. `load` takes the intact record with the h
   next record, into the other pair, which makes that whole too. Every start so begins with four good copies.
 
 A whole older file put in its place loads: nothing in it shows its age. The core stops when it meets its own later
-signatures (`consensus.safety`). A file taken away under a running node fails the next save.
+signatures (`consensus.core`). A file taken away under a running node fails the next save.
 
 One process at a time: `node.home.exclusive` holds the lock of the whole home.
 
@@ -95,7 +95,7 @@ class _Record:
 
 
 class SafetyFile:
-    """One validator's safety file. Its methods block; `save` is called from a worker thread, one call at a time."""
+    """One validator's safety file. Its methods block; one call at a time, from any thread."""
 
     def __init__(self, path: Path, chain_id: bytes) -> None:
         self._path = path

@@ -116,7 +116,7 @@ async def test_crash_between_block_and_safety_state_leaves_no_vote(
         if step == "store":
             patch.setattr(store, "sync_proposal", losing_power(step))
         else:
-            patch.setattr(os, "replace", losing_power(step))
+            patch.setattr(os, "pwrite", losing_power(step))
         with pytest.raises(PowerLoss):
             disk.persist_safety(safety_of(2), proposal)
     store.close()

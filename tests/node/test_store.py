@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import plyvel
 import pytest
@@ -322,22 +323,51 @@ def test_certificate_of_a_committed_block_is_kept(store: Store) -> None:
     assert block.qc == certificate(proposal.header)
 
 
+class Noting:
+    """LevelDB, with a note of each write batch: whether it was synced, and the keys that it puts."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.writes: list[tuple[bool, list[bytes]]] = []
+
+    def write_batch(self, *, sync: bool = False) -> Any:
+        keys: list[bytes] = []
+        self.writes.append((sync, keys))
+        batch = self._real.write_batch(sync=sync)
+
+        class NotingBatch:
+            def put(self, key: bytes, value: bytes) -> None:
+                keys.append(key)
+                batch.put(key, value)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(batch, name)
+
+        return NotingBatch()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
 def test_what_is_promised_is_synced_and_what_is_not_is_not(store: Store) -> None:
-    """A receipt or a vote must survive a power failure; a mere proposal need not cost a sync."""
-    real, synced = store._db, []
-
-    class Noting:
-        def write_batch(self, *, sync: bool = False) -> object:
-            synced.append(sync)
-            return real.write_batch(sync=sync)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(real, name)
-
-    store._db = Noting()
-    first, second, third = chain_of(3)
+    """A receipt or a vote must survive a power failure; a mere proposal or an empty block need not cost a sync."""
+    store._db = noting = Noting(store._db)
+    first, second, third, fourth = chain_of(4)
     store.put_proposal(first)
     store.sync_proposal(second, [])
-    store.commit([write_of(first)])
-    store.put_proposal(third)
-    assert synced == [False, True, True, False]
+    store.commit([write_of(first, state_writes=[(b"k", b"v")])])
+    store.commit([write_of(second, receipts=[receipt_of(1, 2, 0)]), write_of(third)])
+    store.put_proposal(fourth)
+    assert [synced for synced, _ in noting.writes] == [False, True, False, True, False]
+
+
+def test_block_that_was_merely_kept_is_written_again_for_a_vote(store: Store) -> None:
+    """LevelDB may have changed its log since, and a sync of the new one leaves the old one at risk."""
+    store._db = noting = Noting(store._db)
+    [proposal] = chain_of(1)
+    key = b"p" + proposal.header.block_hash
+    store.put_proposal(proposal)
+    store.sync_proposal(proposal, [])
+    store.sync_proposal(proposal, [])
+    assert [(synced, key in keys) for synced, keys in noting.writes] == [(False, True), (True, True), (True, True)]
+    assert store.pending() == (proposal,)
