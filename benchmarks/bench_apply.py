@@ -32,7 +32,7 @@ GOVERNOR = b"g" * 32
 
 def key_of(name: str) -> bytes:
     """A stand-in public key."""
-    return digest(Domain.HELLO, name.encode())
+    return digest(Domain.ENVELOPE, name.encode())
 
 
 def envelope(salt: int, signers: tuple[bytes, ...], operations: tuple[tuple[object, ...], ...], at: int) -> Envelope:

@@ -19,7 +19,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgpack
 
@@ -206,6 +206,25 @@ class Client:
                 failures.append(str(error))
                 self.rotate()
         raise Rejected("unreachable", f"No validator answers: {'; '.join(failures)}. Is the network up?")
+
+
+def all_series(client: Client) -> list[dict[str, Any]]:
+    """The terms of every series that the chain lists, in the order of their names, page by page.
+
+    Raises:
+        Rejected: ``bad_answer`` when a validator's pages do not go forward.
+    """
+    found: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        page = client.get(f"/v1/series?after={quote(after, safe='')}" if after else "/v1/series")
+        found += page["series"]
+        following = page.get("next")
+        if following is None:
+            return found
+        if str(following) <= after:
+            raise Rejected("bad_answer", "A validator's list of series goes backwards.", after=after, next=following)
+        after = str(following)
 
 
 def _refusal(status: int, value: Mapping[str, Any]) -> Rejected:

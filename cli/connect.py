@@ -81,9 +81,20 @@ class Keyring:
         Raises:
             Rejected: ``unknown_key``, ``no_passphrase``, ``wrong_passphrase``.
         """
+        return self._wallet(self._home_of(name)).key(name)
+
+    def public_key(self, name: str) -> bytes:
+        """The public half of the key `name`, without a passphrase.
+
+        Raises:
+            Rejected: ``unknown_key``, ``tampered_key``, ``exposed_file``.
+        """
+        return KeyStore(self._home_of(name)).public(name).public_key
+
+    def _home_of(self, name: str) -> Path:
         for home in self._homes:
             if KeyStore(home).path(name).exists():
-                return self._wallet(home).key(name)
+                return home
         where = ", ".join(str(home) for home in self._homes)
         raise Rejected("unknown_key", "There is no key of this name.", name=name, searched=where)
 

@@ -22,13 +22,13 @@ from cli.output import Failure, Output, reporting
 from cli.processes import Started
 from cli.replay import ANSWER_S_MAX, read_text, run_replay
 from cli.replay_plan import TRADE_LEAD_WALL_MS, Plan, make_plan
-from cli.replay_report import show_report
+from cli.replay_report import Report, show_report
 from cli.session import Session
 from cli.tape import Tape, parse_price, parse_tape
 from cli.tape_generator import generate_tape
 from cli.testnet import interruptible, show_survey, stay_until_interrupted
 from cli.testnet_files import Era, LocalNetwork, create_testnet
-from cli.testnet_run import await_agreement, bring_up, take_down
+from cli.testnet_run import Survey, await_agreement, bring_up, take_down
 from genesis.document import SPEED_MAX
 from genesis.params import ChainParams
 
@@ -72,11 +72,20 @@ def demo(out: Output, tape_file: Path | None, expiry: str | None, official: str 
         out.line()
         show_survey(out, found)
         if not (found.agreed and report.conserved):
-            raise Failure("The validators differ, or money was made or lost; see the report.")
+            raise _failure(found, report)
         if not leave:
             out.line(f"The testnet runs on; look around with `novate query series --dir {network.directory}`.")
             out.line("Ctrl-C stops it.")
             stay_until_interrupted(network, started)
+
+
+def _failure(found: Survey, report: Report) -> Failure:
+    """Why a demo that ran to its end did not succeed."""
+    if not report.conserved:
+        return Failure("Money was made or lost; see the report.", code="not_conserved")
+    if len(found.answering) < len(found.standings):
+        return Failure("A validator stopped on the way; see the table of validators.", code="validator_died")
+    return Failure("The validators' state roots differ, or one has not caught up.", code="differing_roots")
 
 
 def speed_for(plan: Plan) -> int:
@@ -109,8 +118,9 @@ def _first_unix_ms(plan: Plan) -> int:
 
 
 def _opening(tape_file: Path | None, plan: Plan) -> str:
-    source = "a tape that the project generated (nobody traded it)" if tape_file is None else tape_file.name
-    return f"Replaying {source}: {len(plan.trades)} trades in {len(plan.series)} series of {plan.asset} {plan.expiry}."
+    source = "the project has generated it, and nobody traded it" if tape_file is None else tape_file.name
+    what = f"{len(plan.trades)} trades in {len(plan.series)} series of {plan.asset} {plan.expiry}"
+    return f"Replaying {what}.\nThe tape: {source}."
 
 
 @contextmanager

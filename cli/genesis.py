@@ -58,7 +58,10 @@ def create(
     wall_origin_unix_ms: int,
     chain_origin_unix_ms: int,
 ) -> None:
-    """Create a genesis document FILE from validators' cards and role keys."""
+    """Create a genesis document FILE.
+
+    It needs every validator's card and the public keys of the roles.
+    """
     document = GenesisDocument(
         name=name,
         validators=tuple(_validator(each) for each in validators),
@@ -88,7 +91,10 @@ def show(out: Output, file: Path) -> None:
 @click.option("--chain-id", metavar="HEX", help="The chain id that others told you.")
 @reporting
 def verify(out: Output, file: Path, chain_id: str | None) -> None:
-    """Check that FILE is a valid genesis document and, with --chain-id, that it is the expected one."""
+    """Check that FILE is a valid genesis document.
+
+    With --chain-id, also that it is the expected one.
+    """
     document = read_document(file)
     _check_certificates(document)
     if chain_id is not None and chain_id.lower() != document.chain_id.hex():

@@ -75,6 +75,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(None, "--version", package_name="novate", prog_name="novate")
 def novate() -> None:
     """A permissioned Byzantine-fault-tolerant ledger for settling options."""
 

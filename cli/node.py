@@ -3,8 +3,9 @@
 A process that runs a node ends with
 
 * 0 after SIGTERM or SIGINT, everything closed;
-* 1 when it refuses to start, and when its disk fails: standard error says why and what to do;
-* a traceback when we broke a promise of our own (`InvariantViolation`) or the replica halted.
+* 1 when it refuses to start, when its disk fails, and when what the others certified contradicts what it remembers
+  (`ReplicaHalted`): standard error says why and what to do;
+* a traceback when we broke a promise of our own (`InvariantViolation`).
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.keys import COSTS, cost_option
 from cli.output import Failure, Output, reporting
 from cli.passphrase import passphrase_option, resolve_passphrase
+from genesis.addresses import split_address
 from genesis.errors import Rejected
-from node.config import NodeConfig, load_config, split_address
-from node.failures import StorageFailure
+from node.config import NodeConfig, load_config
+from node.failures import ReplicaHalted, StorageFailure
 from node.home import (
     OpenedHome,
     card_mapping,
@@ -37,6 +39,21 @@ from node.home import (
 
 if TYPE_CHECKING:
     import trio
+
+
+class Address(click.ParamType[str]):
+    """``host:port``; another value is wrong usage."""
+
+    name = "host:port"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it was given."""
+        try:
+            split_address(value)
+        except Rejected as error:
+            self.fail(f"{value!r}: {error.message}", param, ctx)
+        return value
+
 
 home_option = click.option(
     "--home",
@@ -55,9 +72,11 @@ def node() -> None:
 @node.command("init")
 @home_option
 @click.option("--name", help="The validator's name; needed the first time.")
-@click.option("--address", help="host:port where peers dial this validator. [default: the listen address]")
-@click.option("--listen", help="host:port where it listens for peers. [default: 127.0.0.1:26600]")
-@click.option("--http", help="host:port where it listens for clients. [default: 127.0.0.1:8600]")
+@click.option(
+    "--address", type=Address(), help="host:port where peers dial this validator. [default: the listen address]"
+)
+@click.option("--listen", type=Address(), help="host:port where it listens for peers. [default: 127.0.0.1:26600]")
+@click.option("--http", type=Address(), help="host:port where it listens for clients. [default: 127.0.0.1:8600]")
 @click.option("--power", type=int, default=1, show_default=True, help="The voting power that its card proposes.")
 @click.option(
     "--genesis",
@@ -80,10 +99,10 @@ def init(
     passphrase_file: Path | None,
     cost: str,
 ) -> None:
-    """Make keys, certificate and settings in a home; with --genesis, join that chain.
+    """Make the keys and settings of a validator's home.
 
-    Without --genesis it writes HOME/validator.toml, which `novate genesis create --validator` takes. May be repeated:
-    keys are kept, and options that are given again replace the settings.
+    With --genesis it joins that chain. Without it writes HOME/validator.toml, which `novate genesis create --validator`
+    takes. May be repeated: keys are kept, and options that are given again replace the settings.
     """
     config = _config(home, name, listen, http)
     is_new = not (home / "keys").exists()
@@ -99,8 +118,9 @@ def init(
         "http": config.http_url,
         "chain_id": document.chain_id.hex() if document else None,
         "index": index,
+        "amnesiac": document is not None and not config.safety_path.exists(),
     }
-    out.result(result, lambda: out.pairs("Validator", result))
+    out.result(result, lambda: _show_home(out, result))
 
 
 @node.command("run")
@@ -116,6 +136,13 @@ def run(out: Output, home: Path, passphrase_file: Path | None) -> None:
     out.result({"name": config.name, "stopped": True})
 
 
+def _show_home(out: Output, result: dict[str, Any]) -> None:
+    out.pairs("Validator", result)
+    if result["amnesiac"]:
+        out.line("Its key has run before and its safety state is gone: it will sign nothing until a quorum of the")
+        out.line("others has told it from which view on it may (with fewer than four equal validators: never).")
+
+
 def _config(home: Path, name: str | None, listen: str | None, http: str | None) -> NodeConfig:
     """The settings of an existing home or the defaults, with what the options change."""
     try:
@@ -126,8 +153,8 @@ def _config(home: Path, name: str | None, listen: str | None, http: str | None) 
         if name is None:
             raise click.UsageError("A new home needs --name.") from error
         known = NodeConfig(home=home, name=name)
-    listen_host, listen_port = split_address("--listen", listen) if listen else (known.listen_host, known.listen_port)
-    http_host, http_port = split_address("--http", http) if http else (known.http_host, known.http_port)
+    listen_host, listen_port = split_address(listen) if listen else (known.listen_host, known.listen_port)
+    http_host, http_port = split_address(http) if http else (known.http_host, known.http_port)
     return NodeConfig(
         home=home,
         name=name or known.name,
@@ -147,10 +174,10 @@ def _known_address(config: NodeConfig) -> str | None:
 
 
 def _run_until_signalled(opened: OpenedHome) -> None:
-    """Run the node in Trio. A failed disk ends it with its message rather than a traceback."""
+    """Run the node in Trio. A failed disk or a halt ends it with its message rather than a traceback."""
     import trio
-    from node.app import run_node
 
+    from node.app import run_node
     from node.files import make_private_directory
     from node.logs import configure
 
@@ -166,7 +193,7 @@ def _run_until_signalled(opened: OpenedHome) -> None:
 
     try:
         trio.run(until_signalled)
-    except (BaseExceptionGroup, StorageFailure) as error:
+    except (BaseExceptionGroup, StorageFailure, ReplicaHalted) as error:
         failure = _explained(error)
         if failure is None:
             raise
@@ -181,13 +208,15 @@ async def _cancel_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope
 
 
 def _explained(error: BaseException) -> Failure | None:
-    """The failure to show in place of a traceback, when refusals and disk failures are all that `error` holds."""
+    """The failure to show in place of a traceback, when all that `error` holds can be explained."""
     match error:
         case BaseExceptionGroup():
             found = [_explained(each) for each in error.exceptions]
             return found[0] if all(found) else None
         case StorageFailure():
             return Failure(f"Cannot {error.doing}: {error.reason}.", error.advice, "storage_failure")
+        case ReplicaHalted():
+            return Failure(f"The replica halted: {error.reason}.", error.advice, "halted")
         case Rejected():
             return Failure.of(error)
         case OSError():

@@ -27,30 +27,11 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from cli.advice import advice_for
 from genesis.errors import Rejected
 
 PLAIN_PROGRESS_STEPS: Final = 4
 """Away from a terminal a bar becomes this many lines."""
-
-ADVICE: Final[Mapping[str, str]] = {
-    "wrong_passphrase": "Check NOVATE_PASSPHRASE or --passphrase-file; if the key file is damaged, restore it.",
-    "no_passphrase": "Set NOVATE_PASSPHRASE, give --passphrase-file, or run it on a terminal.",
-    "unknown_key": "See `novate keys list`, or make one with `novate keys new NAME`.",
-    "key_exists": "Choose another name; keys are never overwritten.",
-    "exposed_file": "Run `chmod 600` on the file, and consider the secret known to others.",
-    "tampered_key": "Restore the key file from a backup.",
-    "no_node_home": "Make one with `novate node init --home DIR`.",
-    "no_genesis": "Install it with `novate node init --home DIR --genesis FILE`.",
-    "not_a_validator": "Run it from the home whose keys the genesis document names, or create the genesis again.",
-    "already_running": "Stop the other process first; a second home needs keys of its own.",
-    "bad_card": "Give the validator.toml that `novate node init` wrote, or name=,key=,address=,cert= text.",
-    "corrupt_safety_file": "Never copy one from elsewhere. See the message before deleting anything.",
-    "file_exists": "Choose another path, or move the file away.",
-    "genesis_installed": "A home serves one chain; make another with `novate node init --home OTHER`.",
-    "bad_genesis": "Correct the file, or create it again with `novate genesis create`.",
-    "bad_parameter": "Correct the [params] table of the genesis document.",
-}
-"""What to do about a refusal, by its code, where its message does not already say it."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,7 +41,7 @@ class Failure(click.ClickException):
 
     Args:
         reason: One sentence: what went wrong, with the values that were compared.
-        advice: What the user can do about it.
+        advice: What the user can do about it; by default what `cli.advice` says of the code.
         code: The stable identifier of the rule, where there is one.
     """
 
@@ -68,7 +49,7 @@ class Failure(click.ClickException):
 
     def __init__(self, reason: str, advice: str = "", code: str = "") -> None:
         super().__init__(reason)
-        self.advice = advice
+        self.advice = advice or advice_for(code)
         self.code = code
 
     @classmethod
@@ -76,15 +57,13 @@ class Failure(click.ClickException):
         """The failure that a refusal of ours or of a validator amounts to."""
         compared = ", ".join(f"{name}={value}" for name, value in error.details.items())
         reason = error.message + (f" ({compared})" if compared else "")
-        return cls(reason, ADVICE.get(error.code, ""), error.code)
+        return cls(reason, code=error.code)
 
     @classmethod
     def of_system(cls, error: OSError) -> Failure:
         """The failure that an error of the operating system amounts to."""
         where = f"{error.filename}: " if error.filename else ""
-        return cls(
-            f"{where}{error.strerror or error}.", "Check the path, its permissions and the free space.", "system"
-        )
+        return cls(f"{where}{error.strerror or error}.", code="system")
 
     def show(self, file: Any = None) -> None:
         """Write the failure to standard error."""
@@ -92,6 +71,10 @@ class Failure(click.ClickException):
         click.echo(f"novate: error{kind}: {self.message}", err=True)
         if self.advice:
             click.echo(f"  what to do: {self.advice}", err=True)
+
+
+class Amount(int):
+    """A quantity, which people get in groups of three digits; a bare integer (a height, a moment, an id) is not."""
 
 
 class Progress:
@@ -129,7 +112,7 @@ class Output:
             click.echo(text)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Rows under column heads; integers and floats stand to the right."""
+        """Rows under column heads; numbers stand to the right, an `Amount` in groups."""
         if self.as_json:
             return
         cells = [[_cell(value) for value in row] for row in rows]
@@ -167,8 +150,8 @@ def reporting(function: Command) -> Command:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
+    if isinstance(value, Amount):
+        return f"{int(value):,}"
     if value is None:
         return "-"
     return str(value)
@@ -196,7 +179,16 @@ def _rich_table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", show_header=any(columns))
+    # No frame: six columns of satoshi fit a terminal of 80 columns, and can be selected with the mouse.
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        show_header=any(columns),
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
     for head, is_right in zip(columns, right, strict=True):
         table.add_column(head, justify="right" if is_right else "left", overflow="fold")
     for row in cells:

@@ -30,10 +30,17 @@ _PROC: Final = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A validator process that this process started; `popen` collects it when it ends."""
+    """A validator process that this process started.
+
+    Attributes:
+        home: The validator's.
+        popen: Collects the process when it ends.
+        log_offset: Where in its log this process begins, in bytes.
+    """
 
     home: Path
     popen: subprocess.Popen[bytes]
+    log_offset: int = 0
 
     @property
     def pid(self) -> int:
@@ -60,11 +67,12 @@ def start(home: Path) -> Started:
         raise Rejected("already_running", "The validator runs already.", home=str(home), pid=pid)
     command = [sys.executable, "-m", "cli.main", "node", "run", "--home", str(home)]
     with (home / LOG_FILE).open("ab") as log:
+        offset = log.tell()
         popen = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), start_new_session=True
         )
     (home / PID_FILE).write_text(f"{popen.pid}\n")
-    return Started(home, popen)
+    return Started(home, popen, offset)
 
 
 def running_pid(home: Path) -> int | None:
@@ -89,12 +97,12 @@ def stop(home: Path, started: Started | None = None) -> bool:
     return True
 
 
-def log_tail(home: Path, lines: int = 12) -> str:
-    """The last lines of a validator's log."""
+def log_tail(home: Path, lines: int = 12, since: int = 0) -> str:
+    """The last lines of a validator's log, of what stands behind its first `since` bytes."""
     try:
         with (home / LOG_FILE).open("rb") as log:
             log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - 8_192))
+            log.seek(max(since, log.tell() - 8_192))
             text = log.read().decode(errors="replace")
     except OSError:
         return "(there is no log)"

@@ -1,40 +1,91 @@
 """``novate query``: what the chain holds, as one validator sees it.
 
-Money is in minor units, prices in ticks, moments in milliseconds since 1970, as the chain keeps them.
+Money is in minor units, prices in ticks, moments in milliseconds since 1970, as the chain keeps them. Only amounts of
+money and numbers of lots are grouped in threes for people; ids, heights and moments are for copying.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 import click
 
+from cli.client import all_series
 from cli.connect import network_options, open_client
-from cli.output import Output, reporting
+from cli.output import Amount, Output, reporting
+
+ID_DIGITS: Final = 64
+_AMOUNT_ENDINGS: Final = ("_minor", "lots")
+
+
+class AccountName(click.ParamType[str]):
+    """An account, ``MEMBER/NAME``; whether it exists is for the chain to say."""
+
+    name = "account"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The account, fit for a path."""
+        text = str(value)
+        member, _, sub = text.partition("/")
+        if not member or not sub or "/" in sub:
+            self.fail(f"{text!r} is no account: one is written MEMBER/NAME, e.g. M0/main.", param, ctx)
+        return f"{quoted(member)}/{quoted(sub)}"
+
+
+class Height(click.ParamType[str]):
+    """A block's height, or ``latest``."""
+
+    name = "height"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The height, fit for a path."""
+        text = str(value)
+        if text != "latest" and not (text.isascii() and text.isdigit()):
+            self.fail(f"{text!r} is no height: give a number from 1, or latest.", param, ctx)
+        return text
+
+
+class EnvelopeId(click.ParamType[str]):
+    """A transaction's id in hexadecimal."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The id in lower case."""
+        text = str(value).lower()
+        if len(text) != ID_DIGITS or not set(text) <= set("0123456789abcdef"):
+            self.fail(f"{value!r} is no transaction's id: that has {ID_DIGITS} hexadecimal digits.", param, ctx)
+        return text
+
+
+def quoted(name: str) -> str:
+    """A name as one segment of a path."""
+    return quote(name, safe="")
 
 
 @click.group()
 def query() -> None:
-    """Ask a validator about accounts, positions, series and blocks."""
+    """Ask a validator about accounts, positions, series, blocks."""
 
 
 @query.command()
-@click.argument("account")
+@click.argument("account", type=AccountName())
 @network_options
 @reporting
 def account(out: Output, account: str, urls: Sequence[str], directory: Path) -> None:
-    """Balances of ACCOUNT, e.g. M0/main."""
+    """Show the balances of an account such as M0/main."""
     _ask(out, urls, directory, f"/v1/accounts/{account}", f"Account {account}")
 
 
 @query.command()
-@click.argument("account")
+@click.argument("account", type=AccountName())
 @network_options
 @reporting
 def position(out: Output, account: str, urls: Sequence[str], directory: Path) -> None:
-    """Positions of ACCOUNT, e.g. M0/main."""
+    """Show the positions of an account such as M0/main."""
     _ask(out, urls, directory, f"/v1/positions/{account}", f"Positions of {account}")
 
 
@@ -43,25 +94,30 @@ def position(out: Output, account: str, urls: Sequence[str], directory: Path) ->
 @network_options
 @reporting
 def series(out: Output, series: str | None, urls: Sequence[str], directory: Path) -> None:
-    """The terms of SERIES, or of all."""
-    _ask(out, urls, directory, "/v1/series" + (f"/{series}" if series else ""), "Series")
+    """Show one series with all its terms, or list all."""
+    if series is None:
+        with open_client(urls, directory) as client:
+            listed = all_series(client)
+        out.result({"series": listed}, lambda: _show_listed(out, listed))
+    else:
+        _ask(out, urls, directory, f"/v1/series/{quoted(series)}", f"Series {series}")
 
 
 @query.command()
-@click.argument("height", default="latest")
+@click.argument("height", type=Height(), default="latest")
 @network_options
 @reporting
 def block(out: Output, height: str, urls: Sequence[str], directory: Path) -> None:
-    """The committed block at HEIGHT, or the latest."""
+    """Show the committed block at HEIGHT, or the latest."""
     _ask(out, urls, directory, f"/v1/blocks/{height}", "Block")
 
 
 @query.command("tx")
-@click.argument("envelope_id", metavar="ID")
+@click.argument("envelope_id", type=EnvelopeId(), metavar="ID")
 @network_options
 @reporting
 def transaction(out: Output, envelope_id: str, urls: Sequence[str], directory: Path) -> None:
-    """The receipt of the transaction ID."""
+    """Show the receipt of the transaction ID."""
     _ask(out, urls, directory, f"/v1/transactions/{envelope_id}", "Receipt")
 
 
@@ -69,7 +125,7 @@ def transaction(out: Output, envelope_id: str, urls: Sequence[str], directory: P
 @network_options
 @reporting
 def validators(out: Output, urls: Sequence[str], directory: Path) -> None:
-    """The validators, their powers and who is connected."""
+    """Show the validators and who is connected."""
     _ask(out, urls, directory, "/v1/validators", "Validators")
 
 
@@ -78,26 +134,37 @@ def validators(out: Output, urls: Sequence[str], directory: Path) -> None:
 @network_options
 @reporting
 def index(out: Output, index: str, urls: Sequence[str], directory: Path) -> None:
-    """The terms and the latest price of INDEX, e.g. BTC_USD."""
-    _ask(out, urls, directory, f"/v1/index/{index}", f"Index {index}")
+    """Show an index such as BTC_USD and its last price."""
+    _ask(out, urls, directory, f"/v1/index/{quoted(index)}", f"Index {index}")
 
 
 @query.command()
 @click.argument("index")
-@click.argument("expiry_unix_ms", type=int)
+@click.argument("expiry_unix_ms", type=click.IntRange(0))
 @network_options
 @reporting
 def settlement(out: Output, index: str, expiry_unix_ms: int, urls: Sequence[str], directory: Path) -> None:
-    """The settlement of INDEX at EXPIRY_UNIX_MS: price, coverage, amounts."""
-    _ask(out, urls, directory, f"/v1/settlements/{index}/{expiry_unix_ms}", "Settlement")
+    """Show the settlement price and amounts of an expiry.
+
+    Of INDEX, e.g. BTC_USD, at EXPIRY_UNIX_MS, as `novate query series` shows it.
+    """
+    _ask(out, urls, directory, f"/v1/settlements/{quoted(index)}/{expiry_unix_ms}", "Settlement")
 
 
 @query.command()
 @network_options
 @reporting
 def members(out: Output, urls: Sequence[str], directory: Path) -> None:
-    """The clearing members and their accounts."""
+    """Show the clearing members and their accounts."""
     _ask(out, urls, directory, "/v1/members", "Members")
+
+
+@query.command()
+@network_options
+@reporting
+def quarantine(out: Output, urls: Sequence[str], directory: Path) -> None:
+    """Show the markets in quarantine, since when and why."""
+    _ask(out, urls, directory, "/v1/quarantine", "Quarantine")
 
 
 def _ask(out: Output, urls: Sequence[str], directory: Path, path: str, title: str) -> None:
@@ -111,7 +178,7 @@ def show_value(out: Output, title: str, value: Any) -> None:
     if isinstance(value, list):
         _show_rows(out, title, value)
         return
-    plain = {name: each for name, each in value.items() if not isinstance(each, list | dict)}
+    plain = {name: _cell(name, each) for name, each in value.items() if not isinstance(each, list | dict)}
     if plain:
         out.pairs(title, plain)
     for name, each in value.items():
@@ -122,16 +189,39 @@ def show_value(out: Output, title: str, value: Any) -> None:
 
 
 def _show_rows(out: Output, title: str, rows: Sequence[Any]) -> None:
-    objects = [each if isinstance(each, Mapping) else {"": each} for each in rows]
+    if not any(isinstance(each, Mapping) for each in rows):
+        out.line(f"{title}: {', '.join(map(str, rows)) or 'none'}")
+        return
+    objects = [each for each in rows if isinstance(each, Mapping)]
     columns = list(dict.fromkeys(name for each in objects for name in each))
     if not columns:
         out.line(f"{title}: none.")
         return
-    out.table(title, columns, [[_cell(each.get(name)) for name in columns] for each in objects])
+    out.table(title, columns, [[_cell(name, each.get(name)) for name in columns] for each in objects])
 
 
-def _cell(value: Any) -> object:
-    """A cell's value; a nested one is shown by its size."""
+def _show_listed(out: Output, listed: Sequence[Mapping[str, Any]]) -> None:
+    """Many series: what tells them apart."""
+    columns = ("series", "right", "strike ticks", "expiry unix ms", "open lots")
+    rows = [
+        (
+            each["series"],
+            each["right"],
+            each["strike_ticks"],
+            each["expiry_unix_ms"],
+            Amount(each["open_interest_lots"]),
+        )
+        for each in listed
+    ]
+    if rows:
+        out.table("Series", columns, rows)
+    out.line("All terms of one: novate query series NAME" if rows else "Series: none.")
+
+
+def _cell(name: str, value: Any) -> object:
+    """A cell's value; a quantity is an `Amount`, a nested value is shown by its size."""
+    if isinstance(value, int) and not isinstance(value, bool) and name.endswith(_AMOUNT_ENDINGS):
+        return Amount(value)
     if isinstance(value, list | dict):
         return f"({len(value)})"
     return value

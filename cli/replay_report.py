@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli.output import Output
+from cli.output import Amount, Output
 from cli.replay_drive import Driven
 from cli.replay_plan import MEMBERS, Plan
 from cli.replay_setup import Funded, account_of
@@ -171,9 +171,15 @@ def show_report(out: Output, report: Report, official_price: str | None = None) 
     out.pairs("Settlement", lines)
     columns = ("member", "premium", "settlement", "final", "deposit", "balance")
     rows = [
-        (name, each.premium_minor, each.settlement_minor, each.final_minor, each.deposit_minor, each.balance_minor)
+        (
+            name,
+            *map(
+                Amount,
+                (each.premium_minor, each.settlement_minor, each.final_minor, each.deposit_minor, each.balance_minor),
+            ),
+        )
         for name, each in zip(MEMBERS, report.members, strict=True)
     ]
     out.table(f"Members, in minor units of {plan.asset} (1e-8)", columns, rows)
     out.line(f"Conserved: {'yes' if report.conserved else 'NO'}.")
-    out.line(f"State root {report.state_root} after block {report.height:,}.")
+    out.line(f"State root after block {report.height}:\n  {report.state_root}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cli.client import all_series
 from cli.replay_plan import MEMBERS, Plan
 from cli.session import Session
 from cli.tape import ASSET_DECIMALS, INDEX_TICK_DECIMALS, LOT_MINOR, PREMIUM_TICK_MINOR, Series
@@ -101,7 +102,7 @@ def _missing(session: Session, parties: Parties, plan: Plan) -> Iterator[Operati
 
 def _listed(session: Session) -> dict[str, Mapping[str, Any]]:
     """Every series that the chain lists, by name."""
-    return {each["series"]: each for each in session.client.get("/v1/series")["series"]}
+    return {each["series"]: each for each in all_series(session.client)}
 
 
 def _missing_market(session: Session, plan: Plan) -> Iterator[Operation]:

@@ -34,7 +34,7 @@ LAGGING_CODES: Final = frozenset({"unknown_signer"})
 """Refusals of a validator that may not know yet what another one knows."""
 
 LAG_S_MAX: Final = 2.0
-REPEATED_CODES: Final = frozenset({"replayed", "duplicate"})
+REPEATED_CODES: Final = frozenset({"replayed"})
 WAIT_MS: Final = 3_000
 DEADLINE_S: Final = 40.0
 _PAUSE_S: Final = 0.1

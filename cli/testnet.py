@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any, Final
 import click
 
 from cli.connect import directory_option
-from cli.output import Output, reporting
+from cli.output import Amount, Output, reporting
 from cli.processes import Started, running_pid, stop
-from cli.testnet_files import Era, LocalNetwork, LocalValidator, create_testnet, exists, load_testnet
-from cli.testnet_run import HEALTH_PATH, Survey, bring_up, survey, take_down
+from cli.testnet_files import VALIDATORS_MAX, Era, LocalNetwork, LocalValidator, create_testnet, exists, load_testnet
+from cli.testnet_run import Survey, bring_up, survey, take_down
+from cli.testnet_run import restart as restart_validators
 from genesis.document import SPEED_MAX
 from genesis.errors import Rejected
 
@@ -48,7 +49,12 @@ def testnet() -> None:
 
 
 @testnet.command()
-@click.option("--validators", "count", type=int, help=f"How many validators.  [default: {VALIDATORS_DEFAULT}]")
+@click.option(
+    "--validators",
+    "count",
+    type=click.IntRange(1, VALIDATORS_MAX),
+    help=f"How many validators.  [default: {VALIDATORS_DEFAULT}]",
+)
 @directory_option
 @click.option("--detach", is_flag=True, help="Return once all are ready and leave them running.")
 @click.option(
@@ -59,7 +65,7 @@ def testnet() -> None:
 def up(
     out: Output, count: int | None, directory: Path, detach: bool, replay_from: int | None, speed: int | None
 ) -> None:
-    """Start a testnet, or start again what has stopped of the one in DIR.
+    """Start a testnet, or what has stopped of it.
 
     Without --detach it runs until Ctrl-C and is then stopped.
     """
@@ -78,7 +84,7 @@ def up(
 @directory_option
 @reporting
 def status(out: Output, directory: Path) -> None:
-    """Show every validator and whether their state roots agree."""
+    """Show the validators and whether they agree."""
     found = survey(load_testnet(directory))
     out.result(found.document(), lambda: show_survey(out, found))
 
@@ -88,7 +94,7 @@ def status(out: Output, directory: Path) -> None:
 @directory_option
 @reporting
 def stop_some(out: Output, names: Sequence[str], directory: Path) -> None:
-    """Stop validators, e.g. v1."""
+    """Stop the validators of these names, such as v1."""
     network = load_testnet(directory)
     stopped = [each.name for each in _named(network, names) if stop(each.home)]
     out.result({"stopped": stopped}, lambda: out.line(f"Stopped: {', '.join(stopped) or 'none ran'}."))
@@ -99,14 +105,15 @@ def stop_some(out: Output, names: Sequence[str], directory: Path) -> None:
 @directory_option
 @reporting
 def restart(out: Output, names: Sequence[str], directory: Path) -> None:
-    """Stop validators if they run and start them; returns once they answer (they may still be catching up)."""
+    """Stop validators if they run, and start them.
+
+    It returns once they serve; they may still be catching up, or wait for others.
+    """
     network = load_testnet(directory)
     chosen = _named(network, names)
-    for each in chosen:
-        stop(each.home)
-    bring_up(chosen, path=HEALTH_PATH)
-    document = {"restarted": [_entry(each) for each in chosen]}
-    out.result(document, lambda: out.line(f"Restarted: {', '.join(each.name for each in chosen)}."))
+    ready = restart_validators(chosen)
+    entries = [{**_entry(each), "ready": is_ready} for each, is_ready in zip(chosen, ready, strict=True)]
+    out.result({"restarted": entries}, lambda: _show_restarted(out, entries))
 
 
 @testnet.command()
@@ -114,7 +121,10 @@ def restart(out: Output, names: Sequence[str], directory: Path) -> None:
 @click.option("--delete", is_flag=True, help="Delete the directory with its ledgers and keys.")
 @reporting
 def down(out: Output, directory: Path, delete: bool) -> None:
-    """Stop every validator of a testnet; its directory stays, and `up` goes on from it."""
+    """Stop every validator of a testnet.
+
+    Its directory stays, and `novate testnet up` goes on from it.
+    """
     network = load_testnet(directory)
     stopped = take_down(network)
     if delete:
@@ -147,25 +157,56 @@ def stay_until_interrupted(network: LocalNetwork, started: Sequence[Started]) ->
 
 
 def show_survey(out: Output, found: Survey) -> None:
-    """A table of validators, and whether they agree."""
-    columns = ("validator", "running", "height", "view", "peers", "committed", "state root")
+    """A table of validators, whether they agree, and who has forgotten what it signed."""
+    columns = ("validator", "state", "height", "view", "peers", "committed", "state root")
+    entries = found.document()["validators"]
     rows = [
         (
             each["name"],
-            each["running"],
+            _state(each),
             each["height"],
             each["view"],
             each["peers"],
-            each["committed_txs"],
+            None if each["committed_txs"] is None else Amount(each["committed_txs"]),
             (each["state_root"] or "-")[:16],
         )
-        for each in found.document()["validators"]
+        for each in entries
     ]
     out.table("Validators", columns, rows)
+    out.line(verdict(found))
     if found.agreed:
-        out.line(f"They agree: state root {found.state_root} after block {found.height:,}.")
-    else:
-        out.line("They do not agree, or nobody answers.")
+        out.line(f"State root {found.state_root}")
+    for each in entries:
+        if each["amnesiac"]:
+            out.line(f"{each['name']} has lost its safety state and signs nothing until the others say what it may.")
+
+
+def verdict(found: Survey) -> str:
+    """Who answers and whether they agree, in one sentence."""
+    total, answering = len(found.standings), len(found.answering)
+    if not answering:
+        running = sum(each["running"] for each in found.document()["validators"])
+        if not running:
+            return f"None of the {total} runs; `novate testnet up` starts them."
+        return f"{running} of {total} run, and none answers."
+    if answering == 1:
+        return f"1 of {total} answers, at height {found.height}."
+    how = "agree" if found.agreed else "do NOT agree"
+    return f"{answering} of {total} answer and {how} at height {found.height}."
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    """One validator's state in a word or two."""
+    if entry["height"] is None:
+        return "no answer" if entry["running"] else "down"
+    return "amnesiac" if entry["amnesiac"] else "up"
+
+
+def _show_restarted(out: Output, entries: Sequence[Mapping[str, Any]]) -> None:
+    out.line(f"Restarted: {', '.join(each['name'] for each in entries)}.")
+    waiting = [each["name"] for each in entries if not each["ready"]]
+    if waiting:
+        out.line(f"Not ready yet: {', '.join(waiting)}; `novate testnet status` shows how far they are.")
 
 
 def _open_or_create(directory: Path, count: int | None, replay_from: int | None, speed: int | None) -> LocalNetwork:

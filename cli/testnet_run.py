@@ -2,7 +2,8 @@
 
 `bring_up` starts what does not run and returns when every validator is ready; a validator that dies on the way, or is
 not ready in time, ends it with the tail of that validator's log. `survey` asks every validator for its status and
-compares the state roots at the highest block that all of those who answer have.
+compares the state roots at the highest block that all of those who answer have. `restart` asks less than `bring_up`: a
+validator that is alone, or has much to catch up with, is not ready for long and yet in order.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from cli.client import Connection, Unreachable
@@ -23,6 +25,9 @@ HEALTH_PATH: Final = "/v1/health"
 READY_S_MAX: Final = 90.0
 ANSWER_S_MAX: Final = 5.0
 AGREEMENT_S_MAX: Final = 15.0
+STEADY_S: Final = 0.5
+"""A restarted validator that answers must live on for so long: what it finds wrong with its ledger ends it at once."""
+
 _POLL_S: Final = 0.05
 
 
@@ -49,6 +54,11 @@ class Survey:
     state_root: str | None
 
     @property
+    def answering(self) -> tuple[Standing, ...]:
+        """Those who answer."""
+        return tuple(each for each in self.standings if each.status is not None)
+
+    @property
     def agreed(self) -> bool:
         """Whether at least one validator answers and all who do have the same root at the same height."""
         return self.state_root is not None
@@ -57,36 +67,58 @@ class Survey:
         """What ``testnet status --json`` prints."""
         return {
             "validators": [_entry(each) for each in self.standings],
+            "answering": len(self.answering),
             "agreed": self.agreed,
             "agreed_height": self.height if self.agreed else None,
             "agreed_root": self.state_root,
         }
 
 
-def bring_up(
-    validators: Sequence[LocalValidator], advance: Callable[[int], None] = lambda _: None, path: str = READY_PATH
-) -> list[Started]:
+def bring_up(validators: Sequence[LocalValidator], advance: Callable[[int], None] = lambda _: None) -> list[Started]:
     """Start those that do not run and wait until all are ready.
 
     Args:
         validators: Of one testnet.
         advance: Told 1 for each that has become ready.
-        path: What must answer; `HEALTH_PATH` for a validator that may be alone and cannot be ready.
 
     Returns:
         The processes that were started now.
 
     Raises:
-        Rejected: ``validator_died`` or ``not_ready``, with the tail of the log. What was started is stopped again.
+        Rejected: ``validator_died`` or ``not_ready``, with the tail of the log; ``port_taken``. What was started is
+            stopped again.
     """
-    started = [start(each.home) for each in validators if running_pid(each.home) is None]
+    started = _start(validators)
     try:
-        _await(validators, path, started, advance)
+        _await(validators, READY_PATH, started, advance)
     except BaseException:
         for each in started:
             stop(each.home, each)
         raise
     return started
+
+
+def restart(validators: Sequence[LocalValidator]) -> list[bool]:
+    """Stop those that run, start all, and return once all serve; for each, whether it is ready by then.
+
+    Raises:
+        Rejected: ``validator_died`` or ``not_ready``, with the tail of the log; ``port_taken``. The others run on.
+    """
+    for each in validators:
+        stop(each.home)
+    started = _start(validators)
+    _await(validators, HEALTH_PATH, started, lambda _: None)
+    for one in started[:1]:
+        one.ended(STEADY_S)
+    check_alive(started)
+    return [_answers(each, READY_PATH) for each in validators]
+
+
+def check_alive(started: Sequence[Started]) -> None:
+    """Refuse (``validator_died``, with the tail of its log) if one of these processes has ended."""
+    for each in started:
+        if each.ended(0):
+            raise _died(each.home, "has ended", each.log_offset)
 
 
 def take_down(testnet: LocalNetwork, started: Sequence[Started] = ()) -> list[str]:
@@ -101,7 +133,7 @@ def survey(testnet: LocalNetwork) -> Survey:
     """Ask every validator, and compare."""
     with ThreadPoolExecutor(len(testnet.validators)) as pool:
         standings = tuple(pool.map(_standing, testnet.validators))
-        answering = [each for each in standings if each.status is not None]
+        answering = Survey(standings, None, None).answering
         if not answering:
             return Survey(standings, None, None)
         height = min(int(each.status["height"]) for each in answering if each.status is not None)
@@ -115,13 +147,39 @@ def await_agreement(network: LocalNetwork) -> Survey:
     until = time.monotonic() + AGREEMENT_S_MAX
     while True:
         found = survey(network)
-        answering = [each.status for each in found.standings if each.status is not None]
-        complete = len(answering) == len(found.standings)
-        if complete and found.agreed and len({status["committed_txs"] for status in answering}) == 1:
+        complete = len(found.answering) == len(found.standings)
+        totals = {each.status["committed_txs"] for each in found.answering if each.status is not None}
+        if complete and found.agreed and len(totals) == 1:
             return found
         if time.monotonic() > until:
             return found if complete else Survey(found.standings, found.height, None)
         time.sleep(_POLL_S)
+
+
+def _start(validators: Sequence[LocalValidator]) -> list[Started]:
+    """Start those that do not run; somebody else at an address of theirs would pass for them."""
+    absent = [each for each in validators if running_pid(each.home) is None]
+    for each in absent:
+        if _is_taken(each):
+            raise Rejected("port_taken", f"Another process answers at the address of {each.name}.", url=each.url)
+    return [start(each.home) for each in absent]
+
+
+def _is_taken(validator: LocalValidator) -> bool:
+    """Whether anybody answers at the validator's address, be it with a refusal."""
+    with Connection(validator.url, ANSWER_S_MAX) as connection:
+        try:
+            connection.get(HEALTH_PATH)
+        except Rejected:
+            return True
+        except Unreachable:
+            return False
+        return True
+
+
+def _answers(validator: LocalValidator, path: str) -> bool:
+    with Connection(validator.url, ANSWER_S_MAX) as connection:
+        return connection.answers(path)
 
 
 def _await(
@@ -135,19 +193,35 @@ def _await(
             while not connection.answers(path):
                 _pause(validator, processes.get(validator.home))
                 if time.monotonic() > until:
-                    message = f"{validator.name} is not ready after {READY_S_MAX:.0f} s. The end of its log:"
+                    message = f"{validator.name} is not ready after {READY_S_MAX:.0f} s: {_reason(connection, path)}. "
+                    message += "The end of its log:"
                     raise Rejected("not_ready", f"{message}\n{log_tail(validator.home)}")
         advance(1)
+
+
+def _reason(connection: Connection, path: str) -> str:
+    """Why `path` does not answer, as the validator puts it."""
+    try:
+        connection.get(path)
+    except Unreachable as error:
+        return error.reason
+    except Rejected as error:
+        return error.message
+    return "it has become ready just now"
 
 
 def _pause(validator: LocalValidator, started: Started | None) -> None:
     """Wait a moment, or until the validator has died, which is refused."""
     died = started.ended(_POLL_S) if started is not None else running_pid(validator.home) is None
     if died:
-        message = f"{validator.name} ended before it was ready. The end of its log:\n{log_tail(validator.home)}"
-        raise Rejected("validator_died", message)
+        raise _died(validator.home, "ended before it was ready", 0 if started is None else started.log_offset)
     if started is None:
         time.sleep(_POLL_S)
+
+
+def _died(home: Path, how: str, log_offset: int) -> Rejected:
+    """The refusal of a validator that ended; a home is named after its validator."""
+    return Rejected("validator_died", f"{home.name} {how}. The end of its log:\n{log_tail(home, since=log_offset)}")
 
 
 def _standing(validator: LocalValidator) -> Standing:
@@ -173,6 +247,6 @@ def _root(standing: Standing, height: int) -> str | None:
 def _entry(standing: Standing) -> dict[str, Any]:
     """One validator's line of ``testnet status --json``; nulls where it does not answer."""
     status = standing.status or {}
-    facts = {name: status.get(name) for name in ("height", "view", "state_root", "peers", "committed_txs")}
+    facts = {name: status.get(name) for name in ("height", "view", "state_root", "peers", "committed_txs", "amnesiac")}
     running = running_pid(standing.validator.home) is not None
     return {"name": standing.validator.name, **facts, "running": running, "url": standing.validator.url}

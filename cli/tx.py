@@ -18,9 +18,11 @@ from typing import Any
 import click
 
 from cli.connect import Keyring, network_options, open_client, signing_options
+from cli.kinds import describe, kind_names, show_kind
 from cli.output import Failure, Output, reporting
 from cli.session import Outcome, Session, Signed
-from contracts.operations import build_operation
+from contracts.operations import KINDS, build_operation
+from genesis.envelope import Operation
 from genesis.errors import Rejected
 
 
@@ -49,12 +51,17 @@ def send(
     urls: Sequence[str],
     directory: Path,
 ) -> None:
-    """Sign one operation and send it: KIND is e.g. transfer, trade, account.open or asset.issue.
+    """Sign one operation and send it.
 
-    Example: tx send transfer --key M0 source=M0/main destination=M1/main asset=BTC amount_minor=5 --wait
+    `novate tx kinds` lists every KIND with its fields and who must sign.
+
+    \b
+    Example:
+      novate tx send transfer --key M0 --wait \\
+        source=M0/main destination=M1/main asset=BTC amount_minor=5
     """
-    operation = build_operation(kind, parse_fields(fields))
     keyring = Keyring(home, directory, passphrase_file)
+    operation = _operation(keyring, kind, parse_fields(fields))
     keys = [keyring.key(name) for name in dict.fromkeys((key, *cosign))]
     with open_client(urls, directory) as client:
         session = Session(client)
@@ -76,7 +83,20 @@ def submit(
     urls: Sequence[str],
     directory: Path,
 ) -> None:
-    """Send every line of FILE (JSON lines; see the module's description in the source)."""
+    """Sign and send every line of FILE.
+
+    A line is an operation to sign, with the names of the keys that sign it (the first sends), or an envelope that was
+    signed elsewhere, in hexadecimal. Empty lines are skipped; a wrong line is named and nothing is sent.
+
+    \b
+    {"kind": "transfer", "keys": ["M0"], "fields":
+      {"source": "M0/main", "destination": "M1/main",
+       "asset": "BTC", "amount_minor": 5}}      (on one line)
+    {"envelope": "92c4..."}
+    92c4...
+
+    `novate tx kinds` lists every kind with its fields.
+    """
     lines = list(_lines(file))
     keyring = Keyring(home, directory, passphrase_file)
     with open_client(urls, directory) as client:
@@ -86,6 +106,20 @@ def submit(
     refused = sum(bool(each.code) for each in outcomes)
     document = {"submitted": len(outcomes), "refused": refused, "results": [_entry(each) for each in outcomes]}
     _finish(out, outcomes, document)
+
+
+@tx.command()
+@click.argument("kind", required=False)
+@reporting
+def kinds(out: Output, kind: str | None) -> None:
+    """List every kind of operation, or KIND, with its fields."""
+    described = [describe(name) for name in kind_names(kind)]
+
+    def show() -> None:
+        for each in described:
+            show_kind(out, each)
+
+    out.result({"kinds": described}, show)
 
 
 def parse_fields(texts: Sequence[str]) -> dict[str, str]:
@@ -125,11 +159,21 @@ def _sign_line(session: Session, keyring: Keyring, number: int, line: dict[str, 
             return session.read(bytes.fromhex(line["envelope"]))
         keys = [keyring.key(str(name)) for name in line["keys"]]
         fields = {str(name): str(value) for name, value in line["fields"].items()}
-        return session.sign(keys, [build_operation(str(line["kind"]), fields)])
+        return session.sign(keys, [_operation(keyring, str(line["kind"]), fields)])
     except (ValueError, TypeError, AttributeError) as error:
         raise _bad_line(number, f"cannot be read: {error}") from error
     except Rejected as error:
         raise Rejected(error.code, f"Line {number}: {error.message}", **error.details) from error
+
+
+def _operation(keyring: Keyring, kind: str, fields: dict[str, str]) -> Operation:
+    """The operation, with ``@NAME`` in a field that holds a key replaced by the public half of the key NAME."""
+    known = KINDS.get(kind)
+    holding_keys = {each.name for each in known.fields if each.written_as == "hex"} if known is not None else set()
+    for name in holding_keys & fields.keys():
+        if fields[name].startswith("@"):
+            fields = {**fields, name: keyring.public_key(fields[name][1:]).hex()}
+    return build_operation(kind, fields)
 
 
 def _bad_line(number: int, problem: str) -> Rejected:

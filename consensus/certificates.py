@@ -25,7 +25,6 @@ from consensus.types import (
     TC,
     Proposal,
     ReplicaIndex,
-    Statement,
     Timeout,
     Vote,
     genesis_qc,
@@ -131,8 +130,3 @@ class Verifier:
         if len(self._seen) >= SIGNATURES_REMEMBERED_MAX:
             del self._seen[next(iter(self._seen))]
         self._seen[key] = None
-
-
-def signer_of(statement: Statement) -> ReplicaIndex:
-    """Whose signature a statement carries or awaits."""
-    return statement.header.proposer if isinstance(statement, Proposal) else statement.voter

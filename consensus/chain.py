@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from consensus.anchors import AnchorRule
 from consensus.config import CoreConfig, Recovery
-from consensus.events import Commit, Effect, StoreProposal
+from consensus.events import Commit, StoreProposal
+from consensus.outbox import Outbox
 from consensus.safety import fresh_safety, remember
 from consensus.tree import BlockTree
 from consensus.types import QC, TC, Certificates, Header, Proposal
@@ -29,22 +30,18 @@ class Halted(Exception):
 
 
 class Chain:
-    """The certified chain of one replica. Effects are appended to `effects`, which the core hands out."""
+    """The certified chain of one replica: everybody reads it, `consensus.following` writes to it."""
 
-    def __init__(self, config: CoreConfig, recovery: Recovery, effects: list[Effect]) -> None:
+    def __init__(self, config: CoreConfig, recovery: Recovery, outbox: Outbox) -> None:
         fresh, tip = fresh_safety(config.genesis), recovery.tip
         known = remember(recovery.safety or fresh, tip.qc if tip is not None else fresh.high_qc, None)
         self.high_qc: QC = known.high_qc
         self.high_tc: TC | None = known.high_tc
+        self.view = max(known.high_qc.view, known.high_tc.view if known.high_tc is not None else 0) + 1
         self.tree = BlockTree(tip.proposal.header if tip is not None else config.genesis)
         self.anchors = restored_anchors(config.genesis, recovery)
         self._params: ChainParams = config.params
-        self._effects = effects
-
-    @property
-    def view(self) -> int:
-        """Rule 2."""
-        return max(self.high_qc.view, self.high_tc.view if self.high_tc is not None else 0) + 1
+        self._outbox = outbox
 
     @property
     def entry_tc(self) -> TC | None:
@@ -92,12 +89,14 @@ class Chain:
             self._commit(decided)
         if qc.view > self.high_qc.view:
             self.high_qc = qc
+            self.view = max(self.view, qc.view + 1)
 
     def learn_tc(self, tc: TC) -> None:
         """Take in a genuine TC."""
         self.learn_qc(tc.high_qc)
         if self.high_tc is None or tc.view > self.high_tc.view:
             self.high_tc = tc
+            self.view = max(self.view, tc.view + 1)
 
     def insert(self, proposal: Proposal, now_ms: int) -> None:
         """Add a genuine proposal whose parent is here (rule 4).
@@ -110,7 +109,7 @@ class Chain:
             raise Rejected("bad_block", "A block orders block_batches_max batches at most.", view=header.view)
         self.tree.check_fits(header)
         self.tree.insert(proposal, now_ms)
-        self._effects.append(StoreProposal(proposal))
+        self._outbox.put(StoreProposal(proposal))
         self.learn_qc(proposal.justify)
         if self.high_qc.block_hash == header.block_hash:
             self.learn_qc(self.high_qc)
@@ -125,7 +124,7 @@ class Chain:
             if block.qc is None:
                 violated("every committed block is certified", height=block.proposal.header.height)
             self.anchors.await_execution(block.proposal.header)
-            self._effects.append(Commit(block.proposal, block.qc))
+            self._outbox.put(Commit(block.proposal, block.qc))
 
 
 def restored_anchors(genesis: Header, recovery: Recovery) -> AnchorRule:

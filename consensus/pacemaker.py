@@ -8,7 +8,6 @@ Rules:
 3. On an idle chain (nothing but empty blocks uncommitted) the leader of a view entered by a QC may wait up to
    ``block_interval_idle_ms`` before it proposes; the view lasts that much longer, so that waiting is never taken for
    silence.
-4. Statements and certificates of the current view are sent again every ``resend_interval_ms`` until it ends.
 
 All times are milliseconds of the shell's monotonic clock.
 """
@@ -22,19 +21,17 @@ _PPM = 1_000_000
 
 
 class Pacemaker:
-    """The current view and its deadlines."""
+    """The current view and its deadline."""
 
     def __init__(self, params: ChainParams, view: int) -> None:
         self._params = params
         self.view = view
         self.timed_out = False
         self._entered_ms = 0
-        self._beat_ms = 0
 
     def start(self, now_ms: int) -> None:
-        """Arm the timers: the process runs from here."""
+        """The process runs from here, and so does the timer."""
         self._entered_ms = now_ms
-        self._beat_ms = now_ms + self._params.resend_interval_ms
 
     def enter(self, view: int, now_ms: int) -> None:
         """Rule 1."""
@@ -56,15 +53,3 @@ class Pacemaker:
     def deadline_ms(self, certified_view: int, idle: bool) -> int:
         """When to give up the current view."""
         return self._entered_ms + self.span_ms(certified_view, idle)
-
-    @property
-    def beat_ms(self) -> int:
-        """When to send again what may have been lost (rule 4)."""
-        return self._beat_ms
-
-    def beat_is_due(self, now_ms: int) -> bool:
-        """Whether the beat has come; if so, the next one is set."""
-        if now_ms < self._beat_ms:
-            return False
-        self._beat_ms = now_ms + self._params.resend_interval_ms
-        return True

@@ -11,6 +11,8 @@ Rules:
    the shell says that something waits, and asks again. While something uncommitted waits to be committed, empty blocks
    follow at pace.
 4. Block time is the leader's clock, at least one millisecond above the parent's.
+
+`ProposalPlan` holds the pace (rules 2 and 3), `Leading` asks, answers and proposes when the turn is ours.
 """
 
 from __future__ import annotations
@@ -18,8 +20,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.anchors import AnchorRule
+from consensus.chain import Chain
+from consensus.config import CoreConfig
+from consensus.events import Now, RequestPayload
+from consensus.leaders import Leaders
+from consensus.outbox import Outbox
+from consensus.pacemaker import Pacemaker
+from consensus.signatory import Signatory
 from consensus.tree import anchor_of_child
 from consensus.types import Anchor, Header, ReplicaIndex
+from genesis.errors import invariant, violated
 from genesis.params import ChainParams
 
 
@@ -82,6 +92,84 @@ class ProposalPlan:
     def payload_waits(self) -> None:
         """The shell has something to order: an idle leader asks again."""
         self._declined_view = 0
+
+
+class Leading:
+    """Proposes when the turn is ours."""
+
+    def __init__(
+        self,
+        config: CoreConfig,
+        leaders: Leaders,
+        chain: Chain,
+        pacemaker: Pacemaker,
+        signatory: Signatory,
+        outbox: Outbox,
+    ) -> None:
+        self._me = config.index
+        self._epoch = config.validators.epoch
+        self._batches_max = config.params.block_batches_max
+        self._plan = ProposalPlan(config.params)
+        self._leaders = leaders
+        self._chain = chain
+        self._pacemaker = pacemaker
+        self._signatory = signatory
+        self._outbox = outbox
+        self._started_ms = 0
+
+    def start(self, now_ms: int) -> None:
+        """The process runs from here; what it found in its stores counts as having come now."""
+        self._started_ms = now_ms
+
+    def on_payload_waiting(self) -> None:
+        """The shell has something to order."""
+        self._plan.payload_waits()
+
+    @property
+    def due_ms(self) -> int | None:
+        """When to ask for a payload; None while there is no turn of ours, or an answer is awaited."""
+        turn = self._turn()
+        return self._plan.due_ms(turn) if turn is not None else None
+
+    def propose_if_due(self, now: Now) -> None:
+        """Ask for the payload of our block, when it is time and its anchor is executed."""
+        turn = self._turn()
+        due_ms = self._plan.due_ms(turn) if turn is not None else None
+        if turn is None or due_ms is None or now.monotonic_ms < due_ms:
+            return
+        if self._header(turn, (), now) is None:
+            return
+        self._plan.ask(turn)
+        ancestors = tuple(proposal.header for proposal in self._chain.uncommitted)
+        self._outbox.put(RequestPayload(turn.view, turn.parent.block_hash, ancestors))
+
+    def on_payload_offered(self, view: int, payload: tuple[bytes, ...], now: Now) -> None:
+        """The shell's answer: propose it, if it is still our turn and an empty block need not wait."""
+        turn = self._turn()
+        if not self._plan.answered(view, turn) or turn is None:
+            return
+        if self._plan.declines(turn, payload, now.monotonic_ms):
+            return
+        invariant(len(payload) <= self._batches_max, "an offer fits a block", batches=len(payload))
+        header = self._header(turn, payload, now)
+        if header is None:
+            violated("an executed anchor stays known", view=view)
+        self._signatory.propose(header, self._chain.high_qc, self._chain.entry_tc)
+
+    def _turn(self) -> Turn | None:
+        """Our turn to propose, when it is ours and the parent is here (rule 1)."""
+        view, qc, tc = self._chain.view, self._chain.high_qc, self._chain.entry_tc
+        if self._leaders.leader(view) != self._me or self._signatory.is_silent or self._pacemaker.timed_out:
+            return None
+        parent = self._chain.tree.header(qc.block_hash)
+        if parent is None or self._signatory.propose_refusal(view, qc, tc) is not None:
+            return None
+        block = self._chain.tree.get(parent.block_hash)
+        arrived_ms = block.arrived_monotonic_ms if block is not None else self._started_ms
+        return Turn(view, parent, arrived_ms, tc is None and self._chain.is_idle, tc is not None)
+
+    def _header(self, turn: Turn, payload: tuple[bytes, ...], now: Now) -> Header | None:
+        return make_header(turn, self._me, self._epoch, payload, now.chain_unix_ms, self._chain.anchors)
 
 
 def make_header(

@@ -1,4 +1,4 @@
-"""When to ask for blocks that are certified but not here, and from which height.
+"""Catching up: asking for blocks that are certified but not here, and taking in the answers.
 
 Rules:
 
@@ -8,12 +8,25 @@ Rules:
 3. Ask from the last committed height; while answers bring blocks that commit nothing yet, from the last of those; after
    an answer that brought nothing, from the committed height again (that last block may stand on a fork).
 4. Not while the executor is far behind: committed blocks that wait for execution are bounded.
+5. An answer is taken in block by block, oldest first, each certified by its successor and connected to what is here,
+   the same way as if it had come as a proposal. The first that is not ends it; those before it stay.
+
+`FetchPlan` holds the timing (rules 1 to 4), `Syncing` asks and takes in.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from consensus.certificates import Verifier
+from consensus.chain import Chain
+from consensus.config import CoreConfig
+from consensus.events import BlocksReceived, FetchBlocks
+from consensus.following import Following
+from consensus.outbox import Outbox
+from consensus.types import QC, Proposal
+from consensus.voting import Voting
+from genesis.errors import Rejected
 from genesis.params import ChainParams
 
 GRACE_DIVISOR: Final = 10
@@ -60,3 +73,68 @@ class FetchPlan:
         self._cursor_height = last_added_height
         if last_added_height > 0:
             self._next_ms = now_ms
+
+
+class Syncing:
+    """Completes the chain below the highest certificate and below the view's proposal."""
+
+    def __init__(
+        self, config: CoreConfig, verifier: Verifier, chain: Chain, following: Following, voting: Voting, outbox: Outbox
+    ) -> None:
+        self._blocks_max = config.params.sync_blocks_max
+        self._plan = FetchPlan(config.params)
+        self._verifier = verifier
+        self._chain = chain
+        self._following = following
+        self._voting = voting
+        self._outbox = outbox
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the next request is due; None while nothing is missing."""
+        return self._plan.next_ms
+
+    def fetch_if_missing(self, now_ms: int) -> None:
+        """Ask for what is missing, if it is time to (rules 1 to 4)."""
+        target = self._missing()
+        if target is None:
+            self._plan.nothing_missing()
+            return
+        committed_height = self._chain.tree.root.height
+        if self._plan.is_held_back(committed_height, self._chain.anchors.executed_height):
+            return
+        if self._plan.is_due(now_ms):
+            from_height = self._plan.from_height(committed_height)
+            self._outbox.put(FetchBlocks(self._following.informant, from_height, target))
+
+    def on_blocks(self, answer: BlocksReceived, now_ms: int) -> None:
+        """An answer, unchecked (rule 5)."""
+        last_added_height = 0
+        try:
+            if len(answer.proposals) > self._blocks_max:
+                raise Rejected("bad_sync", "More blocks than an answer may hold.", blocks=len(answer.proposals))
+            certificates = [*(each.justify for each in answer.proposals[1:]), answer.high_qc]
+            for proposal, qc in zip(answer.proposals, certificates, strict=False):
+                if self._take_in(proposal, qc, now_ms):
+                    last_added_height = proposal.header.height
+        finally:
+            self._plan.answered(now_ms, last_added_height)
+
+    def _missing(self) -> QC | None:
+        """The certificate of a block that we need and do not have."""
+        return self._voting.missing_parent if self._chain.is_complete else self._chain.high_qc
+
+    def _take_in(self, proposal: Proposal, qc: QC, now_ms: int) -> bool:
+        """Check and insert one block of an answer; False when it was known already."""
+        header, tree = proposal.header, self._chain.tree
+        if header.height <= tree.root.height or header.block_hash in tree:
+            return False
+        if qc.block_hash != header.block_hash:
+            raise Rejected("bad_sync", "A block is not certified by its successor.", height=header.height)
+        if header.parent_hash not in tree:
+            raise Rejected("bad_sync", "A block does not connect to what we have.", height=header.height)
+        self._verifier.check_qc(qc)
+        self._verifier.check_proposal(proposal)
+        self._following.insert(proposal, now_ms)
+        self._following.learn_qc(qc, now_ms)
+        return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from typing import TypeVar
 
+from contracts.settlement_price import WeightedPrice
 from contracts.tables import AccountRow, MemberRow, PositionRow, SampleRow, SeriesRow, SettledRow
 
 K = TypeVar("K")
@@ -27,15 +28,20 @@ class Derived:
         accounts_of: A member's accounts.
         holders_of: The accounts with a position in a series.
         held_by: The series in which an account has a position.
+        series_names: Every series ever listed, ascending.
         unsettled: The series of an expiry that are not settled yet.
+        settled_series: The series of an expiry that are.
         expiries: The keys of `unsettled`, as ``(expiry_unix_ms, index)`` in ascending order.
         live_series: How many series are not settled yet.
         settled_in: The accounts that had a position in a series when it settled.
         instants: The instants at which an index has samples, ascending.
         sample_count: How many samples of an index one oracle has in the state.
+        weighted: Prices of undecided expiries that are still what the samples say: a memo of `contracts.expiry`.
     """
 
     __slots__ = (
+        "_new_names",
+        "_series_names",
         "accounts_of",
         "expiries",
         "held_by",
@@ -45,7 +51,9 @@ class Derived:
         "member_of_key",
         "sample_count",
         "settled_in",
+        "settled_series",
         "unsettled",
+        "weighted",
     )
 
     def __init__(self) -> None:
@@ -54,11 +62,15 @@ class Derived:
         self.holders_of: dict[str, set[str]] = {}
         self.held_by: dict[str, set[str]] = {}
         self.unsettled: dict[ExpiryKey, set[str]] = {}
+        self.settled_series: dict[ExpiryKey, set[str]] = {}
         self.expiries: list[tuple[int, str]] = []
         self.live_series = 0
         self.settled_in: dict[str, set[str]] = {}
         self.instants: dict[str, list[int]] = {}
         self.sample_count: dict[tuple[str, int], int] = {}
+        self.weighted: dict[ExpiryKey, WeightedPrice] = {}
+        self._series_names: list[str] = []
+        self._new_names: list[str] = []
 
     def on_member(self, member: str, before: MemberRow | None, after: MemberRow | None) -> None:
         """Watch the members."""
@@ -86,10 +98,39 @@ class Derived:
 
     def on_series(self, series: str, before: SeriesRow | None, after: SeriesRow | None) -> None:
         """Watch the series."""
-        if before is not None and not before.settled:
-            self._series_gone(series, before)
-        if after is not None and not after.settled:
-            self._series_live(series, after)
+        if before is None:
+            self._new_names.append(series)
+        else:
+            self._series_was(series, before)
+        if after is not None:
+            self._series_is(series, after)
+        else:
+            self._remove_name(series)
+
+    def _series_is(self, series: str, row: SeriesRow) -> None:
+        if row.settled:
+            self.settled_series.setdefault((row.underlying, row.expiry_unix_ms), set()).add(series)
+        else:
+            self._series_live(series, row)
+
+    def _series_was(self, series: str, row: SeriesRow) -> None:
+        if row.settled:
+            _remove(self.settled_series, (row.underlying, row.expiry_unix_ms), series)
+        else:
+            self._series_gone(series, row)
+
+    @property
+    def series_names(self) -> list[str]:
+        """Names are sorted in when somebody asks: at start-up they come by the thousand, later one at a time."""
+        if self._new_names:
+            self._series_names.extend(self._new_names)
+            self._series_names.sort()
+            self._new_names.clear()
+        return self._series_names
+
+    def _remove_name(self, series: str) -> None:
+        names = self.series_names
+        del names[bisect_left(names, series)]
 
     def _series_live(self, series: str, row: SeriesRow) -> None:
         key = (row.underlying, row.expiry_unix_ms)
@@ -116,6 +157,8 @@ class Derived:
     def on_sample(self, key: tuple[str, int], before: SampleRow | None, after: SampleRow | None) -> None:
         """Watch the oracles' samples."""
         index, instant = key
+        for expiry in [each for each in self.weighted if each[0] == index and instant < each[1]]:
+            del self.weighted[expiry]
         instants = self.instants.setdefault(index, [])
         if before is None and after is not None:
             insort(instants, instant)
@@ -125,6 +168,11 @@ class Derived:
             for oracle, _price in row.reports if row is not None else ():
                 count = self.sample_count.get((index, oracle), 0)
                 self.sample_count[index, oracle] = count + change
+
+    def expired(self, at_unix_ms: int) -> list[ExpiryKey]:
+        """The expiries at or before a moment that are not settled, the oldest first, those of one moment by index."""
+        end = bisect_left(self.expiries, (at_unix_ms + 1, ""))
+        return [(index, expiry_unix_ms) for expiry_unix_ms, index in self.expiries[:end]]
 
     def first_expiry_unix_ms(self, index: str, otherwise: int) -> int:
         """The earliest expiry of `index` that is not settled yet, if it is before `otherwise`; else `otherwise`."""

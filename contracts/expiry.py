@@ -2,15 +2,22 @@
 
 The ladder, for the expiry of an index at E (each step once the one before has not decided):
 
-1. From E trades are refused. Until ``E + settlement_delay`` late samples are awaited.
+1. From E trades are refused. Let A be the time of the first block at or after E. Until ``A + settlement_delay`` late
+   samples are awaited. The wait counts from A, not from E, because the chain may have stood still across E: samples
+   that were held up with it must find it open.
 2. ``time_weighted``: the price of `contracts.settlement_price`, as soon as its coverage reaches the minimum.
-3. ``declared``: until ``E + delay + settlement_grace`` a governor may declare a price inside the band.
+3. ``declared``: until ``A + delay + settlement_grace`` a governor may declare a price inside the band, but only
+   while the samples' own coverage falls short.
 4. ``last_price``: then the last median at or before E, however old.
 5. ``void``: no median ever came; every position closes at zero and its collateral is free.
 
-The price is recorded once; all series of the expiry settle on it, in ascending order of name. One block settles at
-most `POSITIONS_PER_BLOCK_MAX` positions beyond its first series and the next block goes on, so that no expiry can
+The price is recorded once; all series of the expiry settle on it, in ascending order of name. Every price that can be
+decided is, before anything settles: what is settled is bounded, and a price must never wait for that. One block settles
+at most `POSITIONS_PER_BLOCK_MAX` positions beyond its first series and the next block goes on, so that no expiry can
 stall a block.
+
+A weighted price that does not suffice is kept until a sample arrives that could change it, so that the blocks of the
+grace do not compute it over and over.
 
 Rounding. Long positions of a series in ascending order of account, cumulated to ``c_i`` lots, receive ``floor(c_i x)
 - floor(c_(i-1) x)`` where x is the exact payoff of a lot; shorts pay by the same rule. Both sides sum to
@@ -25,13 +32,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from contracts.collateral import payoff_per_lot, required_minor
+from contracts.derived import ExpiryKey
 from contracts.ledger import HOUSE, balance, post
 from contracts.operations import DeclareSettlement
-from contracts.oracle import last_priced, priced_instants, require_in_band
+from contracts.oracle import instants_between, last_priced, priced_instants, require_in_band
 from contracts.settlement_price import PriceRules, WeightedPrice, time_weighted_price
 from contracts.state import State
 from contracts.step import Step, known, require_role
-from contracts.tables import SeriesRow, SettledRow, SettlementRow
+from contracts.tables import ExpiredRow, SeriesRow, SettledRow, SettlementRow
 from genesis.errors import Rejected
 
 TIME_WEIGHTED: Final = "time_weighted"
@@ -42,36 +50,97 @@ POSITIONS_PER_BLOCK_MAX: Final = 5_000
 
 
 def settle_due(step: Step) -> None:
-    """The system step: decide every price that can be decided, and settle within the block's bound."""
+    """The system step: decide every price that can be decided, then settle within the block's bound."""
     state, settled = step.state, 0
-    due_before = step.time_unix_ms - state.limits.settlement_delay_ms
-    for expiry_unix_ms, index in list(state.derived.expiries):
-        if expiry_unix_ms > due_before or settled >= POSITIONS_PER_BLOCK_MAX:
-            break
-        record = state.settlements.rows.get((index, expiry_unix_ms)) or _decide(step, index, expiry_unix_ms)
+    expired = state.derived.expired(step.time_unix_ms)
+    for key in expired:
+        if key not in state.settlements.rows:
+            _decide(step, key)
+    for key in expired:
+        record = state.settlements.rows.get(key)
         if record is not None:
-            settled += _settle_expiry(step, index, expiry_unix_ms, record, POSITIONS_PER_BLOCK_MAX - settled)
+            settled += _settle_expiry(step, key, record, POSITIONS_PER_BLOCK_MAX - settled)
+        if settled >= POSITIONS_PER_BLOCK_MAX:
+            return
 
 
-def _decide(step: Step, index: str, expiry_unix_ms: int) -> SettlementRow | None:
-    """Steps 2, 4 and 5 of the ladder; None while it is too early to fall back."""
-    state, limits = step.state, step.state.limits
-    weighted = weighted_price(state, index, expiry_unix_ms)
+def work_due(state: State, time_unix_ms: int) -> int:
+    """About how many positions and instants `settle_due` would touch in a block of that time; 0 if nothing is due."""
+    work = 0
+    for key in state.derived.expired(time_unix_ms):
+        if key in state.settlements.rows or _is_over(state, key, time_unix_ms):
+            work += _positions(state, key)
+        elif _is_due(state, key, time_unix_ms) and not _falls_short(state, key):
+            work += _positions(state, key) + len(instants_between(state, key[0], *_window(state, key[1])))
+        if work >= POSITIONS_PER_BLOCK_MAX:
+            break
+    return work
+
+
+def _positions(state: State, key: ExpiryKey) -> int:
+    """The positions of one expiry, and one for each series besides."""
+    holders = state.derived.holders_of
+    return sum(1 + len(holders.get(name, ())) for name in state.derived.unsettled[key])
+
+
+def _falls_short(state: State, key: ExpiryKey) -> bool:
+    """Whether the coverage is known, and too low."""
+    known = state.derived.weighted.get(key)
+    return known is not None and not _suffices(state, known)
+
+
+def _suffices(state: State, weighted: WeightedPrice) -> bool:
+    return weighted.price_ticks is not None and weighted.coverage_ppm >= state.limits.settlement_coverage_min_ppm
+
+
+def _due_unix_ms(state: State, key: ExpiryKey) -> int | None:
+    """Until when late samples are awaited; None before the first block at or after the expiry."""
+    row = state.expired.rows.get(key)
+    return None if row is None else row.seen_unix_ms + state.limits.settlement_delay_ms
+
+
+def _is_due(state: State, key: ExpiryKey, time_unix_ms: int) -> bool:
+    due_unix_ms = _due_unix_ms(state, key)
+    return due_unix_ms is not None and time_unix_ms >= due_unix_ms
+
+
+def _is_over(state: State, key: ExpiryKey, time_unix_ms: int) -> bool:
+    """Whether the grace is over."""
+    return _is_due(state, key, time_unix_ms - state.limits.settlement_grace_ms)
+
+
+def _decide(step: Step, key: ExpiryKey) -> None:
+    """Steps 1, 2, 4 and 5 of the ladder."""
+    state, now = step.state, step.time_unix_ms
+    if key not in state.expired.rows:
+        state.expired.put(key, ExpiredRow(now))
+    if not _is_due(state, key, now):
+        return
+    weighted = weighted_price(state, *key)
     price, source = weighted.price_ticks, TIME_WEIGHTED
-    if price is None or weighted.coverage_ppm < limits.settlement_coverage_min_ppm:
-        if step.time_unix_ms < expiry_unix_ms + limits.settlement_delay_ms + limits.settlement_grace_ms:
-            return None
-        last = last_priced(state, index, expiry_unix_ms)
+    if price is None or not _suffices(state, weighted):
+        if not _is_over(state, key, now):
+            return
+        last = last_priced(state, *key)
         price, source = (last[1], LAST_PRICE) if last is not None else (0, VOID)
-    return _record(step, index, expiry_unix_ms, SettlementRow(price, weighted.coverage_ppm, source, step.height))
+    _record(step, key, SettlementRow(price, weighted.coverage_ppm, source, step.height))
+
+
+def _window(state: State, expiry_unix_ms: int) -> tuple[int, int]:
+    return expiry_unix_ms - state.limits.settlement_window_ms, expiry_unix_ms
 
 
 def weighted_price(state: State, index: str, expiry_unix_ms: int) -> WeightedPrice:
-    """The time-weighted price of an expiry from the samples that the state holds now."""
-    limits = state.limits
-    rules = PriceRules(limits.settlement_window_ms, limits.settlement_sample_validity_ms, limits.settlement_clamp_ppm)
-    samples = priced_instants(state, index, expiry_unix_ms - rules.window_ms, expiry_unix_ms)
-    return time_weighted_price(samples, expiry_unix_ms, rules)
+    """The time-weighted price of an undecided expiry from the samples that the state holds now."""
+    memo, key = state.derived.weighted, (index, expiry_unix_ms)
+    known = memo.get(key)
+    if known is None:
+        limits = state.limits
+        validity_ms, clamp_ppm = limits.settlement_sample_validity_ms, limits.settlement_clamp_ppm
+        samples = priced_instants(state, index, *_window(state, expiry_unix_ms))
+        rules = PriceRules(limits.settlement_window_ms, validity_ms, clamp_ppm)
+        known = memo[key] = time_weighted_price(samples, expiry_unix_ms, rules)
+    return known
 
 
 def declare(step: Step, operation: DeclareSettlement) -> None:
@@ -83,7 +152,22 @@ def declare(step: Step, operation: DeclareSettlement) -> None:
         raise Rejected("settlement_decided", "This expiry has its price.", source=state.settlements.rows[key].source)
     if key not in state.derived.unsettled:
         raise Rejected("unknown_expiry", "No series has this expiry.", index=key[0], expiry_unix_ms=key[1])
-    due_unix_ms = operation.expiry_unix_ms + state.limits.settlement_delay_ms
+    _require_due(step, key)
+    weighted = weighted_price(state, *key)
+    if _suffices(state, weighted):
+        raise Rejected(
+            "coverage_suffices",
+            "The oracles' samples suffice; the next block settles on their price.",
+            coverage_ppm=weighted.coverage_ppm,
+            coverage_min_ppm=state.limits.settlement_coverage_min_ppm,
+        )
+    _record(step, key, SettlementRow(operation.price_ticks, weighted.coverage_ppm, DECLARED, step.height))
+
+
+def _require_due(step: Step, key: ExpiryKey) -> None:
+    due_unix_ms = _due_unix_ms(step.state, key)
+    if due_unix_ms is None:
+        due_unix_ms = key[1] + step.state.limits.settlement_delay_ms
     if step.time_unix_ms < due_unix_ms:
         raise Rejected(
             "settlement_not_due",
@@ -91,30 +175,29 @@ def declare(step: Step, operation: DeclareSettlement) -> None:
             due_unix_ms=due_unix_ms,
             block_time_unix_ms=step.time_unix_ms,
         )
-    coverage_ppm = weighted_price(state, *key).coverage_ppm
-    _record(step, *key, SettlementRow(operation.price_ticks, coverage_ppm, DECLARED, step.height))
 
 
-def _record(step: Step, index: str, expiry_unix_ms: int, record: SettlementRow) -> SettlementRow:
-    step.state.settlements.put((index, expiry_unix_ms), record)
+def _record(step: Step, key: ExpiryKey, record: SettlementRow) -> None:
+    step.state.settlements.put(key, record)
+    step.state.derived.weighted.pop(key, None)
     step.emit(
         "settlement_decided",
-        index=index,
-        expiry_unix_ms=expiry_unix_ms,
+        index=key[0],
+        expiry_unix_ms=key[1],
         price_ticks=record.price_ticks,
         coverage_ppm=record.coverage_ppm,
         source=record.source,
     )
-    return record
 
 
-def _settle_expiry(step: Step, index: str, expiry_unix_ms: int, record: SettlementRow, room: int) -> int:
+def _settle_expiry(step: Step, key: ExpiryKey, record: SettlementRow, room: int) -> int:
     """Settle series until `room` positions are done; returns how many were."""
     state, done = step.state, 0
-    for name in sorted(state.derived.unsettled[index, expiry_unix_ms]):
+    for name in sorted(state.derived.unsettled[key]):
         if done >= room:
-            break
+            return done
         done += _settle_series(step, name, record)
+    state.expired.put(key, None)
     return done
 
 

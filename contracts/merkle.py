@@ -11,17 +11,16 @@ Rules:
 Because a leaf names every key of its bucket, a path proves the absence of a key as well as its presence.
 
 The compression function is written out for Numba, which re-hashes a block's dirty paths without the interpreter. All
-compiled code of the tree is in this one file: Numba's cache does not notice an edited callee in another file, and
-`kernel_hash`, which peers compare in their handshake, covers exactly this text. `self_test` holds the kernel against
-the standard library.
+compiled code of the tree is in this one file: Numba's cache does not notice an edited callee in another file.
+`self_test` holds the kernel against the standard library. `kernel_hash`, which peers compare in their handshake, is a
+digest of what the kernel computes, and of a version: comments may differ between peers, results may not.
 Source: RFC 7693 (BLAKE2), section 3; the personalisation is the parameter block of section 2.8 of the BLAKE2 paper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b, blake2s
-from pathlib import Path
+from hashlib import blake2s
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +29,10 @@ from numpy.typing import NDArray
 
 from genesis.codec import encode
 from genesis.errors import invariant
-from genesis.hashing import DIGEST_BYTES, ZERO_DIGEST
+from genesis.hashing import ZERO_DIGEST, Domain, digest
+
+KERNEL_VERSION: Final = 1
+"""Raised by hand when what validators compute changes in a way that the sample trees would not show."""
 
 LEAF: Final = b"nv/leaf1"
 NODE: Final = b"nv/node1"
@@ -186,8 +188,20 @@ def _hash_paths(tree: Any, nodes: Any) -> None:
 
 
 def kernel_hash() -> bytes:
-    """The 32-byte digest of this file, which peers compare: equal sources, equal bits."""
-    return blake2b(Path(__file__).read_bytes(), digest_size=DIGEST_BYTES, person=b"novate/kernel/1").digest()
+    """The 32-byte digest of `KERNEL_VERSION` and of the roots of sample trees: equal behaviour, equal bits.
+
+    The samples reach every step of the kernel: full, sparse and emptied buckets, and levels of odd width.
+    """
+    roots = []
+    for depth in (1, 4, 9):
+        tree = MerkleTree(depth)
+        for count in (1, 40, 700):
+            entries = [(place.to_bytes(4, "big"), bytes([place % 251]) * (place % 70)) for place in range(count)]
+            tree.update(entries)
+            roots.append(tree.root)
+        tree.update([(place.to_bytes(4, "big"), None) for place in range(0, 700, 3)])
+        roots.append(tree.root)
+    return digest(Domain.KERNEL, encode((KERNEL_VERSION, *roots)))
 
 
 def self_test() -> None:

@@ -3,7 +3,9 @@
 Rules:
 
 1. Every oracle among an envelope's signers reports the price; an oracle reports an instant of an index once.
-2. The price lies in the index's band; the instant is neither too old nor ahead of block time by more than a bound.
+2. The price lies in the index's band. The instant is ahead of block time by no more than a bound, and not too old: it
+   could still bear on the price of an expiry that is not settled, or of one that comes to pass now or has within the
+   settlement delay. So what a stalled chain held up is not lost, and what no price can need is not taken.
 3. An index keeps at most `oracle_samples_per_index_max` reports, an equal share for each oracle, so that none can
    crowd out the others.
 4. What no expiry can need any more is dropped: instants before the earliest of block time and the first unsettled
@@ -29,8 +31,7 @@ def sample(step: Step, operation: SampleOracle) -> None:
     reporters = [state.oracles[key] for key in step.signers if key in state.oracles]
     if not reporters:
         raise Rejected("not_authorised", "Only a key with the role oracle may do this.", role="oracle")
-    row = known(state.indices, index, "index")
-    _require_plausible(step, row, instant, price)
+    _require_plausible(step, index, instant, price)
     reports = dict(state.samples.rows.get((index, instant), SampleRow(())).reports)
     quota = max(1, state.limits.oracle_samples_per_index_max // len(state.oracles))
     for oracle in reporters:
@@ -43,10 +44,10 @@ def sample(step: Step, operation: SampleOracle) -> None:
     step.emit("sampled", index=index, instant_unix_ms=instant, price_ticks=price, reports=len(reports))
 
 
-def _require_plausible(step: Step, index: IndexRow, instant_unix_ms: int, price_ticks: int) -> None:
+def _require_plausible(step: Step, name: str, instant_unix_ms: int, price_ticks: int) -> None:
     limits, now = step.state.limits, step.time_unix_ms
-    require_in_band(index, price_ticks)
-    if instant_unix_ms < now - limits.oracle_sample_age_ms_max:
+    require_in_band(known(step.state.indices, name, "index"), price_ticks)
+    if instant_unix_ms < needed_from_unix_ms(step.state, name, now - limits.settlement_delay_ms):
         raise Rejected("sample_too_old", "The instant is too long ago.", instant=instant_unix_ms, block_time=now)
     if instant_unix_ms > now + limits.oracle_sample_ahead_ms_max:
         raise Rejected(
@@ -72,15 +73,19 @@ def price_at(state: State, index: str, instant_unix_ms: int) -> int | None:
 
 def priced_instants(state: State, index: str, from_unix_ms: int, to_unix_ms: int) -> list[PricedInstant]:
     """The priced instants in ``[from, to]``, and the last one before it, ascending."""
-    instants = state.derived.instants.get(index, [])
-    first, end = bisect_left(instants, from_unix_ms), bisect_right(instants, to_unix_ms)
     before = last_priced(state, index, from_unix_ms - 1)
     found = [] if before is None else [before]
-    for instant in instants[first:end]:
+    for instant in instants_between(state, index, from_unix_ms, to_unix_ms):
         price = price_at(state, index, instant)
         if price is not None:
             found.append((instant, price))
     return found
+
+
+def instants_between(state: State, index: str, from_unix_ms: int, to_unix_ms: int) -> list[int]:
+    """The instants in ``[from, to]``, priced or not, ascending."""
+    instants = state.derived.instants.get(index, [])
+    return instants[bisect_left(instants, from_unix_ms) : bisect_right(instants, to_unix_ms)]
 
 
 def last_priced(state: State, index: str, at_unix_ms: int) -> PricedInstant | None:
@@ -93,15 +98,29 @@ def last_priced(state: State, index: str, at_unix_ms: int) -> PricedInstant | No
     return None
 
 
+def needed_from_unix_ms(state: State, index: str, time_unix_ms: int) -> int:
+    """The first instant that can bear on the price of an unsettled expiry, or of one at `time_unix_ms` or later."""
+    return state.derived.first_expiry_unix_ms(index, time_unix_ms) - state.limits.settlement_reach_ms
+
+
 def drop_old_samples(step: Step) -> None:
     """Rule 4, for every index."""
-    state, limits = step.state, step.state.limits
-    reach_ms = limits.settlement_window_ms + limits.settlement_sample_validity_ms
-    for index, instants in state.derived.instants.items():
-        if len(instants) < 2 or instants[1] >= step.time_unix_ms - reach_ms:
-            continue
-        horizon = state.derived.first_expiry_unix_ms(index, step.time_unix_ms) - reach_ms
-        kept = last_priced(state, index, horizon - 1)
-        for instant in instants[: bisect_left(instants, horizon)]:
-            if kept is None or instant != kept[0]:
-                state.samples.put((index, instant), None)
+    state = step.state
+    for index in state.derived.instants:
+        for instant in _droppable(state, index, step.time_unix_ms):
+            state.samples.put((index, instant), None)
+
+
+def work_due(state: State, time_unix_ms: int) -> int:
+    """How many instants `drop_old_samples` would drop in a block of that time."""
+    return sum(len(_droppable(state, index, time_unix_ms)) for index in state.derived.instants)
+
+
+def _droppable(state: State, index: str, time_unix_ms: int) -> list[int]:
+    instants = state.derived.instants[index]
+    if len(instants) < 2 or instants[1] >= time_unix_ms - state.limits.settlement_reach_ms:
+        return []
+    needed_from = needed_from_unix_ms(state, index, time_unix_ms)
+    old = instants[: bisect_left(instants, needed_from)]
+    kept = last_priced(state, index, needed_from - 1) if old else None
+    return [instant for instant in old if kept is None or instant != kept[0]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from bisect import bisect_right
+from typing import Any, Final
 
 from contracts.ledger import HOUSE, ISSUED, TRANSIT, balance
 from contracts.oracle import last_priced
@@ -12,6 +13,9 @@ from contracts.tables import SeriesRow
 from genesis.errors import Rejected
 
 Answer = dict[str, Any]
+
+SERIES_PAGE_MAX: Final = 500
+"""About what one answer may hold without keeping the state from the next block."""
 
 
 def account(state: State, account_id: str) -> Answer:
@@ -38,11 +42,28 @@ def positions(state: State, account_id: str) -> Answer:
     }
 
 
-def series(state: State, series_id: str | None = None) -> Answer:
-    """The terms and the open interest of one series, or of all (``{"series": [...]}``); ``unknown_series``."""
-    if series_id is not None:
-        return _series(state, series_id, known(state.series, series_id, "series"))
-    return {"series": [_series(state, name, row) for name, row in sorted(state.series.rows.items())]}
+def series(state: State, series_id: str) -> Answer:
+    """The terms and the open interest of one series; ``unknown_series``."""
+    return _series(state, series_id, known(state.series, series_id, "series"))
+
+
+def series_page(state: State, after: str = "", limit: int = SERIES_PAGE_MAX) -> Answer:
+    """The terms of up to `limit` series in ascending order of name, beginning behind the name `after`.
+
+    ``next`` is what to pass as `after` for the page that follows, or None when there is none.
+
+    Raises:
+        Rejected: ``bad_limit`` unless `limit` is from 1 to `SERIES_PAGE_MAX`.
+    """
+    if not 1 <= limit <= SERIES_PAGE_MAX:
+        raise Rejected("bad_limit", f"A page has 1 to {SERIES_PAGE_MAX} series.", limit=limit)
+    names = state.derived.series_names
+    first = bisect_right(names, after)
+    page = names[first : first + limit]
+    return {
+        "series": [_series(state, name, state.series.rows[name]) for name in page],
+        "next": page[-1] if first + limit < len(names) else None,
+    }
 
 
 def _series(state: State, name: str, row: SeriesRow) -> Answer:
@@ -78,11 +99,7 @@ def settlement(state: State, index_id: str, expiry_unix_ms: int) -> Answer:
     record = state.settlements.rows.get((index_id, expiry_unix_ms))
     if record is None:
         raise Rejected("not_settled", "This expiry has no settlement price.", index=index_id, expiry=expiry_unix_ms)
-    names = sorted(
-        name
-        for name, row in state.series.rows.items()
-        if row.settled and row.underlying == index_id and row.expiry_unix_ms == expiry_unix_ms
-    )
+    names = sorted(state.derived.settled_series.get((index_id, expiry_unix_ms), ()))
     return {
         "index": index_id,
         "expiry_unix_ms": expiry_unix_ms,

@@ -77,6 +77,11 @@ class ReplayMemory:
         fresh.append(envelope_id)
         self._ids[slot].add(envelope_id)
 
+    def work_due(self, time_unix_ms: int) -> int:
+        """How many stored entries `drop_ended` would remove at that time."""
+        current = time_unix_ms // self._slot_ms
+        return sum(len(blocks) for slot, blocks in self._blocks.items() if slot < current)
+
     def drop_ended(self, time_unix_ms: int) -> list[tuple[bytes, bytes | None]]:
         """Forget the slots that have ended (rule 4); returns the stored entries to remove."""
         current = time_unix_ms // self._slot_ms
@@ -106,10 +111,6 @@ class ReplayMemory:
         self._blocks.setdefault(slot, {})[height] = ids
         known = self._ids.setdefault(slot, set())
         known.update(ids[start : start + DIGEST_BYTES] for start in range(0, len(ids), DIGEST_BYTES))
-
-    def count(self) -> int:
-        """How many ids are remembered."""
-        return sum(len(ids) for ids in self._ids.values())
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """The stored entries of rule 3."""

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-PPM = 1_000_000
+from genesis.params import PPM
 
 PricedInstant = tuple[int, int]
 """(instant_unix_ms, price_ticks)."""

@@ -19,6 +19,7 @@ from contracts.tables import (
     AccountRow,
     AssetRow,
     BalanceRow,
+    ExpiredRow,
     IndexRow,
     InterestRow,
     Journal,
@@ -61,6 +62,7 @@ class State:
         settlements: By (index, expiry_unix_ms).
         settled: By (series, account).
         quarantine: By (``asset``, asset, 0) or (``expiry``, index, expiry_unix_ms).
+        expired: By (index, expiry_unix_ms); only while series of that expiry are unsettled.
     """
 
     def __init__(self, document: GenesisDocument) -> None:
@@ -87,6 +89,7 @@ class State:
         self.settled: Table[tuple[str, str], SettledRow] = Table(12, SettledRow, journal)
         self.replay_slots: Table[int, SlotRow] = Table(13, SlotRow, journal)
         self.quarantine: Table[tuple[str, str, int], QuarantineRow] = Table(14, QuarantineRow, journal)
+        self.expired: Table[ExpiryKey, ExpiredRow] = Table(15, ExpiredRow, journal)
         self.derived = Derived()
         self.replay = ReplayMemory(
             self.replay_slots, SLOT_WALL_MS * document.clock.speed, self.limits.envelope_lifetime_ms_max
@@ -121,6 +124,7 @@ class State:
             self.settled,
             self.replay_slots,
             self.quarantine,
+            self.expired,
         )
 
     @property

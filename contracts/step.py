@@ -48,9 +48,9 @@ def known(table: Table[str, R], name: str, what: str) -> R:
 def require_new(table: Table[str, R], name: str, what: str, count_max: int) -> None:
     """Refuse a name that is taken (``already_exists``) or one more than the registry holds (``limit_reached``)."""
     if name in table.rows:
-        raise Rejected("already_exists", f"There is already a {what} of this name.", **{what: name})
+        raise Rejected("already_exists", f"The {what} of this name exists already.", **{what: name})
     if len(table.rows) >= count_max:
-        raise Rejected("limit_reached", f"The registry of {what}s is full.", count_max=count_max)
+        raise Rejected("limit_reached", f"There is no room for another {what}.", count_max=count_max)
 
 
 def require_role(step: Step, role: str) -> None:

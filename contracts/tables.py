@@ -100,6 +100,12 @@ class SampleRow(NamedTuple):
     reports: tuple[tuple[int, int], ...]
 
 
+class ExpiredRow(NamedTuple):
+    """An expiry that has passed and is not settled yet: the time of the first block at or after it."""
+
+    seen_unix_ms: int
+
+
 class SettlementRow(NamedTuple):
     """The one price of an expiry and where it came from; see `contracts.expiry`."""
 

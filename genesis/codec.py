@@ -13,8 +13,6 @@ Rules:
 
 Arrays decode to tuples. A shape is a function that raises `Rejected("malformed", ...)`; the combinators below build
 them: ``record(uint(64), raw(32), sequence(text(1, 16), 0, 8))``.
-
-Integers beyond 64 bits (money may need them) are carried by `wide` as minimal signed big-endian byte strings.
 """
 
 from __future__ import annotations
@@ -33,8 +31,6 @@ Shape = Callable[[Value], None]
 """Raises `Rejected` with code ``malformed`` unless the value has the declared form."""
 
 ARRAY_LENGTH_MAX: Final = 4096
-U64_MAX: Final = 2**64 - 1
-I64_MIN: Final = -(2**63)
 I64_MAX: Final = 2**63 - 1
 
 _SCALARS: Final = frozenset({int, bool, bytes, str, type(None)})
@@ -186,20 +182,6 @@ def tree(depth: int) -> Shape:
 
     deeper = tree(depth - 1) if depth else None
     return check
-
-
-def wide(value: int) -> bytes:
-    """A signed integer of any size as its minimal big-endian two's complement bytes (zero is one zero byte)."""
-    magnitude = value if value >= 0 else ~value
-    return value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
-
-
-def unwide(data: bytes) -> int:
-    """The inverse of `wide`; `Rejected` unless the bytes are minimal."""
-    value = int.from_bytes(data, "big", signed=True)
-    if wide(value) != data:
-        raise Rejected("malformed", "A wide integer is not in its shortest form.", size=len(data))
-    return value
 
 
 def _mismatch(expected: str, value: Value) -> Rejected:

@@ -25,9 +25,8 @@ class Domain(bytes, Enum):
     PROPOSAL = b"novate/propose/1"
     VOTE = b"novate/vote/1"
     TIMEOUT = b"novate/timeout/1"
-    HELLO = b"novate/hello/1"
     REPLAY = b"novate/replay/1"
-    RECEIPTS = b"novate/receipt/1"
+    KERNEL = b"novate/kernel/1"
 
 
 def digest(domain: Domain, data: bytes) -> bytes:

@@ -8,7 +8,7 @@ Market conventions (the settlement window, the clamp) belong to block time and a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Final
 
 from genesis.codec import ARRAY_LENGTH_MAX
@@ -23,21 +23,60 @@ _SCALED: Final = (
 
 PPM: Final = 1_000_000
 
-_AT_MOST: Final = {
-    "merkle_depth": 24,
-    "settlement_clamp_ppm": PPM,
-    "settlement_coverage_min_ppm": PPM,
-    "envelope_bytes_max": 2**20,
-    "batch_envelopes_max": ARRAY_LENGTH_MAX,
-    "envelope_operations_max": ARRAY_LENGTH_MAX,
-    "block_batches_max": 1_024,
+BLOCK_BATCHES_MAX: Final = 1_024
+BLOCK_BYTES_MAX: Final = 2**28
+"""What the batches of one block may come to: a node holds a block in memory while it executes."""
+
+BATCH_OVERHEAD_BYTES_MAX: Final = 64
+"""What a batch of a single envelope is larger than the envelope, at most."""
+
+ACCOUNTS_MAX: Final = 2**20
+
+_MINUTE_MS: Final = 60_000
+_DAY_MS: Final = 86_400_000
+
+_RANGES: Final[dict[str, tuple[int, int]]] = {
+    "view_timeout_ms": (10, 10 * _MINUTE_MS),
+    "view_timeout_ms_max": (10, 10 * _MINUTE_MS),
+    "view_timeout_growth_ppm": (PPM, 10 * PPM),
+    "resend_interval_ms": (10, _MINUTE_MS),
+    "block_interval_idle_ms": (1, _MINUTE_MS),
+    "block_interval_ms_min": (1, _MINUTE_MS),
+    "block_time_ahead_ms_max": (1, _MINUTE_MS),
+    "block_batches_max": (1, BLOCK_BATCHES_MAX),
+    "broadcast_votes_validators_max": (1, 1_024),
+    "sync_blocks_max": (1, 1_024),
+    "batch_envelopes_max": (1, ARRAY_LENGTH_MAX),
+    "batch_bytes_max": (1, 2**24),
+    "batch_age_ms": (1, 10 * _MINUTE_MS),
+    "batches_open_per_author_max": (1, 1_024),
+    "mempool_envelopes_max": (1, 1_000_000),
+    "envelope_bytes_max": (256, 2**20),
+    "envelope_operations_max": (1, ARRAY_LENGTH_MAX),
+    "envelope_lifetime_ms_max": (1_000, _DAY_MS),
+    "merkle_depth": (1, 24),
+    "members_max": (1, 65_536),
+    "accounts_per_member_max": (1, 65_536),
+    "assets_max": (1, 4_096),
+    "indices_max": (1, 4_096),
+    "series_max": (1, 1_000_000),
+    "series_per_expiry_max": (1, 100_000),
+    "positions_per_account_max": (1, 100_000),
+    "oracle_samples_per_index_max": (1, 65_536),
+    "oracle_sample_ahead_ms_max": (1, _MINUTE_MS),
+    "settlement_window_ms": (1, _DAY_MS),
+    "settlement_clamp_ppm": (1, PPM),
+    "settlement_sample_validity_ms": (1, _DAY_MS),
+    "settlement_coverage_min_ppm": (1, PPM),
+    "settlement_delay_ms": (1, 10 * _MINUTE_MS),
+    "settlement_grace_ms": (1, 7 * _DAY_MS),
 }
-"""What the encoding, the memory of a node or the meaning of a share allows."""
+"""From and to: what the encoding, the frames, the memory of a node or the meaning of a share allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainParams:
-    """The parameters of one chain. Every field is a positive integer.
+    """The parameters of one chain: integers, each within its range and in proportion to the others.
 
     Consensus
         view_timeout_ms: How long a view may take before a replica gives it up (wall clock).
@@ -66,14 +105,14 @@ class ChainParams:
         series_per_expiry_max, positions_per_account_max: Bounds of what one expiry step must do.
 
     Oracles and settlement
-        oracle_samples_per_index_max: Instants kept for one index.
-        oracle_sample_age_ms_max: How old an instant may be when its sample arrives (block time).
+        oracle_samples_per_index_max: Reports kept for one index, an equal share for each oracle.
         oracle_sample_ahead_ms_max: How far an instant may be ahead of block time. *Scaled.*
         settlement_window_ms: The window before expiry over which the price is time-weighted.
-        settlement_clamp_ppm: Prices are clamped to the window's median plus and minus this.
+        settlement_clamp_ppm: The time-weighted mean is clamped to the window's median plus and minus this.
         settlement_sample_validity_ms: A sample stands for its price this long unless a later one replaces it.
         settlement_coverage_min_ppm: The covered share of the window that a time-weighted price needs.
-        settlement_delay_ms: After expiry, how long late samples are awaited before the price is computed. *Scaled.*
+        settlement_delay_ms: How long late samples are awaited, from the first block at or after the expiry, before the
+            price is computed. *Scaled.* Longer than a change of leaders takes, in which samples wait.
         settlement_grace_ms: After that, how long a short coverage is awaited before the fallback decides.
     """
 
@@ -108,41 +147,70 @@ class ChainParams:
     positions_per_account_max: int = 10_000
 
     oracle_samples_per_index_max: int = 16_384
-    oracle_sample_age_ms_max: int = 7_200_000
     oracle_sample_ahead_ms_max: int = 1_000
     settlement_window_ms: int = 1_800_000
     settlement_clamp_ppm: int = 5_000
     settlement_sample_validity_ms: int = 600_000
     settlement_coverage_min_ppm: int = 250_000
-    settlement_delay_ms: int = 2_000
+    settlement_delay_ms: int = 5_000
     settlement_grace_ms: int = 3_600_000
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if type(value) is not int or not 0 < value < 2**48:
-                raise Rejected(
-                    "bad_parameter",
-                    f"Chain parameter {each.name} must be a positive integer below 2^48.",
-                    value=str(value),
-                )
-        for name, most in _AT_MOST.items():
-            if getattr(self, name) > most:
-                raise Rejected("bad_parameter", f"{name} may be at most {most:_}.", value=getattr(self, name))
-        if self.view_timeout_growth_ppm < PPM or self.view_timeout_ms > self.view_timeout_ms_max:
-            raise Rejected(
-                "bad_parameter",
-                "A view's timeout may not shrink: view_timeout_growth_ppm is at least 1_000_000, and view_timeout_ms "
-                "at most view_timeout_ms_max.",
-                view_timeout_growth_ppm=self.view_timeout_growth_ppm,
-                view_timeout_ms=self.view_timeout_ms,
-                view_timeout_ms_max=self.view_timeout_ms_max,
-            )
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise Rejected("bad_parameter", f"{name} is an integer from {least:_} to {most:_}.", value=str(value))
+        _check_proportions(self)
+
+    @property
+    def settlement_reach_ms(self) -> int:
+        """How long before an expiry an instant can still bear on its time-weighted price, in milliseconds."""
+        return self.settlement_window_ms + self.settlement_sample_validity_ms
+
+    @property
+    def oracle_sample_age_ms_max(self) -> int:
+        """How old an instant may be when its sample arrives and no expiry waits for a price (block time)."""
+        return self.settlement_reach_ms + self.settlement_delay_ms
 
     def scaled(self, speed: int) -> ChainParams:
-        """The parameters as they bind on a chain whose block time runs `speed` times faster than the wall."""
-        return replace(self, **{name: getattr(self, name) * speed for name in _SCALED})
+        """The parameters as they bind on a chain whose block time runs `speed` times faster than the wall.
+
+        Only parameters as written are held to their ranges; what has been scaled follows from them.
+        """
+        if speed == 1:
+            return self
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return _BindingParams(**{**values, **{name: values[name] * speed for name in _SCALED}})
 
     def as_values(self) -> tuple[int, ...]:
         """The fields in declaration order, for the canonical encoding."""
         return tuple(getattr(self, each.name) for each in fields(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BindingParams(ChainParams):
+    """Parameters that were checked as written, with their spans scaled."""
+
+    def __post_init__(self) -> None:
+        """Their ranges hold for what is written, not for this."""
+
+
+def _check_proportions(params: ChainParams) -> None:
+    """What must hold between parameters."""
+    for condition, rule in (
+        (params.view_timeout_ms <= params.view_timeout_ms_max, "view_timeout_ms is at most view_timeout_ms_max"),
+        (
+            params.batch_bytes_max >= params.envelope_bytes_max + BATCH_OVERHEAD_BYTES_MAX,
+            f"batch_bytes_max is at least envelope_bytes_max + {BATCH_OVERHEAD_BYTES_MAX}: a batch holds any envelope",
+        ),
+        (
+            params.block_batches_max * params.batch_bytes_max <= BLOCK_BYTES_MAX,
+            f"block_batches_max * batch_bytes_max is at most {BLOCK_BYTES_MAX:_}",
+        ),
+        (
+            params.members_max * params.accounts_per_member_max <= ACCOUNTS_MAX,
+            f"members_max * accounts_per_member_max is at most {ACCOUNTS_MAX:_}",
+        ),
+    ):
+        if not condition:
+            raise Rejected("bad_parameter", f"{rule}.")

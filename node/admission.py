@@ -26,11 +26,6 @@ class Doorway:
         self._places = places
         self._waiting: dict[trio.CancelScope, None] = {}
 
-    @property
-    def occupied(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
-
     @contextmanager
     def enter(self, timeout_s: float) -> Iterator[trio.CancelScope]:
         """Take a place for the length of the block, which ends after `timeout_s` or when a newcomer needs the place."""

@@ -8,9 +8,10 @@
                                          │                    │
                                        Store ◀──────────── Durable ──▶ SafetyFile
 
-Each arrow is a plain call in the Trio thread; what blocks (disk, signatures, execution) goes to a worker thread from
-the task that owns it. `run_node` builds the parts bottom up, closes the two circles (waiting batches and executed
-blocks go back to the replica), and runs one task for each part until it is cancelled.
+Each arrow is a plain call in the Trio thread. What blocks (disk, signatures, execution) is done by the task that owns
+it: in place while it is short, else in a worker thread (`node.offload`). `run_node` builds the parts bottom up, closes
+the two circles (waiting batches and executed blocks go back to the replica), and runs one task for each part until it
+is cancelled.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from consensus.validators import ValidatorSet, genesis_validators
 from contracts.machine import State, admit
 from contracts.merkle import kernel_hash
 from contracts.merkle import self_test as merkle_self_test
+from genesis.addresses import split_address
 from genesis.document import GenesisDocument
 from node.batch_maker import BatchMaker
 from node.batch_pool import BatchPool
 from node.batches import BatchFormat
 from node.blocksync import BlockFetcher, BlockServer
 from node.clock import Clock
-from node.config import split_address
 from node.durable import Durable
 from node.executor import Executor, open_state
 from node.face import Face
@@ -49,13 +50,16 @@ from node.home import OpenedHome
 from node.http_api import make_app
 from node.http_server import serve
 from node.intake import Intake
+from node.keystore import KeyStore
 from node.peers import Mesh, MeshConfig, PeerAddress
+from node.quorum_watch import QuorumWatch
 from node.receipt_waits import ReceiptWaits
 from node.replica import Ports, Replica
 from node.router import Router
 from node.safety_file import SafetyFile
 from node.store import Store
 from node.tls import TlsIdentity
+from node.unused_key import mark_used
 
 _log = logging.getLogger("novate.node")
 
@@ -82,7 +86,8 @@ async def run_node(opened: OpenedHome) -> None:
 
     Raises:
         StorageFailure: The disk cannot be trusted.
-        InvariantViolation: Our own code is wrong, or our state differs from what a quorum certified.
+        ReplicaHalted: A quorum certified what contradicts our state, or what our key signed and we do not remember.
+        InvariantViolation: Our own code is wrong.
         Rejected: The home and its ledger do not belong together.
     """
     merkle_self_test()
@@ -93,6 +98,7 @@ async def run_node(opened: OpenedHome) -> None:
     try:
         state, genesis = await trio.to_thread.run_sync(open_state, document, store)
         node = build_node(opened, store, safety, state, genesis)
+        await trio.to_thread.run_sync(mark_used, KeyStore(config.home))
         gc.collect()
         gc.freeze()
         async with trio.open_nursery() as nursery:
@@ -109,10 +115,11 @@ async def run_node(opened: OpenedHome) -> None:
 
 def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: State, genesis: Header) -> Node:
     """Build every part and connect them; nothing runs yet."""
-    config, document, index = opened.config, opened.document, opened.index
+    document, index = opened.document, opened.index
     limits, validators, clock = document.limits, genesis_validators(document), Clock(document.clock)
     router = Router()
-    mesh = Mesh(_mesh_config(opened), router, jitter=random.SystemRandom().random)
+    watch = QuorumWatch(index, validators, report)
+    mesh = Mesh(_mesh_config(opened), router, jitter=random.SystemRandom().random, on_change=watch.connected)
     batch_format = BatchFormat(document.chain_id, limits, len(validators))
     pool = BatchPool(index, validators, batch_format, mesh, store, lambda: replica.post(PayloadWaiting()), report)
     maker = BatchMaker(index, batch_format, pool, time.time_ns() // 1_000_000)
@@ -129,7 +136,7 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     replica = Replica(core, opened.keys.consensus, document.chain_id, index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: core.high_qc)
     router.connect(replica, pool, fetcher, server)
-    face = Face(config.name, document, validators, clock, core, mesh, store, executor, intake, receipts)
+    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts)
     return Node(mesh, pool, maker, intake, executor, fetcher, replica, face)
 
 
@@ -162,7 +169,7 @@ def _recovery(store: Store, safety: SafetyFile) -> Recovery:
 def _mesh_config(opened: OpenedHome) -> MeshConfig:
     document, config = opened.document, opened.config
     peers = tuple(
-        PeerAddress(index, each.name, *split_address("address", each.address), each.certificate)
+        PeerAddress(index, each.name, *split_address(each.address), each.certificate)
         for index, each in enumerate(document.validators)
         if index != opened.index
     )

@@ -19,8 +19,8 @@ import trio
 
 from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES
-from node.batches import Network
 from node.frames import FrameKind
+from node.network import Network
 
 GRACE_S: Final = 0.02
 ANSWER_S: Final = 0.3

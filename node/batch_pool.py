@@ -8,11 +8,15 @@ Rules:
    dropped unread and unacknowledged: it can still be fetched if a block ever orders it, so the bound costs the flooder
    and nobody else.
 3. `offer` takes the oldest batches, one author at a time in turn: no author can crowd out another.
-4. A batch that a block under decision orders is kept until the block's fate is known (`holds` and `ensure` see to it).
-   Others are dropped once block time has passed the last of their envelopes.
-5. Acknowledgements are hints for the proposer, kept in memory. What makes a batch available is the vote, which writes
+4. A batch beyond rule 2 that a block needs, fetched or brought back from our own disk, is a *guest*: here for that
+   block alone, not acknowledged, not offered. It goes when neither the last `BLOCKS_UNDER_DECISION` blocks that were
+   up for our vote (`holds`) nor a committed one that waits for execution needs it. So the blocks of a leader that
+   nobody votes for leave nothing in memory, whatever they order.
+5. Any other batch is dropped once block time has passed the last of its envelopes, or one envelope lifetime after its
+   arrival, if its envelopes name a moment that is further away; one that a block needed stays a lifetime longer.
+6. Acknowledgements are hints for the proposer, kept in memory. What makes a batch available is the vote, which writes
    it to disk (`node.durable`), so a batch that nobody orders never reaches the disk.
-6. Nothing is sent only once: on a beat, our own batches go again to those who have not acknowledged them, and old open
+7. Nothing is sent only once: on a beat, our own batches go again to those who have not acknowledged them, and old open
    batches are acknowledged again.
 
 A batch is decoded and verified once; its envelopes stay in memory until it is executed.
@@ -20,7 +24,7 @@ A batch is decoded and verified once; its envelopes stay in memory until it is e
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
@@ -30,12 +34,16 @@ from consensus.validators import ValidatorSet
 from genesis.errors import InvariantViolation, Rejected, invariant
 from node.batch_fetcher import REQUEST_DIGESTS_MAX, BatchFetcher, split_digests
 from node.batch_verifier import Arrival, BatchVerifier, Outcome
-from node.batches import WRONG_AUTHOR, Batch, BatchFormat, Network
+from node.batches import WRONG_AUTHOR, Batch, BatchFormat
 from node.frames import RESPONSE_BYTES_MAX, FrameKind
+from node.network import Network
 from node.store import Digested, Store
 
 EXECUTED_REMEMBERED: Final = 8_192
 REFUSED_REMEMBERED: Final = 1_024
+BLOCKS_UNDER_DECISION: Final = 2
+"""The block up for our vote and its parent, which the vote for it may decide."""
+
 ACKNOWLEDGED_MAX: Final = 2_048
 """Digests in one acknowledgement frame."""
 
@@ -46,9 +54,9 @@ ReportLine = Callable[[str, dict[str, int | str]], None]
 
 
 class _Entry:
-    """A batch in the pool and what we know about it."""
+    """A batch in the pool and what we know about it. `is_open`: it counts against its author and may be offered."""
 
-    __slots__ = ("arrived", "batch", "holders", "kept", "mine", "on_disk", "ordered", "power", "proposable")
+    __slots__ = ("arrived", "batch", "expires_at_unix_ms", "holders", "is_open", "kept", "mine", "on_disk", "power")
 
     def __init__(self, batch: Batch, arrived: float, *, mine: bool) -> None:
         self.batch = batch
@@ -56,10 +64,10 @@ class _Entry:
         self.mine = mine
         self.holders: set[int] = set()
         self.power = 0
-        self.proposable = False
-        self.ordered = False
+        self.is_open = False
         self.kept = False
         self.on_disk = False
+        self.expires_at_unix_ms: int | None = None
 
 
 class BatchPool:
@@ -101,7 +109,10 @@ class BatchPool:
         self._dropped = [0] * len(self._powers)
         self._turn = 0
         self._early: list[OrderedDict[bytes, None]] = [OrderedDict() for _ in self._powers]
-        self._ordered: set[bytes] = set()
+        self._ordered: Counter[bytes] = Counter()
+        self._guests: set[bytes] = set()
+        self._under_decision: deque[frozenset[bytes]] = deque(maxlen=BLOCKS_UNDER_DECISION)
+        self._time_unix_ms = 0
         self._executed: OrderedDict[bytes, None] = OrderedDict()
         self._refused: OrderedDict[bytes, Rejected] = OrderedDict()
         self._verifier = BatchVerifier(batch_format, self._sort)
@@ -109,11 +120,10 @@ class BatchPool:
         self._own_unacknowledged = 0
         self.on_own_progress: Callable[[], None] = _nothing
 
-    async def run(self, verifiers: int = 1) -> None:
-        """Verify, fetch and repeat until cancelled, with this many worker threads for signatures."""
+    async def run(self) -> None:
+        """Verify, fetch and repeat until cancelled."""
         async with trio.open_nursery() as nursery:
-            for _ in range(verifiers):
-                nursery.start_soon(self._verifier.run)
+            nursery.start_soon(self._verifier.run)
             nursery.start_soon(self._fetcher.run)
             nursery.start_soon(self._beat)
 
@@ -136,7 +146,11 @@ class BatchPool:
         return tuple(chosen)
 
     def holds(self, digests: Sequence[bytes]) -> bool:
-        """Whether all of them are in memory; what is stays there until its block is decided."""
+        """A block that orders these is up for our vote: whether all of them are in memory. Guests of blocks that are
+        no longer under decision leave.
+        """
+        self._under_decision.append(frozenset(digests))
+        self._release_guests()
         return not self._keep(digests)
 
     async def ensure(self, digests: Sequence[bytes], hint_peer: int) -> None:
@@ -175,7 +189,6 @@ class BatchPool:
     def add_own(self, batch: Batch) -> None:
         """Put in a batch that we made, and send it to everyone."""
         invariant(batch.author == self._index, "Only our own batches are added unverified.", author=batch.author)
-        self._own_unacknowledged += 1
         if self._insert(batch, (), mine=True):
             self._on_waiting()
         self._network.broadcast(FrameKind.BATCH, batch.wire)
@@ -185,7 +198,7 @@ class BatchPool:
     def order(self, digests: Iterable[bytes]) -> None:
         """A committed block orders these: they are never offered again."""
         for digest in digests:
-            self._ordered.add(digest)
+            self._ordered[digest] += 1
             entry = self._entries.get(digest)
             if entry is not None:
                 self._close(entry)
@@ -217,13 +230,12 @@ class BatchPool:
 
     def executed(self, digests: Iterable[bytes], time_unix_ms: int) -> None:
         """A block with these batches has been executed and is durable; block time is now `time_unix_ms`."""
+        self._time_unix_ms = time_unix_ms
         for digest in digests:
-            self._ordered.discard(digest)
-            entry = self._entries.pop(digest, None)
-            if entry is not None:
-                self._close(entry)
+            self._executed_once(digest)
             _remember(self._executed, digest, None, EXECUTED_REMEMBERED)
-        self._expire(time_unix_ms)
+        self._release_guests()
+        self._expire()
 
     # --- frames ----------------------------------------------------------------------------------------------------
 
@@ -248,7 +260,8 @@ class BatchPool:
     def _arrive(self, peer: int, wire: bytes) -> None:
         digest = self._format.digest(wire)
         if digest in self._entries:
-            self._network.send(peer, FrameKind.BATCH_ACK, digest)
+            if digest not in self._guests:
+                self._network.send(peer, FrameKind.BATCH_ACK, digest)
         elif digest in self._verifier or digest in self._executed:
             return
         elif digest in self._refused:
@@ -315,7 +328,8 @@ class BatchPool:
                 self._refuse(arrival, outcome)
             elif arrival.digest not in self._entries and arrival.digest not in self._executed:
                 progress |= self._insert(outcome, (outcome.author, arrival.sender))
-                accepted.append(arrival.digest)
+                if arrival.digest not in self._guests:
+                    accepted.append(arrival.digest)
         if accepted:
             self._network.broadcast(FrameKind.BATCH_ACK, b"".join(accepted))
         if progress:
@@ -332,11 +346,15 @@ class BatchPool:
         if arrival.author is not None:
             self._network.cut(arrival.sender, why)
 
-    def _insert(self, batch: Batch, holders: Iterable[int], *, mine: bool = False) -> bool:
-        """Put a verified batch in; True if that makes it proposable."""
-        entry = _Entry(batch, trio.current_time(), mine=mine)
-        self._entries[batch.digest] = entry
-        self._open[batch.author] += 1
+    def _insert(self, batch: Batch, holders: Iterable[int], *, mine: bool = False, is_spent: bool = False) -> bool:
+        """Put a verified batch in; True if that makes it proposable. One that is spent can only be a guest."""
+        entry = self._entries[batch.digest] = _Entry(batch, trio.current_time(), mine=mine)
+        if not is_spent and (mine or self._open[batch.author] < self._params.batches_open_per_author_max):
+            entry.is_open = True
+            self._open[batch.author] += 1
+            self._own_unacknowledged += mine
+        else:
+            self._guests.add(batch.digest)
         progress = False
         for peer in {self._index, *holders, *self._holders_of(batch.digest)}:
             self._early[peer].pop(batch.digest, None)
@@ -344,18 +362,19 @@ class BatchPool:
         if batch.digest in self._ordered:
             self._close(entry)
         self._fetcher.settle(batch.digest)
-        return progress and not entry.ordered
+        return progress and entry.is_open
+
+    def _is_held(self, entry: _Entry) -> bool:
+        """Whether a quorum holds the batch, as far as we know."""
+        return entry.power >= self._quorum_power
 
     def _count(self, entry: _Entry, holder: int) -> bool:
         """Count one acknowledgement; True if it makes the batch proposable."""
-        if holder in entry.holders:
+        if holder in entry.holders or self._is_held(entry):
             return False
         entry.holders.add(holder)
         entry.power += self._powers[holder]
-        if entry.proposable or entry.power < self._quorum_power:
-            return False
-        entry.proposable = True
-        if entry.ordered:
+        if not self._is_held(entry) or not entry.is_open:
             return False
         self._ready[entry.batch.author][entry.batch.digest] = None
         if entry.mine:
@@ -365,28 +384,52 @@ class BatchPool:
 
     def _close(self, entry: _Entry) -> None:
         """The entry is no longer open: neither offered nor counted against its author."""
-        if entry.ordered:
+        if not entry.is_open:
             return
-        entry.ordered = True
+        entry.is_open = False
         author = entry.batch.author
         self._open[author] -= 1
         self._ready[author].pop(entry.batch.digest, None)
-        if entry.mine and not entry.proposable:
+        if entry.mine and not self._is_held(entry):
             self._own_unacknowledged -= 1
 
-    def _expire(self, time_unix_ms: int) -> None:
-        """Drop open batches whose every envelope is dead; those kept for a block stay one more lifetime."""
-        grace_ms = self._params.envelope_lifetime_ms_max
-        for digest, entry in list(self._entries.items()):
-            if entry.ordered or time_unix_ms < entry.batch.expires_at_unix_ms + (grace_ms if entry.kept else 0):
-                continue
+    def _drop(self, digest: bytes) -> None:
+        entry = self._entries.pop(digest, None)
+        if entry is not None:
             self._close(entry)
-            del self._entries[digest]
+        self._guests.discard(digest)
+
+    def _executed_once(self, digest: bytes) -> None:
+        """Another committed block may still order it; then it stays, but not as one that could be offered."""
+        if self._ordered[digest] > 1:
+            self._ordered[digest] -= 1
+        else:
+            del self._ordered[digest]
+            self._drop(digest)
+
+    def _release_guests(self) -> None:
+        """Drop the guests that no block needs any more (rule 4)."""
+        for digest in [each for each in self._guests if not self._is_needed(each)]:
+            self._drop(digest)
+
+    def _is_needed(self, digest: bytes) -> bool:
+        return digest in self._ordered or any(digest in payload for payload in self._under_decision)
+
+    def _expire(self) -> None:
+        """Drop open batches that can no longer be of use (rule 5)."""
+        lifetime_ms = self._params.envelope_lifetime_ms_max
+        for digest, entry in list(self._entries.items()):
+            if entry.expires_at_unix_ms is None:
+                entry.expires_at_unix_ms = min(entry.batch.expires_at_unix_ms, self._time_unix_ms + lifetime_ms)
+            grace_ms = lifetime_ms if entry.kept else 0
+            if not entry.is_open or self._time_unix_ms < entry.expires_at_unix_ms + grace_ms:
+                continue
+            self._drop(digest)
             self._report("batch_expired", {"author": entry.batch.author, "digest": digest.hex()})
             self.on_own_progress()
 
     def _keep(self, digests: Sequence[bytes]) -> list[bytes]:
-        """Keep those that are here until their block is decided; returns the others."""
+        """Note that a block needs these (rule 5); returns those that are not here."""
         missing = []
         for digest in digests:
             entry = self._entries.get(digest)
@@ -397,18 +440,24 @@ class BatchPool:
         return missing
 
     async def _load(self, digests: Sequence[bytes]) -> None:
-        """Bring batches back from our own store; they are part of some block already, so they are not open."""
+        """Bring batches back from our own store. The block that orders them may lose, or have lost: what has not been
+        executed can then be offered again.
+        """
 
-        def read() -> list[Batch]:
+        def read() -> list[tuple[Batch, bool]]:
             wires = ((each, self._store.batch(each)) for each in digests)
-            return [self._format.reopen(wire, each) for each, wire in wires if wire is not None]
+            batches = [self._format.reopen(wire, each) for each, wire in wires if wire is not None]
+            return [(each, self._is_spent(each)) for each in batches]
 
-        for batch in await trio.to_thread.run_sync(read):
+        for batch, is_spent in await trio.to_thread.run_sync(read):
             if batch.digest not in self._entries:
-                self._insert(batch, ())
-                entry = self._entries[batch.digest]
-                entry.on_disk = True
-                self._close(entry)
+                self._insert(batch, (), is_spent=is_spent or batch.digest in self._executed)
+                self._entries[batch.digest].on_disk = True
+
+    def _is_spent(self, batch: Batch) -> bool:
+        """Whether ordering it would execute nothing: its envelopes are dead, or have been executed."""
+        is_dead = batch.expires_at_unix_ms <= self._time_unix_ms
+        return is_dead or all(self._store.has_receipt(each.id) for each in batch.envelopes)
 
     def _holders_of(self, digest: bytes) -> list[int]:
         """The peers that acknowledged a batch which is not here."""
@@ -422,18 +471,18 @@ class BatchPool:
                 self._report("batch_over_quota", {"author": author, "dropped": dropped, "open": self._open[author]})
 
     async def _beat(self) -> None:
-        """Repeat what may have been lost (rule 6)."""
+        """Repeat what may have been lost (rule 7)."""
         interval_s = self._params.resend_interval_ms / 1000
         while True:
             await trio.sleep(interval_s)
             self._report_dropped()
             before = trio.current_time() - interval_s
-            old = [each for each in self._entries.values() if not each.ordered and each.arrived < before]
+            old = [each for each in self._entries.values() if each.is_open and each.arrived < before]
             again = [each.batch.digest for each in old if not each.mine]
             for start in range(0, len(again), ACKNOWLEDGED_MAX):
                 self._network.broadcast(FrameKind.BATCH_ACK, b"".join(again[start : start + ACKNOWLEDGED_MAX]))
             for entry in old:
-                if entry.mine and not entry.proposable:
+                if entry.mine and not self._is_held(entry):
                     for peer in sorted(self._network.connected - entry.holders):
                         self._network.send(peer, FrameKind.BATCH, entry.batch.wire)
 

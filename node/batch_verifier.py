@@ -1,12 +1,13 @@
-"""Verifies the batches of peers in a worker thread: fair over the peers, and many small batches in one visit.
+"""Verifies the batches of peers: fair over the peers, and many small batches in one visit.
 
 Rules:
 
 1. Each peer has a queue of its own, and a visit takes from the queues in turn: a peer that floods us delays only
    itself.
 2. What a vote or a commit waits for (`hurry`, or a fetched batch) goes before everything else.
-3. A visit takes small batches together up to `VISIT_BYTES`, so that a quiet chain pays one thread hop for all that
-   waits, and a full batch travels alone. Each batch passes or fails by itself.
+3. A visit takes small batches together up to `VISIT_BYTES`, so that all that waits pays for one visit to a worker
+   thread, and a full batch travels alone. Each batch passes or fails by itself. A visit of a few envelopes is short and
+   is made in place (`node.offload`).
 
 The queues are bounded by the caller, which counts what each author has open (see `node.batch_pool`).
 """
@@ -46,7 +47,7 @@ Outcome = tuple[Arrival, Batch | Rejected]
 
 
 class BatchVerifier:
-    """The queue of batches to verify. `run` is its loop; more than one may run where there are cores to spare."""
+    """The queue of batches to verify. `run` is its loop."""
 
     def __init__(self, batch_format: BatchFormat, on_outcomes: Callable[[Sequence[Outcome]], None]) -> None:
         self._format = batch_format

@@ -7,41 +7,27 @@ Rules:
    another chain, or carries a bad signature refuses the batch.
 3. A batch that reaches `Batch` has been verified here, once; nobody decodes or verifies it again while it lives.
 
-Opening a batch is plain computation without shared state, made for a worker thread: libsodium releases the interpreter
-lock.
+Opening a batch is plain computation without shared state, so it may run in any thread: libsodium releases the
+interpreter lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from genesis.codec import Shape, decode, encode, integer, raw, record, sequence, uint
 from genesis.envelope import Envelope, UnverifiedEnvelope, decode_envelope, verify_all
-from genesis.errors import Rejected
+from genesis.errors import Rejected, invariant
 from genesis.hashing import Domain, digest
 from genesis.params import ChainParams
-from node.frames import FrameKind
 
 WIRE_OVERHEAD_BYTES: Final = 32
 """At most this much around the envelopes, and `ENVELOPE_OVERHEAD_BYTES` around each."""
 
 ENVELOPE_OVERHEAD_BYTES: Final = 5
 WRONG_AUTHOR: Final = "wrong_author"
-
-
-class Network(Protocol):
-    """The part of the mesh that the data plane needs; no call blocks, and a frame to an absent peer is dropped."""
-
-    @property
-    def connected(self) -> frozenset[int]: ...
-
-    def send(self, peer: int, kind: FrameKind, payload: bytes) -> None: ...
-
-    def broadcast(self, kind: FrameKind, payload: bytes, recipients: Iterable[int] | None = None) -> None: ...
-
-    def cut(self, peer: int, reason: Rejected) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +95,14 @@ class BatchFormat:
         return _batch(name, wire, made_by, number, [Envelope(each) for each in envelopes])
 
     def seal(self, author: int, number: int, envelopes: Sequence[Envelope]) -> Batch:
-        """Make a batch of our own from envelopes that were verified when they came in."""
+        """Make a batch of our own from envelopes that were verified when they came in and fit into one batch.
+
+        Raises:
+            InvariantViolation: They do not fit: the batch maker counts their bytes, and genesis lets one always fit.
+        """
         wire = encode([author, number, [each.wire for each in envelopes]])
+        limit = self.params.batch_bytes_max
+        invariant(len(wire) <= limit, "A batch of our own is within its size limit.", size=len(wire), size_max=limit)
         return _batch(self.digest(wire), wire, author, number, envelopes)
 
     def _decode(self, wire: bytes) -> tuple[int, int, list[UnverifiedEnvelope]]:

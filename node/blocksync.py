@@ -2,23 +2,24 @@
 
 Rules:
 
-1. A request is ``[from_height, target_hash]``: the blocks above `from_height`, as far as the certified block
-   `target_hash` and beyond. An answer is ``[[proposal, ...], qc]``: consecutive blocks, oldest first, each certified
-   by the next one's justify and the last by the QC; at most `sync_blocks_max` blocks and about 4 MiB. An empty answer
-   says "I have nothing above that".
+1. A request is ``[from_height]``: the blocks above that height, as far as the answerer's highest certificate leads. An
+   answer is ``[from_height, [proposal, ...], qc]``: the height that was asked for; consecutive blocks above it, oldest
+   first, each certified by the next one's justify and the last by the QC; at most `sync_blocks_max` blocks and about
+   4 MiB. An empty answer says "I have nothing above that".
 2. Nothing in an answer is trusted. Here its shape and links are checked; the core checks every certificate before it
    commits.
 3. A peer that does not answer within `ANSWER_S`, has nothing, or answers wrongly is passed over for the next; when all
    have been asked, it begins again. A request that is made again starts with another peer, since the last answer did
    not help.
-4. One request is out at a time, so an answer nobody waits for is either late, which is ignored, or unasked, which is a
-   fault.
+4. An answer is judged against the request that it names. One request is current; a slow peer's answer to it counts even
+   after the next peer was asked, and an answer to an earlier request is ignored. An answer to no request is a fault.
 
 Serving reads committed blocks from the store, then the stored chain above them up to our highest QC.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -30,16 +31,17 @@ from consensus.wire import decode_proposal, decode_qc, encode_proposal, encode_q
 from genesis.codec import decode, encode, raw, record, sequence, uint
 from genesis.errors import Rejected
 from genesis.params import ChainParams
-from genesis.values import DIGEST
-from node.batches import Network
 from node.failures import StorageFailure
 from node.frames import CONSENSUS_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, FrameKind
-from node.store import Store
+from node.network import Network
+from node.store import RESYNC, Store
 
 ANSWER_S: Final = 2.0
 ROUND_PAUSE_S: Final = 0.5
+OWED_MAX: Final = 32
+"""Unanswered requests to one peer that are remembered; a connection that was lost leaves some for ever."""
 
-_REQUEST: Final = record(uint(48), DIGEST)
+_REQUEST: Final = record(uint(48))
 _ANSWER_BYTES_MAX: Final = RESPONSE_BYTES_MAX + CONSENSUS_BYTES_MAX
 
 
@@ -65,7 +67,7 @@ class BlockServer:
         Raises:
             Rejected: ``malformed``.
         """
-        from_height, _target = decode(payload, _REQUEST, size_max=REQUEST_BYTES_MAX)
+        [from_height] = decode(payload, _REQUEST, size_max=REQUEST_BYTES_MAX)
         high_qc = self._high_qc()
         answer = await trio.to_thread.run_sync(self._answer, from_height, high_qc)
         self._network.send(peer, FrameKind.BLOCKS_RESPONSE, answer)
@@ -80,7 +82,7 @@ class BlockServer:
                 break
             chosen.append(wire)
             qc = certificate
-        return encode([chosen, encode_qc(qc)])
+        return encode([from_height, chosen, encode_qc(qc)])
 
     def _chain(self, from_height: int, high_qc: QC) -> list[tuple[bytes, QC]]:
         """Blocks above `from_height` with a certificate each, oldest first; about as many as one answer takes."""
@@ -91,7 +93,7 @@ class BlockServer:
             record_of = self._store.committed(height)
             wire = self._store.proposal_wire(record_of.block_hash) if record_of is not None else None
             if record_of is None or wire is None:
-                raise StorageFailure("read a committed block", f"block {height} is missing", "Resync this node")
+                raise StorageFailure("read a committed block", f"block {height} is missing", RESYNC)
             blocks.append((wire, record_of.qc))
         if len(blocks) < self._blocks_max and tip is not None:
             blocks += self._uncommitted(max(from_height, executed), tip.block_hash, high_qc)
@@ -134,21 +136,21 @@ class BlockFetcher:
         self._on_blocks = on_blocks
         self._report = report
         blocks = sequence(raw(1, CONSENSUS_BYTES_MAX), 0, params.sync_blocks_max)
-        self._shape = record(blocks, raw(1, CONSENSUS_BYTES_MAX))
+        self._shape = record(uint(48), blocks, raw(1, CONSENSUS_BYTES_MAX))
         self._request: FetchBlocks | None = None
-        self._last: tuple[int, QC] | None = None
+        self._last_height: int | None = None
         self._repeats = 0
         self._asked: int | None = None
-        self._late: set[int] = set()
+        self._owed: dict[int, deque[int]] = {}
         self._wakeup = trio.Event()
 
     def fetch(self, request: FetchBlocks) -> None:
-        """Ask for these blocks; replaces a request that is still out unless it asks for the same."""
-        wanted = (request.from_height, request.target)
-        if self._request is not None and wanted == self._last:
+        """Ask for these blocks; replaces a request that is still out unless it begins at the same height."""
+        is_repeated = request.from_height == self._last_height
+        if self._request is not None and is_repeated:
             return
-        self._repeats = self._repeats + 1 if wanted == self._last else 0
-        self._last = wanted
+        self._repeats = self._repeats + 1 if is_repeated else 0
+        self._last_height = request.from_height
         self._request = request
         self._wakeup.set()
 
@@ -158,21 +160,28 @@ class BlockFetcher:
         Raises:
             Rejected: It was never asked for, or it is malformed or does not hold together.
         """
-        if peer != self._asked:
-            if peer not in self._late:
-                raise Rejected("unasked_blocks", "A peer sent blocks that nobody asked it for.", peer=peer)
-            self._late.discard(peer)
-            return
-        request = self._request
-        self._asked = None
+        owed = self._owed.get(peer)
+        if not owed:
+            raise _unasked(peer)
         try:
-            proposals, high_qc = await trio.to_thread.run_sync(self._parse, payload)
-            if request is not None and request is self._request and proposals:
-                _check_links(proposals, high_qc, request.from_height)
+            from_height, proposals, high_qc = await trio.to_thread.run_sync(self._parse, payload)
+            if from_height not in owed:
+                raise _unasked(peer)
+            owed.remove(from_height)
+            request = self._request
+            if request is None or request.from_height != from_height:
+                return
+            if proposals:
+                _check_links(proposals, high_qc, from_height)
                 self._request = None
                 self._on_blocks(BlocksReceived(peer, proposals, high_qc))
-        finally:
-            self._wakeup.set()
+            elif peer != self._asked:
+                return
+        except Rejected:
+            if peer == self._asked:
+                self._wakeup.set()
+            raise
+        self._wakeup.set()
 
     async def run(self) -> None:
         """Carry out requests until cancelled."""
@@ -191,15 +200,12 @@ class BlockFetcher:
                 await self._woken(ROUND_PAUSE_S)
 
     async def _ask(self, peer: int, request: FetchBlocks) -> None:
-        """One peer's chance: returns when it has answered, its time is up, or another request replaced this one."""
-        self._late.discard(peer)
+        """One peer's chance: returns when it has answered, its time is up, or the request was answered or replaced."""
+        self._owed.setdefault(peer, deque(maxlen=OWED_MAX)).append(request.from_height)
         self._asked = peer
-        message = encode([request.from_height, request.target.block_hash])
-        self._network.send(peer, FrameKind.BLOCKS_REQUEST, message)
+        self._network.send(peer, FrameKind.BLOCKS_REQUEST, encode([request.from_height]))
         await self._woken(ANSWER_S)
-        if self._asked is not None:
-            self._late.add(peer)
-            self._asked = None
+        self._asked = None
 
     async def _woken(self, timeout_s: float) -> None:
         self._wakeup = trio.Event()
@@ -213,9 +219,13 @@ class BlockFetcher:
         start = self._repeats % len(order) if order else 0
         return order[start:] + order[:start]
 
-    def _parse(self, payload: bytes) -> tuple[tuple[Proposal, ...], QC]:
-        wires, qc = decode(payload, self._shape, size_max=_ANSWER_BYTES_MAX)
-        return tuple(decode_proposal(each) for each in wires), decode_qc(qc)
+    def _parse(self, payload: bytes) -> tuple[int, tuple[Proposal, ...], QC]:
+        from_height, wires, qc = decode(payload, self._shape, size_max=_ANSWER_BYTES_MAX)
+        return from_height, tuple(decode_proposal(each) for each in wires), decode_qc(qc)
+
+
+def _unasked(peer: int) -> Rejected:
+    return Rejected("unasked_blocks", "A peer sent blocks that nobody asked it for.", peer=peer)
 
 
 def _check_links(proposals: Sequence[Proposal], high_qc: QC, from_height: int) -> None:

@@ -6,7 +6,7 @@ The home of a node::
     genesis.toml     the chain (`genesis.document`)
     validator.toml   what the genesis document needs to know of this validator; public
     passphrase       optional, mode 0600; opens the keys where nobody is there to type it
-    keys/            consensus.key, network.key (`node.keystore`)
+    keys/            consensus.key, network.key (`node.keystore`), consensus.unused (`node.unused_key`)
     data/ledger/     LevelDB
     data/safety      the safety state of the consensus core
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from genesis.addresses import PORT_MAX, join_address, split_address
 from genesis.errors import Rejected
 from genesis.values import NAME
 from node.logs import LEVELS
@@ -52,7 +53,7 @@ class NodeConfig:
     def __post_init__(self) -> None:
         NAME(self.name)
         for field, port in (("peers.listen", self.listen_port), ("http.listen", self.http_port)):
-            _check(1 <= port <= 65_535, field, "has a port from 1 to 65535", port)
+            _check(1 <= port <= PORT_MAX, field, f"has a port from 1 to {PORT_MAX}", port)
         _check(bool(self.listen_host), "peers.listen", "has a host", self.listen_host)
         _check(bool(self.http_host), "http.listen", "has a host", self.http_host)
         _check(self.log_level in LEVELS, "log.level", f"is one of {', '.join(LEVELS)}", self.log_level)
@@ -118,8 +119,8 @@ def load_config(home: Path) -> NodeConfig:
         raise Rejected("bad_config", f"node.toml is not TOML: {error}.", path=str(path)) from error
     _check(len(text) <= CONFIG_BYTES_MAX, "the file", f"is at most {CONFIG_BYTES_MAX} characters", len(text))
     _only(root, "the file", {"name", "peers", "http", "log"})
-    listen_host, listen_port = split_address("peers.listen", _field(root, "peers", "listen"))
-    http_host, http_port = split_address("http.listen", _field(root, "http", "listen"))
+    listen_host, listen_port = _address(root, "peers")
+    http_host, http_port = _address(root, "http")
     return NodeConfig(
         home=home,
         name=_text("name", root.get("name")),
@@ -131,16 +132,12 @@ def load_config(home: Path) -> NodeConfig:
     )
 
 
-def split_address(what: str, address: str) -> tuple[str, int]:
-    """``host:port`` in two; an IPv6 host stands in brackets. `what` names the field in a refusal (``bad_config``)."""
-    host, colon, port = address.rpartition(":")
-    _check(bool(colon and host) and port.isdigit() and len(port) <= 5, what, "is host:port", address)
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def join_address(host: str, port: int) -> str:
-    """``host:port``, an IPv6 host in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _address(root: dict[str, Any], table: str) -> tuple[str, int]:
+    text = _field(root, table, "listen")
+    try:
+        return split_address(text)
+    except Rejected as error:
+        raise Rejected("bad_config", f"In node.toml, {table}.listen: {error.message}", found=text[:80]) from error
 
 
 def _field(root: dict[str, Any], table: str, field: str) -> str:

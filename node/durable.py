@@ -19,17 +19,31 @@ from node.store import Store
 SYNC_US: Final = 300
 """One synced write of the safety file and one of the ledger."""
 
+KEEP_US: Final = 40
+"""One block written without a sync, and for each batch that it orders `DIGEST_NS`."""
+
+DIGEST_NS: Final = 300
+
 BYTES_PER_US: Final = 200
 """What LevelDB's log takes in, with its checksums and the copy into its memory table."""
 
 
 class Durable:
-    """The disk as the replica sees it. Its calls block; they are made one at a time, large ones in a worker thread."""
+    """The disk as the replica sees it. Its calls block; they are made one at a time, wherever `writes` decides.
+
+    Attributes:
+        writes: Decides where writes run, for the ledger's other writers too.
+    """
 
     def __init__(self, store: Store, safety: SafetyFile, pool: BatchPool) -> None:
+        self.writes = store.writes
         self._store = store
         self._safety = safety
         self._pool = pool
+
+    def keep_cost_us(self, proposal: Proposal) -> int:
+        """About how long `put_proposal` takes."""
+        return KEEP_US + len(proposal.header.payload) * DIGEST_NS // 1000
 
     def cost_us(self, proposal: Proposal | None) -> int:
         """About how long `persist_safety` takes, from the bytes it has to write."""

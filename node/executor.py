@@ -8,7 +8,9 @@ Rules:
 3. Only after the write has been synced do receipts go out. The replica learns the root before: whatever the disk does,
    executing the block again gives the same root, so a vote that names it promises nothing that a crash could take.
 4. An envelope that is ordered twice executes once: the state machine refuses it the second time, and a refusal is never
-   stored. Whoever waits hears of it, except for a replay, whose real receipt exists.
+   stored. Whoever waits hears of a refusal only if it is final (`FINAL_REFUSALS`). A replay has its real receipt. An
+   envelope whose lifetime is too long as yet may execute when its bytes are ordered again: a client that heard of a
+   rejection might sign another in its place. So its wait goes on and ends without an outcome.
 5. At start-up the state is rebuilt from the store and its root must be the one that was stored with the last block.
 
 Reading the state while a block changes it would show half a block, so queries go through `read`.
@@ -25,7 +27,15 @@ import trio
 
 from consensus.events import Commit
 from consensus.types import Header, genesis_header, genesis_qc
-from contracts.machine import BlockInput, BlockOutput, State, apply_block, genesis_state, restore_state
+from contracts.machine import (
+    BlockInput,
+    BlockOutput,
+    State,
+    apply_block,
+    genesis_state,
+    restore_state,
+    system_work,
+)
 from contracts.receipts import encode_receipt
 from genesis.document import GenesisDocument
 from genesis.errors import Rejected, invariant, violated
@@ -39,11 +49,17 @@ from node.store import BlockWrite, CommittedBlock, Digested, Store
 
 GROUP_BLOCKS_MAX: Final = 32
 GROUP_BATCHES_MAX: Final = 64
+FINAL_REFUSALS: Final = frozenset({"expired"})
+"""Block time only moves forward: what came too late stays too late."""
+
 BLOCK_US: Final = 100
 """The state machine's work for an empty block, or the store's write of one."""
 
 ENVELOPE_US: Final = 40
 """The state machine's work for one trade."""
+
+SYSTEM_US: Final = 25
+"""The state machine's work for one position, sample or replay entry that the system step touches, at most."""
 
 ENTRY_US: Final = 3
 """The store's work for one entry."""
@@ -143,12 +159,7 @@ class Executor:
         self._submitted = state.height
         self._wakeup = trio.Event()
         self._state_lock = trio.Lock()
-        self._applying, self._writing = Offload(), Offload()
-
-    @property
-    def backlog(self) -> int:
-        """Committed blocks that are not executed yet."""
-        return self._submitted - self._store_height()
+        self._applying = Offload()
 
     def submit(self, commit: Commit) -> None:
         """Execute this block after those before it; returns at once. A block that was submitted before is ignored."""
@@ -179,11 +190,11 @@ class Executor:
                 continue
             work = await self._gather(group)
             async with self._state_lock:
-                done = await self._applying.run(_apply_cost_us(work), self._execute, work)
+                done = await self._applying.run(self._apply_cost_us(work), self._execute, work)
                 for each in done:
                     self._on_executed(each.block.height, each.block.block_hash, each.block.state_root)
                 writes = [each.write for each in done]
-                await self._writing.run(_write_cost_us(writes), self._store.commit, writes)
+                await self._store.writes.run(_write_cost_us(writes), self._store.commit, writes)
             for each in done:
                 self._publish(each)
 
@@ -233,21 +244,17 @@ class Executor:
     def _publish(self, done: _Done) -> None:
         """Tell everyone who waits; the block is durable."""
         block, output = done.block, done.output
-        answered = [*output.receipts, *(each for each in output.refused if each.code != "replayed")]
         self._pool.executed(done.payload, block.time_unix_ms)
-        self._intake.executed([each.envelope_id for each in answered], block.time_unix_ms)
-        self._receipts.deliver(answered)
+        self._intake.executed([each.envelope_id for each in (*output.receipts, *output.refused)], block.time_unix_ms)
+        self._receipts.deliver([*output.receipts, *(each for each in output.refused if each.code in FINAL_REFUSALS)])
         for alarm in output.alarms:
             self._report("conservation_alarm", {"height": block.height, "alarm": str(alarm)})
 
-    def _store_height(self) -> int:
-        tip = self._store.tip()
-        return tip.height if tip is not None else 0
-
-
-def _apply_cost_us(work: Sequence[_Work]) -> int:
-    envelopes = sum(len(batch.envelopes) for each in work for batch in each.batches)
-    return len(work) * BLOCK_US + envelopes * ENVELOPE_US
+    def _apply_cost_us(self, work: Sequence[_Work]) -> int:
+        """About how long `_execute` takes. What the last block's time makes due is done by one of these blocks."""
+        envelopes = sum(len(batch.envelopes) for each in work for batch in each.batches)
+        due = system_work(self._state, work[-1].commit.proposal.header.time_unix_ms)
+        return len(work) * BLOCK_US + envelopes * ENVELOPE_US + due * SYSTEM_US
 
 
 def _write_cost_us(writes: Sequence[BlockWrite]) -> int:

@@ -16,8 +16,8 @@ from genesis.document import GenesisDocument
 from genesis.errors import Rejected
 from node.clock import Clock
 from node.executor import Executor
-from node.http_api import Json
 from node.intake import Admission, Intake
+from node.json_text import Json
 from node.peers import Mesh
 from node.receipt_waits import ReceiptWaits
 from node.store import CommittedBlock, Store
@@ -33,7 +33,7 @@ class Face:
 
     def __init__(
         self,
-        name: str,
+        index: int,
         document: GenesisDocument,
         validators: ValidatorSet,
         clock: Clock,
@@ -44,7 +44,7 @@ class Face:
         intake: Intake,
         receipts: ReceiptWaits,
     ) -> None:
-        self._name = name
+        self._index = index
         self._document = document
         self._validators = validators
         self._clock = clock
@@ -54,15 +54,18 @@ class Face:
         self._executor = executor
         self._intake = intake
         self._receipts = receipts
-        self._own = document.validators.index(next(each for each in document.validators if each.name == name))
 
     def ready(self) -> str:
         """Empty when the node takes part and has caught up, else the reason why not yet."""
         height = self._tip().height
-        power = self._validators.power_of({self._own, *self._mesh.connected})
+        power = self._validators.power_of({self._index, *self._mesh.connected})
         behind = self._core.high_qc.height - height
         if power < self._validators.quorum_power:
             return f"connected to {power} of the {self._validators.quorum_power} of voting power that a quorum needs"
+        if self._core.is_amnesiac:
+            return "its safety state is lost: it signs nothing until a quorum of the others has told how far it may go"
+        if self._core.silent_below_view:
+            return f"its safety state was lost: it signs nothing before view {self._core.silent_below_view}"
         if height == 0:
             return "no block has been executed yet"
         return f"{behind} blocks behind the best certificate" if behind > BEHIND_HEIGHTS_MAX else ""
@@ -71,7 +74,7 @@ class Face:
         """Where this validator stands."""
         tip, clock = self._tip(), self._document.clock
         return {
-            "name": self._name,
+            "name": self._document.validators[self._index].name,
             "network": self._document.name,
             "chain_id": self._document.chain_id.hex(),
             "height": tip.height,
@@ -82,6 +85,7 @@ class Face:
             "chain_unix_ms": self._clock.now().chain_unix_ms,
             "certified_height": self._core.high_qc.height,
             "committed_height": self._core.committed.height,
+            "amnesiac": self._core.is_amnesiac or bool(self._core.silent_below_view),
             "peers": len(self._mesh.connected),
             "committed_txs": tip.envelopes_total,
             "mempool": self._intake.waiting,
@@ -98,7 +102,7 @@ class Face:
 
     def validators(self) -> Json:
         """The validator set: names, keys, powers, addresses, who is connected and who leads."""
-        connected = {self._own, *self._mesh.connected}
+        connected = {self._index, *self._mesh.connected}
         return {
             "epoch": self._validators.epoch,
             "quorum_power": self._validators.quorum_power,
@@ -138,9 +142,14 @@ class Face:
         """Positions per series."""
         return await self._read(lambda state: queries.positions(state, account_id))
 
-    async def series(self, series_id: str | None) -> Json:
-        """One series, or all."""
+    async def series(self, series_id: str) -> Json:
+        """One series."""
         return await self._read(lambda state: queries.series(state, series_id))
+
+    async def series_page(self, after: str, limit: int | None) -> Json:
+        """Some of the series, in order of name; by default as many as a page may hold."""
+        size = queries.SERIES_PAGE_MAX if limit is None else limit
+        return await self._read(lambda state: queries.series_page(state, after, size))
 
     async def index(self, index_id: str) -> Json:
         """A price index and its latest price."""
@@ -153,6 +162,10 @@ class Face:
     async def members(self) -> Json:
         """The members and their accounts."""
         return await self._read(queries.members)
+
+    async def quarantine(self) -> Json:
+        """The markets in quarantine."""
+        return await self._read(queries.quarantined)
 
     async def _read(self, query: Callable[[State], _T]) -> _T:
         return await self._executor.read(query)

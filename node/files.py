@@ -5,7 +5,8 @@ Rules:
 1. `write_private` replaces a file atomically and durably: a temporary file with mode 0600, fsync, rename, fsync of the
    directory. A crash leaves the old file or the new one.
 2. `create_private` never overwrites: of two writers, one is refused.
-3. `read_private` refuses a file that others may read, and one that is larger than it can be.
+3. `remove_durably` returns when the file would not come back after a power failure.
+4. `read_private` refuses a file that others may read, and one that is larger than it can be.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def write_private(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     _write_new(temporary, data)
     os.replace(temporary, path)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def create_private(path: Path, data: bytes) -> None:
@@ -39,7 +40,13 @@ def create_private(path: Path, data: bytes) -> None:
         raise Rejected("file_exists", "The file exists and is never overwritten.", path=str(path)) from error
     finally:
         temporary.unlink()
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file; that there is none is made as durable."""
+    path.unlink(missing_ok=True)
+    sync_directory(path.parent)
 
 
 def read_private(path: Path, size_max: int) -> bytes:
@@ -69,18 +76,28 @@ def make_private_directory(path: Path) -> None:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
+def sync_directory(path: Path) -> None:
+    """Make what was created, renamed or removed in this directory durable."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_all(file: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at `offset` of an open file, however little the system takes at once."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
+
+
 def _write_new(path: Path, data: bytes) -> None:
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.fsync(descriptor)
+        write_all(file, data, 0)
+        os.fsync(file)
     finally:
-        os.close(descriptor)
+        os.close(file)

@@ -124,11 +124,6 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    @property
-    def buffered(self) -> int:
-        """Bytes that wait for the rest of their frame."""
-        return len(self._buffer)
-
     def append(self, data: bytes) -> None:
         """Add what was received."""
         self._buffer += data

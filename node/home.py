@@ -5,7 +5,8 @@ Three steps, in this order, because a chain's genesis names its validators' keys
 1. `prepare_home` makes the two keys, the certificate and ``node.toml``, and writes the public ``validator.toml`` from
    which somebody creates the genesis document.
 2. `install_genesis` gives the home that document, and with it the initial safety state. Only this step ever writes an
-   initial safety state: a node that finds none has lost it and must not vote (`consensus.safety`).
+   initial safety state, and only for a key that has never signed (`node.unused_key`): a home that was wiped and made
+   again around its old key has lost its votes, and its node must not vote (`consensus.amnesia`).
 3. `open_home` reads it all back and checks that keys, certificate and genesis document belong together.
 
 Steps 1 and 2 may be repeated with the same arguments; a second chain is refused.
@@ -32,8 +33,8 @@ from node.certificates import make_certificate
 from node.config import NodeConfig, load_config
 from node.files import make_private_directory, write_private
 from node.keystore import COST_STRONG, KdfCost, KeyStore, UnlockedKey
+from node.unused_key import CONSENSUS_KEY, create_unused, is_unused
 
-CONSENSUS_KEY: Final = "consensus"
 NETWORK_KEY: Final = "network"
 
 
@@ -90,7 +91,7 @@ def prepare_home(
     """
     make_private_directory(config.home)
     store = KeyStore(config.home)
-    consensus, network = (_key(store, name, passphrase, cost) for name in (CONSENSUS_KEY, NETWORK_KEY))
+    consensus, network = _consensus_key(store, passphrase, cost), _network_key(store, passphrase, cost)
     certificate = make_certificate(network.seed, config.name)
     card = GenesisValidator(config.name, consensus.public_key, power, address, certificate)
     _write_toml(config.path, config.to_mapping())
@@ -99,24 +100,27 @@ def prepare_home(
 
 
 def install_genesis(config: NodeConfig, document: GenesisDocument) -> int:
-    """Give a prepared home its chain: ``genesis.toml`` and the initial safety state.
+    """Give a prepared home its chain: ``genesis.toml`` and, while its key is unused, the initial safety state.
+
+    Without a safety state afterwards (`NodeConfig.safety_path`) the node starts silent.
 
     Returns:
         The validator's index in the document.
 
     Raises:
         Rejected: ``not_a_validator`` when the document does not name this home's consensus key; ``genesis_installed``
-            when the home serves another chain.
+            when the home serves another chain; ``already_running`` when a process runs it without a safety state.
     """
     index = _index_of(document, KeyStore(config.home).public(CONSENSUS_KEY).public_key)
-    if config.genesis_path.exists():
+    is_installed = config.genesis_path.exists()
+    if is_installed:
         _refuse_another_chain(config, document)
-        return index
     make_private_directory(config.data_path)
     # The safety state first: a home whose genesis is installed without one would look like one that lost it.
     if not config.safety_path.exists():
         _write_initial_safety(config, document)
-    write_private(config.genesis_path, format_document(document).encode())
+    if not is_installed:
+        write_private(config.genesis_path, format_document(document).encode())
     return index
 
 
@@ -219,8 +223,16 @@ def parse_card(text: str) -> GenesisValidator:
         raise Rejected("bad_card", f"Not a validator's entry: {error}.") from error
 
 
-def _key(store: KeyStore, name: str, passphrase: bytes, cost: KdfCost) -> UnlockedKey:
-    return store.unlock(name, passphrase) if store.path(name).exists() else store.create(name, passphrase, cost)
+def _consensus_key(store: KeyStore, passphrase: bytes, cost: KdfCost) -> UnlockedKey:
+    if store.path(CONSENSUS_KEY).exists():
+        return store.unlock(CONSENSUS_KEY, passphrase)
+    return create_unused(store, passphrase, cost)
+
+
+def _network_key(store: KeyStore, passphrase: bytes, cost: KdfCost) -> UnlockedKey:
+    if store.path(NETWORK_KEY).exists():
+        return store.unlock(NETWORK_KEY, passphrase)
+    return store.create(NETWORK_KEY, passphrase, cost)
 
 
 def _index_of(document: GenesisDocument, public_key: bytes) -> int:
@@ -263,19 +275,23 @@ def _refuse_another_chain(config: NodeConfig, document: GenesisDocument) -> None
 
 
 def _write_initial_safety(config: NodeConfig, document: GenesisDocument) -> None:
+    """For an unused key only. The lock keeps a process from starting, and using the key, before it is written."""
+    with exclusive(config):
+        if is_unused(KeyStore(config.home)):
+            _save_safety(config, document)
+
+
+def _save_safety(config: NodeConfig, document: GenesisDocument) -> None:
     # Imported here: the state machine brings Numba, which the other commands on a home do not need.
-    from consensus.events import SafetyState
-    from consensus.types import genesis_header, genesis_qc
+    from consensus.safety import fresh_safety
+    from consensus.types import genesis_header
     from contracts.machine import genesis_state
     from node.safety_file import SafetyFile
 
     state = genesis_state(document)
     block = genesis_header(document.chain_id, state.time_unix_ms, state.root)
-    initial = SafetyState(
-        epoch=0, last_voted_view=0, last_proposed_view=0, high_qc=genesis_qc(block.block_hash), high_tc=None
-    )
     with closing(SafetyFile(config.safety_path, document.chain_id)) as file:
-        file.save(initial)
+        file.save(fresh_safety(block))
 
 
 def _write_toml(path: Path, mapping: dict[str, Any]) -> None:

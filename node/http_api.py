@@ -7,7 +7,8 @@ Rules:
 2. Everything a client can make us hold is bounded (`HttpLimits`): the body while it is read and the time it takes, all
    bodies together, the envelopes in one post, the time of a wait and the number of waits.
 3. One envelope's refusal never fails its neighbours in the same post.
-4. A handler only translates. What a question means is decided behind `NodeFace`, which `node.app` implements.
+4. A handler only translates. What a question means is decided behind `NodeFace`, which `node.face` implements.
+5. A long answer is written as JSON beside the event loop (`node.json_text`).
 
 A result's ``status`` in the answer to a post: ``rejected`` (``code`` says why; nothing moved), ``accepted`` (it will be
 ordered, or the wait ended before it was), ``committed`` (it was applied; only with ``wait_ms``). With ``wait_ms``, an
@@ -22,7 +23,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import trio
 from starlette.applications import Starlette
@@ -35,12 +36,10 @@ from genesis.codec import Shape, decode, raw, sequence
 from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES
 from genesis.values import ACCOUNT_ID, INDEX_ID, SERIES_ID, UNIX_MS
+from node.json_text import Json, write_json, write_json_aside
 
-Json = Any
-"""What `json.dumps` writes: dicts with text keys, lists, text, integers, booleans, None."""
-
-ALREADY_KNOWN: Final = frozenset({"duplicate", "replayed"})
-"""Refusals of an envelope that this chain has seen before: a waiting client is given the receipt of the first time."""
+ALREADY_EXECUTED: Final = "replayed"
+"""The refusal of an envelope that this chain has executed before: a waiting client is given that receipt."""
 
 WAIT_SCOPE: Final = "novate.wait"
 """The ASGI scope's key for the `trio.CancelScope` that `node.http_server` cancels when the client has gone."""
@@ -52,6 +51,7 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "busy": 503,
     "mempool_full": 503,
     "not_ready": 503,
+    "not_settled": 404,
 }
 """The HTTP status of a refusal; codes that begin with ``unknown_`` are 404, all others 400."""
 
@@ -89,7 +89,7 @@ class HttpLimits:
     requests_per_connection_max: int = 100_000
 
 
-class Admission(Protocol):
+class Outcome(Protocol):
     """What became of one submitted envelope (`node.intake` makes them)."""
 
     @property
@@ -120,7 +120,7 @@ class NodeFace(Protocol):
     def validators(self) -> Json:
         """The validator set: names, keys, powers, addresses, who is connected."""
 
-    async def submit(self, wires: Sequence[bytes]) -> Sequence[Admission]:
+    async def submit(self, wires: Sequence[bytes]) -> Sequence[Outcome]:
         """Check envelopes and take them into the mempool; one answer for each, in order."""
 
     async def receipts(self, envelope_ids: Sequence[bytes], wait_ms: int) -> Sequence[Json | None]:
@@ -138,17 +138,26 @@ class NodeFace(Protocol):
     async def positions(self, account_id: str) -> Json:
         """Positions per series; `Rejected` ``unknown_account``."""
 
-    async def series(self, series_id: str | None) -> Json:
-        """One series, or all; `Rejected` ``unknown_series``."""
+    async def series(self, series_id: str) -> Json:
+        """One series; `Rejected` ``unknown_series``."""
+
+    async def series_page(self, after: str, limit: int | None) -> Json:
+        """The series behind `after` in order of name, at most `limit`, and in ``next`` what to ask for ``after`` next.
+
+        `Rejected` ``bad_limit``. Without a limit, as many as a page may hold.
+        """
 
     async def index(self, index_id: str) -> Json:
         """A price index and its latest price; `Rejected` ``unknown_index``."""
 
     async def settlement(self, index_id: str, expiry_unix_ms: int) -> Json:
-        """The settlement record of one expiry; `Rejected` ``unknown_settlement``."""
+        """The settlement record of one expiry; `Rejected` ``unknown_index``, ``not_settled``."""
 
     async def members(self) -> Json:
         """The members and their accounts."""
+
+    async def quarantine(self) -> Json:
+        """The markets in quarantine, since when and why."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -185,20 +194,21 @@ class _Api:
             ("GET", "/v1/blocks/{height}", self.get_block),
             ("GET", "/v1/accounts/{member}/{sub}", self.get_account),
             ("GET", "/v1/positions/{member}/{sub}", self.get_positions),
-            ("GET", "/v1/series", self.get_all_series),
+            ("GET", "/v1/series", self.get_series_page),
             ("GET", "/v1/series/{id}", self.get_series),
             ("GET", "/v1/index/{id}", self.get_index),
             ("GET", "/v1/settlements/{index}/{expiry_unix_ms}", self.get_settlement),
             ("GET", "/v1/members", self.get_members),
+            ("GET", "/v1/quarantine", self.get_quarantine),
         )
 
     async def post_transactions(self, request: Request) -> Response:
         wait_ms = self._wait_ms(request)
         with self._waiting(wait_ms), self._body_budget() as reserve:
             wires = _parse_wires(request, await self._read_body(request, reserve), self.limits)
-            admissions = await self.node.submit(wires)
-            receipts = await self._receipts_of(request, admissions, wait_ms)
-        return _json({"results": [_result(each, receipts.get(each.envelope_id)) for each in admissions]})
+            outcomes = await self.node.submit(wires)
+            receipts = await self._receipts_of(request, outcomes, wait_ms)
+        return await _answer({"results": [_result(each, receipts.get(each.envelope_id)) for each in outcomes]})
 
     async def get_transaction(self, request: Request) -> Response:
         wait_ms = self._wait_ms(request)
@@ -207,7 +217,7 @@ class _Api:
             receipt = (await self._receipts(request, [envelope_id], wait_ms))[0]
         if receipt is None:
             raise Rejected("unknown_transaction", "No block holds this transaction yet.", id=envelope_id.hex())
-        return _json(receipt)
+        return await _answer(receipt)
 
     async def get_health(self, request: Request) -> Response:
         return _json({"status": "ok"})
@@ -217,40 +227,47 @@ class _Api:
         return _json({"status": "ready"}) if not reason else _refusal(Rejected("not_ready", reason))
 
     async def get_status(self, request: Request) -> Response:
-        return _json(self.node.status())
+        return await _answer(self.node.status())
 
     async def get_genesis(self, request: Request) -> Response:
-        return _json(self.node.genesis())
+        return await _answer(self.node.genesis())
 
     async def get_validators(self, request: Request) -> Response:
-        return _json(self.node.validators())
+        return await _answer(self.node.validators())
 
     async def get_block(self, request: Request) -> Response:
         height = request.path_params["height"]
-        return _json(await self.node.block(None if height == "latest" else _integer("height", height)))
+        return await _answer(await self.node.block(None if height == "latest" else _integer("height", height)))
 
     async def get_account(self, request: Request) -> Response:
-        return _json(await self.node.account(_account_id(request)))
+        return await _answer(await self.node.account(_account_id(request)))
 
     async def get_positions(self, request: Request) -> Response:
-        return _json(await self.node.positions(_account_id(request)))
+        return await _answer(await self.node.positions(_account_id(request)))
 
-    async def get_all_series(self, request: Request) -> Response:
-        return _json(await self.node.series(None))
+    async def get_series_page(self, request: Request) -> Response:
+        after, limit = request.query_params.get("after", ""), request.query_params.get("limit")
+        if after:
+            _shaped(SERIES_ID, after)
+        page = await self.node.series_page(after, None if limit is None else _integer("limit", limit))
+        return await _answer(page)
 
     async def get_series(self, request: Request) -> Response:
-        return _json(await self.node.series(_shaped(SERIES_ID, request.path_params["id"])))
+        return await _answer(await self.node.series(_shaped(SERIES_ID, request.path_params["id"])))
 
     async def get_index(self, request: Request) -> Response:
-        return _json(await self.node.index(_shaped(INDEX_ID, request.path_params["id"])))
+        return await _answer(await self.node.index(_shaped(INDEX_ID, request.path_params["id"])))
 
     async def get_settlement(self, request: Request) -> Response:
         index_id = _shaped(INDEX_ID, request.path_params["index"])
         expiry_unix_ms = _integer("expiry_unix_ms", request.path_params["expiry_unix_ms"])
-        return _json(await self.node.settlement(index_id, expiry_unix_ms))
+        return await _answer(await self.node.settlement(index_id, expiry_unix_ms))
 
     async def get_members(self, request: Request) -> Response:
-        return _json(await self.node.members())
+        return await _answer(await self.node.members())
+
+    async def get_quarantine(self, request: Request) -> Response:
+        return await _answer(await self.node.quarantine())
 
     def _wait_ms(self, request: Request) -> int:
         text = request.query_params.get("wait_ms", "0")
@@ -313,12 +330,12 @@ class _Api:
         raise Rejected("too_slow", "The body took too long to arrive.", body_read_ms_max=limits.body_read_ms_max)
 
     async def _receipts_of(
-        self, request: Request, admissions: Sequence[Admission], wait_ms: int
+        self, request: Request, outcomes: Sequence[Outcome], wait_ms: int
     ) -> dict[bytes | None, Json]:
         """Receipts by envelope id, of those admitted now or earlier; empty without a wait."""
         if not wait_ms:
             return {}
-        known = [each.envelope_id for each in admissions if not each.code or each.code in ALREADY_KNOWN]
+        known = [each.envelope_id for each in outcomes if not each.code or each.code == ALREADY_EXECUTED]
         ids = list(dict.fromkeys(each for each in known if each is not None))
         if not ids:
             return {}
@@ -356,18 +373,22 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _json({"code": code, "message": message, "details": {}}, status)
 
 
+async def _answer(value: Json) -> Response:
+    """The answer to a question, however long."""
+    return Response(await write_json_aside(value), media_type="application/json")
+
+
 def _json(value: Json, status: int = 200) -> Response:
-    content = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    return Response(content, status_code=status, media_type="application/json")
+    return Response(write_json(value), status_code=status, media_type="application/json")
 
 
-def _result(admission: Admission, receipt: Json | None) -> Json:
+def _result(outcome: Outcome, receipt: Json | None) -> Json:
     """One envelope's entry in the answer to a post."""
-    code, message, status = admission.code, admission.message, "rejected" if admission.code else "accepted"
+    code, message, status = outcome.code, outcome.message, "rejected" if outcome.code else "accepted"
     if receipt is not None:
         code, message = receipt["code"], receipt["message"]
         status = "rejected" if code else "committed"
-    envelope_id = admission.envelope_id
+    envelope_id = outcome.envelope_id
     entry = {"id": envelope_id.hex() if envelope_id else None, "status": status, "code": code, "message": message}
     return entry if receipt is None else {**entry, "receipt": receipt}
 

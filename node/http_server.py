@@ -34,7 +34,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from starlette.applications import Starlette
 
-from node.config import join_address
+from genesis.addresses import join_address
 from node.http_api import WAIT_SCOPE, HttpLimits
 
 LINGER_S: Final = 1.0

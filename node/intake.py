@@ -8,10 +8,11 @@ Rules:
 3. What waits for a batch, and what waits to be verified, is together bounded by `mempool_envelopes_max`; the rest is
    refused as ``mempool_full`` before any work is spent on it.
 
-Theory of operation: requests queue up, and one task takes all that wait, up to about `VISIT_ENVELOPES`, through a
-worker thread in one visit. Under load a visit carries hundreds of envelopes; alone, an envelope pays one thread hop.
-The worker reads the set of waiting ids and the replay memory while other threads may add to them: single look-ups,
-whose worst outcome is an envelope that the chain refuses later. What decides is the state machine.
+Theory of operation: requests queue up, and one task checks all that wait, up to about `VISIT_ENVELOPES`, in one visit.
+Under load a visit carries hundreds of envelopes and is made to a worker thread; a few envelopes are checked in place
+(`node.offload`). A worker reads the set of waiting ids, the replay memory and the signers' tables while another thread
+may be executing a block: single look-ups in dictionaries, whose worst outcome is an envelope that the chain refuses
+later, or that its client has to post again. What decides is the state machine.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ class Intake:
     Args:
         chain_id: The chain that envelopes must be signed for.
         params: The limits as they bind on this chain.
-        admit: Raises `Rejected` for an envelope that the state would refuse (`contracts.machine.admit`); called in a
-            worker thread.
+        admit: Raises `Rejected` for an envelope that the state would refuse (`contracts.machine.admit`); may be called
+            in a worker thread.
         maker: Where verified envelopes go.
     """
 
@@ -117,7 +118,7 @@ class Intake:
                 del self._live[each]
 
     async def run(self) -> None:
-        """Take requests through the worker thread until cancelled."""
+        """Check what is posted until cancelled."""
         while True:
             group = self._take()
             if not group:

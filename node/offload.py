@@ -8,7 +8,8 @@ overwriting a safety slot takes less time than the visit.
 Rules:
 
 1. Work whose estimated cost is at most `IN_PLACE_US_MAX` runs in place; all other work runs in a thread.
-2. Estimates can be wrong: a disk can turn slow. After a run in place that took longer than `SLOW_NS`, the next
+2. While a run of the same kind is in a thread, others use a thread too: they may need what it holds (a lock, the disk).
+3. Estimates can be wrong: a disk can turn slow. After a run in place that took longer than `SLOW_NS`, the next
    `DETOURS` runs use a thread, whatever their estimate; so a slow disk costs the event loop one pause in so many.
 """
 
@@ -29,7 +30,7 @@ _Args = TypeVarTuple("_Args")
 
 
 class Offload:
-    """Decides for one kind of work, by rule 2 from its own past.
+    """Decides for one kind of work, by rules 2 and 3 from its own runs.
 
     Args:
         monotonic_ns: The clock that measures runs; replaced in tests.
@@ -38,12 +39,17 @@ class Offload:
     def __init__(self, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._monotonic_ns = monotonic_ns
         self._detours = 0
+        self._in_threads = 0
 
     async def run(self, cost_us: int, work: Callable[[*_Args], _T], *args: *_Args) -> _T:
         """The result of ``work(*args)``, which is estimated to take `cost_us` microseconds."""
-        if cost_us > IN_PLACE_US_MAX or self._detours:
+        if cost_us > IN_PLACE_US_MAX or self._detours or self._in_threads:
             self._detours = max(0, self._detours - 1)
-            return await trio.to_thread.run_sync(work, *args)
+            self._in_threads += 1
+            try:
+                return await trio.to_thread.run_sync(work, *args)
+            finally:
+                self._in_threads -= 1
         begun = self._monotonic_ns()
         result = work(*args)
         if self._monotonic_ns() - begun > SLOW_NS:

@@ -52,12 +52,8 @@ class ReceiptWaits:
         """Envelopes that somebody waits for."""
         return len(self._waits)
 
-    async def wait(self, envelope_id: bytes, timeout_s: float) -> Receipt | None:
-        """The receipt of an envelope once its block is durable; None after `timeout_s` seconds (0: only look)."""
-        return (await self.wait_many([envelope_id], timeout_s)).get(envelope_id)
-
     async def wait_many(self, envelope_ids: Sequence[bytes], timeout_s: float) -> dict[bytes, Receipt]:
-        """The receipts of these envelopes: all of them, or those that exist when `timeout_s` seconds have passed."""
+        """The receipts of these envelopes: all of them, or those that exist after `timeout_s` seconds (0: now)."""
         wait = _Wait(set(envelope_ids))
         ids = tuple(wait.missing)
         if not ids:

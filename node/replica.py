@@ -50,18 +50,12 @@ from consensus.events import (
 )
 from consensus.types import Header, Message, Proposal, Statement, signing_message
 from consensus.wire import decode_message, encode_message
-from genesis.errors import Rejected, violated
+from genesis.errors import Rejected
 from genesis.signing import SigningKey
+from node.failures import ReplicaHalted
 from node.frames import FrameKind
+from node.network import Network
 from node.offload import Offload
-
-
-class Network(Protocol):
-    """The part of the mesh that agreement needs; neither call blocks."""
-
-    def send(self, peer: int, kind: FrameKind, payload: bytes) -> None: ...
-
-    def broadcast(self, kind: FrameKind, payload: bytes, recipients: Sequence[int] | None = None) -> None: ...
 
 
 class Payloads(Protocol):
@@ -75,7 +69,14 @@ class Payloads(Protocol):
 
 
 class Disk(Protocol):
-    """Durable writes; all calls block, and may be made from a worker thread."""
+    """Durable writes; all calls but the estimates block, and may be made from a worker thread. `writes` decides where
+    they run, and knows of the others who write.
+    """
+
+    @property
+    def writes(self) -> Offload: ...
+
+    def keep_cost_us(self, proposal: Proposal) -> int: ...
 
     def cost_us(self, proposal: Proposal | None) -> int: ...
 
@@ -137,7 +138,6 @@ class Replica:
         self._wake_at_ms: int | None = None
         self._disk_work: list[Callable[[], None]] = []
         self._disk_cost_us = 0
-        self._offload = Offload()
         self._nursery: trio.Nursery | None = None
         self._fetch_scope = trio.CancelScope()
 
@@ -214,6 +214,7 @@ class Replica:
         match effect:
             case StoreProposal():
                 self._disk_work.append(lambda: ports.disk.put_proposal(effect.proposal))
+                self._disk_cost_us += ports.disk.keep_cost_us(effect.proposal)
             case PersistSafety():
                 self._disk_work.append(lambda: ports.disk.persist_safety(effect.state, effect.proposal))
                 self._disk_cost_us += ports.disk.cost_us(effect.proposal)
@@ -238,7 +239,7 @@ class Replica:
             case Report():
                 ports.report(effect)
             case Halt():
-                violated(effect.reason)
+                raise ReplicaHalted(effect.reason)
         return None
 
     def _sign(self, statement: Statement) -> Statement:
@@ -280,4 +281,4 @@ class Replica:
             for each in work:
                 each()
 
-        await self._offload.run(cost_us, do)
+        await self._ports.disk.writes.run(cost_us, do)

@@ -55,6 +55,7 @@ from consensus.events import SafetyState
 from consensus.wire import MESSAGE_BYTES_MAX, decode_safety, encode_safety
 from genesis.errors import Rejected, invariant
 from node.failures import StorageFailure
+from node.files import make_private_directory, sync_directory, write_all, write_private
 
 MAGIC: Final = b"novate/safety/2\n"
 PAIRS: Final = 2
@@ -167,7 +168,8 @@ class SafetyFile:
         slots = [self._record(number, payload).ljust(SLOT_BYTES, b"\0") for number in range(PAIRS)] * COPIES
         self._failed = True
         try:
-            _create_durably(self._path, b"".join(slots))
+            make_private_directory(self._path.parent)
+            write_private(self._path, b"".join(slots))
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise StorageFailure(f"create {self._path}", str(error), _WRITE_ADVICE) from error
@@ -182,7 +184,7 @@ class SafetyFile:
             if os.fstat(file).st_nlink == 0:
                 raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the node ran")
             for copy in range(COPIES):
-                _write_all(file, record, _offset(number % PAIRS, copy))
+                write_all(file, record, _offset(number % PAIRS, copy))
             os.fdatasync(file)
         except OSError as error:
             raise StorageFailure(f"write {self._path}", str(error), _WRITE_ADVICE) from error
@@ -206,7 +208,7 @@ class SafetyFile:
         """The record to go on from: its number and the state."""
         try:
             # A process that was killed while it created the file may have left it without a durable name.
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
             newest = self._newest(file)
         except OSError as error:
             raise self._unreadable(error) from error
@@ -287,32 +289,3 @@ def _read_slot(file: int, pair: int, copy: int) -> _Record | _Damage:
 
 def _checksum(body: bytes) -> bytes:
     return blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
-
-
-def _create_durably(path: Path, data: bytes) -> None:
-    """Write under another name, sync, rename, sync the directory: a crash leaves no file or the whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(path.name + ".new")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        _write_all(file, data, 0)
-        os.fsync(file)
-    finally:
-        os.close(file)
-    os.replace(temporary, path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _write_all(file: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written

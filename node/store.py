@@ -10,12 +10,15 @@ Rules:
    success for writes that are gone.
 3. A database that fails its check is never repaired and never reopened with weaker settings: the node resyncs from its
    peers.
-4. Blocks are committed in order of height, each exactly once.
+4. Blocks are committed in order of height, each exactly once, and a power failure leaves a whole number of them: what
+   is on disk after it is every block up to some height, and nothing of those above.
 
-Why nothing important is left to an unsynced write: LevelDB's log is sequential only until it rotates. The old log is
-then closed without a sync, so a synced write in the new one does not make earlier unsynced ones durable. Batches
-therefore stay in memory until the vote that needs them, and a flood of batches that nobody orders never reaches the
-disk.
+Why no write may rest on an unsynced one: LevelDB's log is sequential only until it rotates. The old log is then closed
+without a sync, so a synced write in the new one does not make earlier unsynced ones durable. Batches therefore stay in
+memory until the vote that needs them, and a flood of batches that nobody orders never reaches the disk. A block without
+receipts promises nothing, so its commit need not wait for a sync; but a later block that survives without it would be
+a hole. What such commits wrote is therefore written again by every later write of a block or a vote, until one of them
+was synced (`_unsynced`). A vote syncs anyway, so the blocks of an idle chain cost no sync of their own.
 
 Tables, by the first byte of the key (all integers big-endian)::
 
@@ -29,7 +32,8 @@ Tables, by the first byte of the key (all integers big-endian)::
     i envelope_id[:16]         -> height u64, position u32 of an envelope's receipt
     s key                      an entry of the state, as the state machine wrote it
 
-All methods block; callers on the event loop use a worker thread. Methods may be called from several threads.
+All methods block, some through a sync; callers on the event loop decide by `node.offload` where they run. Methods may
+be called from several threads. Whoever writes goes through `writes`, since writers wait for one another.
 """
 
 from __future__ import annotations
@@ -51,17 +55,20 @@ from genesis.codec import decode, encode, raw, record, uint
 from genesis.errors import Rejected, invariant
 from genesis.values import DIGEST, UNIX_MS
 from node.failures import StorageFailure
+from node.offload import Offload
 
 FORMAT_VERSION: Final = 1
 WRITE_BUFFER_BYTES: Final = 32 * 2**20
 BLOOM_BITS_PER_KEY: Final = 10
 RECEIPT_KEY_BYTES: Final = 16
+UNSYNCED_ENTRIES_MAX: Final = 64
+"""What is written again and again is small: about ten empty blocks. A commit that would leave more is synced."""
 
 _HEIGHT: Final = Struct(">Q")
 _PLACE: Final = Struct(">QI")
 _COMMITTED_BYTES_MAX: Final = 2**20
 _COMMITTED: Final = record(DIGEST, DIGEST, raw(1, 2**19), UNIX_MS, uint(32), uint(32), uint(64))
-_RESYNC: Final = (
+RESYNC: Final = (
     "Stop the node, move its data directory away and start it again: it fetches the chain from the other validators. "
     "Keep the safety file"
 )
@@ -72,6 +79,9 @@ Digested = tuple[bytes, bytes]
 
 StoredReceipt = tuple[bytes, bytes]
 """(envelope id, the encoded receipt)."""
+
+Entries = list[tuple[bytes, bytes | None]]
+"""(key, value) to set, (key, None) to delete, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +127,21 @@ class BlockWrite:
 
 
 class Store:
-    """One validator's ledger. `Store.open` makes one; `close` ends it."""
+    """One validator's ledger. `Store.open` makes one; `close` ends it.
+
+    Attributes:
+        writes: Decides where writes run.
+    """
 
     def __init__(self, db: Any, path: Path) -> None:
         self._db = db
         self._path = path
         self._lock = Lock()
         self._failure: str | None = None
-        self._pending: dict[int, set[bytes]] = {}
+        self.writes = Offload()
+        self._pending: dict[int, dict[bytes, bool]] = {}
+        """The blocks above the tip, by height and hash, and whether each has been synced."""
+        self._unsynced: Entries = []
         self._tip: CommittedBlock | None = None
         self._next_ordinal = 0
 
@@ -166,9 +183,15 @@ class Store:
         return self._tip
 
     def committed(self, height: int) -> CommittedBlock | None:
-        """The committed block of this height, if the chain here has got that far."""
+        """The committed block of this height, if the chain here has got that far.
+
+        Raises:
+            StorageFailure: The chain here has got that far, and the block is missing.
+        """
         data = self._get(b"c" + _HEIGHT.pack(height))
         if data is None:
+            if self._tip is not None and height <= self._tip.height:
+                raise StorageFailure("read a committed block", f"block {height} is missing", RESYNC)
             return None
         with self._readable("a committed block"):
             block_hash, root, qc, *counts = decode(data, _COMMITTED, size_max=_COMMITTED_BYTES_MAX)
@@ -202,9 +225,9 @@ class Store:
         """Whether the batch is on disk."""
         return self._get(b"d" + digest) is not None
 
-    def receipt(self, envelope_id: bytes) -> Receipt | None:
-        """The receipt of an envelope, once the block that executed it is durable."""
-        return self.receipts([envelope_id]).get(envelope_id)
+    def has_receipt(self, envelope_id: bytes) -> bool:
+        """Whether the envelope has been executed, by the half of its id that the index holds."""
+        return self._get(b"i" + envelope_id[:RECEIPT_KEY_BYTES]) is not None
 
     def receipts(self, envelope_ids: Iterable[bytes]) -> dict[bytes, Receipt]:
         """The receipts of those of the envelopes that have one; each block is read once."""
@@ -243,29 +266,29 @@ class Store:
         """Write block 0 and the state before the first block; synced. The store must be empty."""
         invariant(self._tip is None and genesis.height == 0, "Only an empty store begins with block 0.")
         with self._guarded("write the genesis state"), self._lock:
-            writing = self._db.write_batch(sync=True)
-            for key, value in entries:
-                writing.put(b"s" + key, value)
-            self._put_record(writing, genesis)
-            writing.write()
+            first: Entries = [(b"s" + key, value) for key, value in entries]
+            _put_record(first, genesis)
+            self._write(first, sync=True)
             self._tip = genesis
 
     def put_proposal(self, proposal: Proposal) -> None:
         """Keep a block above the tip; not synced, since nothing rests on it but answers to peers."""
+        header = proposal.header
         with self._guarded("write a proposal"), self._lock:
-            writing = self._db.write_batch()
-            if self._put_pending(writing, proposal):
-                writing.write()
+            if not self._is_above_tip(header.height) or header.block_hash in self._pending.get(header.height, {}):
+                return
+            self._write(_proposal_entries(proposal), sync=False)
+            self._pending.setdefault(header.height, {})[header.block_hash] = False
 
     def sync_proposal(self, proposal: Proposal, batches: Sequence[Digested]) -> None:
         """Make a block and the given batches durable: what a vote for it promises. Returns once synced."""
+        header = proposal.header
         with self._guarded("write a proposal"), self._lock:
-            writing = self._db.write_batch(sync=True)
-            if not self._put_pending(writing, proposal):
-                # Written unsynced before. LevelDB may have moved to a new log since, without syncing the old one.
-                writing.put(b"p" + proposal.header.block_hash, encode_proposal(proposal))
-            self._put_batches(writing, batches)
-            writing.write()
+            entries = _proposal_entries(proposal) if self._is_above_tip(header.height) else []
+            self._put_batches(entries, batches)
+            self._write_with_unsynced(entries, sync=True)
+            if self._is_above_tip(header.height):
+                self._pending.setdefault(header.height, {})[header.block_hash] = True
 
     def commit(self, blocks: Sequence[BlockWrite]) -> None:
         """Write consecutive committed blocks with all they leave behind, in one write batch.
@@ -279,73 +302,60 @@ class Store:
         if not blocks:
             return
         with self._guarded("write a block"), self._lock:
-            writing = self._db.write_batch(sync=any(each.receipts for each in blocks))
+            entries: Entries = []
             expected = 0 if self._tip is None else self._tip.height + 1
             for offset, each in enumerate(blocks):
                 invariant(
                     each.block.height == expected + offset, "Blocks are committed in order.", got=each.block.height
                 )
-                self._put_block(writing, each)
-            writing.write()
+                self._put_block(entries, each)
+            is_large = len(self._unsynced) + len(entries) > UNSYNCED_ENTRIES_MAX
+            sync = is_large or any(each.receipts or each.batches for each in blocks)
+            self._write_with_unsynced(entries, sync=sync)
             self._tip = blocks[-1].block
             for height in [each for each in self._pending if each <= self._tip.height]:
                 del self._pending[height]
 
-    def _put_block(self, writing: Any, write: BlockWrite) -> None:
+    def _write_with_unsynced(self, entries: Entries, *, sync: bool) -> None:
+        """Write a vote's or a block's entries, and before them what earlier blocks have not got synced (rule 4)."""
+        entries = self._unsynced + entries
+        self._write(entries, sync=sync)
+        self._unsynced = [] if sync else entries
+
+    def _write(self, entries: Entries, *, sync: bool) -> None:
+        writing = self._db.write_batch(sync=sync)
+        for key, value in entries:
+            if value is None:
+                writing.delete(key)
+            else:
+                writing.put(key, value)
+        writing.write()
+
+    def _is_above_tip(self, height: int) -> bool:
+        return self._tip is None or height > self._tip.height
+
+    def _put_block(self, entries: Entries, write: BlockWrite) -> None:
         block = write.block
         height = _HEIGHT.pack(block.height)
-        for other in self._pending.get(block.height, ()):
-            writing.delete(b"u" + height + other)
+        rivals = self._pending.get(block.height, {})
+        for other in rivals:
+            entries.append((b"u" + height + other, None))
             if other != block.block_hash:
-                writing.delete(b"p" + other)
-        if block.block_hash not in self._pending.get(block.height, ()):
-            writing.put(b"p" + block.block_hash, encode_proposal(write.proposal))
-        self._put_batches(writing, write.batches)
-        for key, value in write.state_writes:
-            if value is None:
-                writing.delete(b"s" + key)
-            else:
-                writing.put(b"s" + key, value)
-        self._put_receipts(writing, block.height, write.receipts)
-        self._put_record(writing, block)
+                entries.append((b"p" + other, None))
+        if not rivals.get(block.block_hash, False):
+            entries.append((b"p" + block.block_hash, encode_proposal(write.proposal)))
+        self._put_batches(entries, write.batches)
+        entries += [(b"s" + key, value) for key, value in write.state_writes]
+        entries.append((b"r" + height, _pack([encoded for _, encoded in write.receipts])))
+        for position, (envelope_id, _) in enumerate(write.receipts):
+            entries.append((b"i" + envelope_id[:RECEIPT_KEY_BYTES], _PLACE.pack(block.height, position)))
+        _put_record(entries, block)
 
-    def _put_receipts(self, writing: Any, height: int, receipts: Sequence[StoredReceipt]) -> None:
-        writing.put(b"r" + _HEIGHT.pack(height), _pack([encoded for _, encoded in receipts]))
-        for position, (envelope_id, _) in enumerate(receipts):
-            writing.put(b"i" + envelope_id[:RECEIPT_KEY_BYTES], _PLACE.pack(height, position))
-
-    def _put_record(self, writing: Any, block: CommittedBlock) -> None:
-        values = [
-            block.block_hash,
-            block.state_root,
-            encode_qc(block.qc),
-            block.time_unix_ms,
-            block.envelopes,
-            block.applied,
-            block.envelopes_total,
-        ]
-        height = _HEIGHT.pack(block.height)
-        writing.put(b"c" + height, encode(values))
-        writing.put(b"mtip", height)
-
-    def _put_pending(self, writing: Any, proposal: Proposal) -> bool:
-        """Add a block above the tip to `writing`; False if it is here already or no longer above the tip."""
-        header = proposal.header
-        known = self._pending.setdefault(header.height, set())
-        if header.block_hash in known or (self._tip is not None and header.height <= self._tip.height):
-            if not known:
-                del self._pending[header.height]
-            return False
-        writing.put(b"p" + header.block_hash, encode_proposal(proposal))
-        writing.put(b"u" + _HEIGHT.pack(header.height) + header.block_hash, b"")
-        known.add(header.block_hash)
-        return True
-
-    def _put_batches(self, writing: Any, batches: Sequence[Digested]) -> None:
+    def _put_batches(self, entries: Entries, batches: Sequence[Digested]) -> None:
         for digest, wire in batches:
             ordinal = _HEIGHT.pack(self._next_ordinal)
-            writing.put(b"d" + digest, ordinal)
-            writing.put(b"b" + ordinal, wire)
+            entries.append((b"d" + digest, ordinal))
+            entries.append((b"b" + ordinal, wire))
             self._next_ordinal += 1
 
     # --- opening and failing ---------------------------------------------------------------------------------------
@@ -371,10 +381,10 @@ class Store:
         if tip is not None:
             self._tip = self.committed(_HEIGHT.unpack(tip)[0])
             if self._tip is None:
-                raise StorageFailure("read the last block", "its record is missing", _RESYNC)
+                raise StorageFailure("read the last block", "its record is missing", RESYNC)
         with self._guarded("read the uncommitted blocks"):
             for key in self._db.iterator(prefix=b"u", include_value=False, verify_checksums=True):
-                self._pending.setdefault(_HEIGHT.unpack_from(key, 1)[0], set()).add(key[9:])
+                self._pending.setdefault(_HEIGHT.unpack_from(key, 1)[0], {})[key[9:]] = False
             for key in self._db.iterator(prefix=b"b", include_value=False, reverse=True, verify_checksums=True):
                 self._next_ordinal = _HEIGHT.unpack_from(key, 1)[0] + 1
                 break
@@ -387,7 +397,7 @@ class Store:
     def _required(self, key: bytes, what: str) -> bytes:
         value = self._get(key)
         if value is None:
-            raise StorageFailure(f"read {what}", "it is missing", _RESYNC)
+            raise StorageFailure(f"read {what}", "it is missing", RESYNC)
         return value
 
     @contextmanager
@@ -399,7 +409,7 @@ class Store:
             yield
         except plyvel.CorruptionError as error:
             self._failure = str(error)
-            raise StorageFailure(doing, f"{self._path} is damaged: {_reason(error)}", _RESYNC) from error
+            raise StorageFailure(doing, f"{self._path} is damaged: {_reason(error)}", RESYNC) from error
         except (plyvel.Error, OSError) as error:
             self._failure = str(error)
             raise StorageFailure(doing, _reason(error), _CHECK_DISK) from error
@@ -410,7 +420,28 @@ class Store:
         try:
             yield
         except (Rejected, IndexError) as error:
-            raise StorageFailure(f"read {what}", f"{self._path} is damaged: {error}", _RESYNC) from error
+            raise StorageFailure(f"read {what}", f"{self._path} is damaged: {error}", RESYNC) from error
+
+
+def _proposal_entries(proposal: Proposal) -> Entries:
+    header = proposal.header
+    place = _HEIGHT.pack(header.height)
+    return [(b"p" + header.block_hash, encode_proposal(proposal)), (b"u" + place + header.block_hash, b"")]
+
+
+def _put_record(entries: Entries, block: CommittedBlock) -> None:
+    values = [
+        block.block_hash,
+        block.state_root,
+        encode_qc(block.qc),
+        block.time_unix_ms,
+        block.envelopes,
+        block.applied,
+        block.envelopes_total,
+    ]
+    height = _HEIGHT.pack(block.height)
+    entries.append((b"c" + height, encode(values)))
+    entries.append((b"mtip", height))
 
 
 def _opening_failed(path: Path, error: Exception) -> StorageFailure:
@@ -419,7 +450,7 @@ def _opening_failed(path: Path, error: Exception) -> StorageFailure:
         return StorageFailure(f"open {path}", reason, "Another process uses this ledger: stop it first")
     if isinstance(error, OSError) and not isinstance(error, plyvel.Error):
         return StorageFailure(f"open {path}", reason, _CHECK_DISK)
-    return StorageFailure(f"open {path}", f"it is damaged: {reason}", _RESYNC)
+    return StorageFailure(f"open {path}", f"it is damaged: {reason}", RESYNC)
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgpack
 
@@ -46,6 +46,8 @@ class StubChain:
         lose_answers: So many posts are executed without an answer: the connection breaks.
         refuse: So many posts are refused whole with these codes, one after the other.
         stall_s: How long the next post holds everybody up, in seconds.
+        page_size: How many series one answer lists.
+        amnesiac: Whether its validators say that they have lost their safety state.
     """
 
     def __init__(self, document: GenesisDocument) -> None:
@@ -57,14 +59,16 @@ class StubChain:
         self.lose_answers = 0
         self.refuse: list[str] = []
         self.stall_s = 0.0
+        self.page_size = queries.SERIES_PAGE_MAX
+        self.amnesiac = False
         self._lock = threading.Lock()
         self._never = threading.Event()
 
-    def ask(self, path: str) -> Json:
+    def ask(self, path: str, after: str = "") -> Json:
         """The answer to a GET; `Rejected` as the node would."""
         with self._lock:
             self._block([])
-            return self._answer(path)
+            return self._answer(path, after)
 
     def post(self, wires: list[bytes]) -> list[Json]:
         """Execute a post in a block of its own; one result for each envelope."""
@@ -111,13 +115,14 @@ class StubChain:
         self.roots[self.state.height] = output.root.hex()
         self.receipts |= {each.envelope_id.hex(): each for each in output.receipts}
 
-    def _answer(self, path: str) -> Json:
+    def _answer(self, path: str, after: str) -> Json:
         state = self.state
         what, *rest = path.removeprefix("/v1/").split("/")
         if what == "genesis":
             return {**self.document.to_mapping(), "chain_id": self.document.chain_id.hex()}
         if what == "status":
-            return {"height": state.height, "state_root": state.root.hex(), "committed_txs": len(self.receipts)}
+            numbers = {"height": state.height, "committed_txs": len(self.receipts)}
+            return {**numbers, "state_root": state.root.hex(), "amnesiac": self.amnesiac}
         if what == "blocks":
             return {"height": int(rest[0]), "state_root": self.roots[int(rest[0])]}
         if what == "transactions" and rest[0] in self.receipts:
@@ -125,7 +130,7 @@ class StubChain:
         if what == "accounts":
             return queries.account(state, "/".join(rest))
         if what == "series":
-            return queries.series(state, rest[0] if rest else None)
+            return queries.series(state, rest[0]) if rest else queries.series_page(state, after, self.page_size)
         if what == "index":
             return queries.index(state, rest[0])
         if what == "settlements":
@@ -141,9 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         try:
-            self._write(200, self.chain.ask(urlsplit(self.path).path))
+            parts = urlsplit(self.path)
+            after = parse_qs(parts.query).get("after", [""])[0]
+            self._write(200, self.chain.ask(unquote(parts.path), after))
         except Rejected as error:
-            status = 404 if error.code.startswith("unknown_") else 400
+            status = 404 if error.code.startswith("unknown_") or error.code == "not_settled" else 400
             self._write(status, {"code": error.code, "message": error.message, "details": error.details})
 
     def do_POST(self) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import secrets
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.bench import Measured, machine, percentile, report, set_up_market
+from cli.bench import Measured, _receive, machine, percentile, report, set_up_market
 from cli.bench_load import MEMBERS, Load, Loaded, Shared, post_all, presign
 from cli.client import Client
-from cli.processes import cpu_s
+from cli.processes import Started, cpu_s
 from cli.testnet_run import Survey
 from genesis.envelope import decode_envelope, verify_all
+from genesis.errors import Rejected
 from genesis.params import ChainParams
 from tests.cli.stub_chain import stub_network
 
@@ -128,6 +132,26 @@ def test_processor_time_of_a_process_grows_with_its_work() -> None:
         pass
     assert cpu_s(os.getpid()) >= before + 0.02
     assert cpu_s(2**22 + 1) == 0.0
+
+
+def test_a_validator_that_dies_under_load_ends_the_run(tmp_path: Path) -> None:
+    """The load would burn on the others' failures, and the figures would be of another network."""
+    (tmp_path / "v3").mkdir()
+    (tmp_path / "v3" / "node.log").write_text("out of memory\n")
+    ours, theirs = multiprocessing.Pipe()
+    validator = subprocess.Popen([sys.executable, "-c", ""])
+    with ours, theirs, pytest.raises(Rejected, match="v3 has ended") as refused:
+        _receive(ours, [Started(tmp_path / "v3", validator)])
+    assert refused.value.code == "validator_died"
+    assert "out of memory" in refused.value.message
+
+
+def test_a_generator_that_dies_is_an_error() -> None:
+    """Waiting for it would be for ever."""
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    with ours, pytest.raises(Rejected, match="ended before it was done"):
+        _receive(ours, [])
 
 
 def test_the_machine_is_named() -> None:

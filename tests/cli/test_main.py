@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from cli.advice import ADVICE, advice_for
 from cli.main import COMMANDS, LazyGroup, novate
-from cli.output import ADVICE, Failure, Output, reporting
+from cli.output import Amount, Failure, Output, reporting
 from genesis.errors import InvariantViolation, Rejected
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAVY = frozenset(
     ["numba", "numpy", "httpx", "starlette", "hypercorn", "rich", "cryptography", "trio", "plyvel", "nacl", "msgpack"]
 )
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_nothing_heavy(option: str) -> None:
     """Help within 120 ms: what is not imported cannot make it slow, on any machine."""
     program = (
         "import sys; from click.testing import CliRunner; from cli.main import novate; "
-        "result = CliRunner().invoke(novate, ['--help']); assert result.exit_code == 0, result; "
+        f"result = CliRunner().invoke(novate, ['{option}']); assert result.exit_code == 0, result; "
         "print(','.join(sorted({name.partition('.')[0] for name in sys.modules})))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.strip().split(","))
     assert loaded.isdisjoint(HEAVY), loaded & HEAVY
     assert "click" in loaded
+
+
+def test_version_is_that_of_the_package() -> None:
+    """The first question in every report of a fault."""
+    result = CliRunner().invoke(novate, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"novate, version {version('novate')}\n")
+
+
+@pytest.mark.parametrize("group", ["", "keys", "genesis", "node", "testnet", "tx", "query", "bench"])
+def test_no_summary_in_the_help_is_cut(group: str) -> None:
+    """Half a sentence on an ordinary terminal helps nobody."""
+    result = CliRunner().invoke(novate, [*([group] if group else []), "--help"], terminal_width=80)
+    summaries = result.stdout.partition("Commands:\n")[2].splitlines()
+    assert summaries
+    assert [line for line in summaries if not line.endswith(".") or line.endswith(("...", "e.g."))] == []
 
 
 def test_help_lists_every_command() -> None:
@@ -138,6 +158,43 @@ def test_a_broken_promise_of_ours_is_never_dressed_up() -> None:
         CliRunner().invoke(command_that(break_promise), ["act"])
 
 
+PEERS_ONLY = (
+    "consensus/",
+    *(f"node/{name}.py" for name in ("batch_fetcher", "batch_pool", "batches", "blocksync", "frames", "hello")),
+    *(f"node/{name}.py" for name in ("peers", "tls", "replica", "connections", "handshake")),
+)
+"""Where validators refuse each other: a command never meets those codes."""
+
+COMPUTED = (
+    *(f"unknown_{what}" for what in ("account", "asset", "index", "series", "member", "route", "method")),
+    *("insufficient_funds", "insufficient_collateral", "mempool_full", "storage_failure", "system", "http_502"),
+)
+"""Codes that are put together, or that are no `Rejected`."""
+
+
+def literal_codes() -> Iterator[tuple[str, str]]:
+    """Every refusal's and failure's code that is written as text, with its file."""
+    for folder in ("genesis", "contracts", "node", "cli"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            for call in ast.walk(ast.parse(file.read_text())):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("Rejected", "NotFound", "Failure"):
+                    codes = [call.args[0]] if call.func.id != "Failure" else call.args[2:3]  # type: ignore[attr-defined]
+                    codes += [each.value for each in call.keywords if each.arg == "code"]
+                    yield from (
+                        (code.value, file.relative_to(ROOT).as_posix())
+                        for code in codes
+                        if isinstance(code, ast.Constant) and isinstance(code.value, str)
+                    )
+
+
+def test_every_refusal_that_a_command_can_meet_has_advice() -> None:
+    """A reason without a next step leaves a newcomer stuck; whoever adds a code adds its advice."""
+    found = [(code, where) for code, where in literal_codes() if not where.startswith(PEERS_ONLY)]
+    assert len(found) > 100
+    assert [(code, where) for code, where in found if not advice_for(code)] == []
+    assert [code for code in COMPUTED if not advice_for(code)] == []
+
+
 def test_advice_says_what_to_do() -> None:
     """Each piece of advice is a sentence, and none is empty."""
     assert all(text.endswith(".") for text in ADVICE.values())
@@ -163,7 +220,7 @@ def test_plain_output_is_aligned_text_and_a_few_lines_of_progress() -> None:
     """In a log file there are no bars and no colours, and numbers stand to the right."""
 
     def speak(out: Output) -> None:
-        out.table("Series", ("name", "lots"), [("BTC-P", 12_345), ("ETH-C", 7)])
+        out.table("Series", ("name", "lots"), [("BTC-P", Amount(12_345)), ("ETH-C", Amount(7))])
         with out.progress("trades", 8) as progress:
             for _ in range(8):
                 progress.advance()
@@ -181,6 +238,26 @@ def test_plain_output_is_aligned_text_and_a_few_lines_of_progress() -> None:
         "trades: 8 of 8",
         "done",
     ]
+
+
+def test_only_quantities_are_grouped() -> None:
+    """A height, a moment or an id with commas in it cannot be pasted into the next command."""
+    heights = {"height": 12_345, "time_unix_ms": 1_786_911_660_000, "free_minor": Amount(12_345)}
+    result = CliRunner().invoke(command_that(lambda out: out.pairs("Block", heights)), ["act"])
+    assert [line.split()[1] for line in result.stdout.splitlines()[1:]] == ["12345", "1786911660000", "12,345"]
+
+
+def test_six_columns_of_satoshi_fit_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's report on an ordinary terminal: a folded number is misread."""
+    monkeypatch.setattr(Output, "is_terminal", property(lambda self: True))
+    monkeypatch.setenv("COLUMNS", "80")
+    columns = ("member", "premium", "settlement", "final", "deposit", "balance")
+    row = ("M0", *map(Amount, (-14_987_000, -29_114_877, -24_563_502, 12_000_000_000, 11_995_436_498)))
+    result = CliRunner().invoke(command_that(lambda out: out.table("Members", columns, [row])), ["act"])
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+    assert "11,995,436,498" in lines[2]
 
 
 def test_a_terminal_gets_a_table_whose_text_is_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,10 @@ from cli.node import _explained
 from genesis.document import parse_document
 from genesis.errors import InvariantViolation, Rejected
 from node.config import load_config
-from node.failures import StorageFailure
+from node.failures import HALT_ADVICE, ReplicaHalted, StorageFailure
 from node.home import exclusive, open_home
+from node.keystore import KeyStore
+from node.unused_key import mark_used
 
 ENVIRONMENT = {"NOVATE_PASSPHRASE": "correct horse"}
 GOVERNOR = "ab" * 32
@@ -166,6 +169,9 @@ def test_a_mistake_is_exit_code_1_with_its_reason(network: Path, fault: str, cod
 
 WRONG_USAGE = [
     ["node", "init", "--home", "{new}"],
+    ["node", "init", "--home", "{new}", "--name", "v0", "--http", "127.0.0.1:8²"],
+    ["node", "init", "--home", "{new}", "--name", "v0", "--listen", "127.0.0.1"],
+    ["node", "init", "--home", "{new}", "--name", "v0", "--address", "http://node.example"],
     ["genesis", "create", "{new}", "--name", "n"],
     ["genesis", "create", "{new}", "--name", "n", "--validator", "x=1,y=2"],
     ["genesis", "create", "{new}", "--name", "n", "--validator", "{card}", "--param", "colour=1"],
@@ -201,6 +207,11 @@ ENDINGS: list[tuple[str, BaseException, str | None]] = [
     ("a failed disk", BaseExceptionGroup("", [BaseExceptionGroup("", [STORAGE])]), "Cannot write a block: No space"),
     ("a refusal", BaseExceptionGroup("", [REFUSAL]), "Another chain."),
     ("a port in use", BaseExceptionGroup("", [OSError(98, "Address already in use")]), "Address already in use"),
+    (
+        "a halt",
+        BaseExceptionGroup("", [ReplicaHalted("our key signed in view 9")]),
+        "The replica halted: our key signed",
+    ),
     ("a broken promise", BaseExceptionGroup("", [InvariantViolation("x")]), None),
     ("a broken promise beside a failed disk", BaseExceptionGroup("", [STORAGE, InvariantViolation("x")]), None),
     ("a defect", BaseExceptionGroup("", [ValueError("x")]), None),
@@ -214,3 +225,25 @@ def test_a_node_that_ends_says_why(ending: str, error: BaseException, message: s
     assert (failure is None) == (message is None)
     if failure is not None and message is not None:
         assert failure.message.startswith(message)
+        assert failure.exit_code == 1
+
+
+def test_halt_tells_the_operator_what_to_do() -> None:
+    """Starting it again with the same safety file would only end the same way."""
+    failure = _explained(BaseExceptionGroup("", [ReplicaHalted("the roots differ")]))
+    assert failure is not None
+    assert (failure.code, failure.advice) == ("halted", HALT_ADVICE)
+    for named in ("data/safety", "data/ledger"):
+        assert named in HALT_ADVICE
+
+
+def test_init_says_that_a_key_which_has_run_begins_silent(network: Path) -> None:
+    """An operator who wiped a home learns at once why the validator will not vote yet."""
+    home, genesis = network / "v0", network / "genesis.toml"
+    assert init(home, "v0", "--genesis", genesis)["amnesiac"] is False
+    mark_used(KeyStore(home))
+    shutil.rmtree(home / "data")
+    (home / "genesis.toml").unlink()
+    assert init(home, "v0", "--genesis", genesis)["amnesiac"] is True
+    assert "sign nothing" in run("node", "init", "--home", home, "--genesis", genesis).stdout
+    assert not (home / "data" / "safety").exists()

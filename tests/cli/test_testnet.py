@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from cli.main import novate
 from cli.processes import log_tail, running_pid, stop
-from cli.testnet import Moment
+from cli.testnet import Moment, verdict
 from cli.testnet_files import Era, LocalNetwork, LocalValidator, create_testnet, free_ports, load_testnet
-from cli.testnet_run import bring_up, survey
+from cli.testnet_run import Standing, Survey, bring_up, survey
 from genesis.document import parse_document
 from genesis.errors import Rejected
 from node.home import open_home
@@ -51,6 +51,15 @@ def test_no_secret_of_a_testnet_is_open_to_others(tmp_path: Path) -> None:
     secret = [*network.directory.rglob("*.key"), *network.directory.rglob("passphrase")]
     assert len(secret) == 5 + 2 + 2
     assert {oct(path.stat().st_mode & 0o777) for path in secret} == {"0o600"}
+
+
+@pytest.mark.parametrize("command", [["testnet", "up"], ["bench", "testnet"]])
+@pytest.mark.parametrize("count", ["0", "-1", "33", "four"])
+def test_a_wrong_number_of_validators_is_wrong_usage(tmp_path: Path, command: list[str], count: str) -> None:
+    """None at all must not quietly become the default."""
+    where = ["--dir", str(tmp_path / "net")] if command[0] == "testnet" else []
+    assert invoke(*command, "--validators", count, *where).exit_code == 2
+    assert not (tmp_path / "net").exists()
 
 
 @pytest.mark.parametrize("count", [0, 33])
@@ -124,6 +133,30 @@ def test_a_validator_that_dies_at_once_is_reported_with_its_log(tmp_path: Path) 
     assert running_pid(network.validators[0].home) is None
 
 
+def test_a_restart_that_fails_is_reported_with_its_own_log(tmp_path: Path) -> None:
+    """Success for a validator that died a moment later would be found out by an operator in the night."""
+    network = create_testnet(tmp_path / "net", 1, Era())
+    (network.validators[0].home / "genesis.toml").unlink()
+    (network.validators[0].home / "node.log").write_text("of an older run\n")
+    result = invoke("testnet", "restart", "v0", "--dir", str(network.directory), "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "[validator_died]" in result.stderr
+    assert "[no_genesis]" in result.stderr
+    assert "of an older run" not in result.stderr
+    assert "novate testnet restart NAME" in result.stderr
+
+
+def test_somebody_elses_answer_does_not_pass_for_a_validators(tmp_path: Path) -> None:
+    """Another program at the address would be taken for the restarted validator."""
+    with stub_network(tmp_path) as network:
+        (tmp_path / "v0").mkdir()
+        result = invoke("testnet", "restart", "v0", "--dir", str(tmp_path))
+        assert network.chain.posts == 0
+    assert result.exit_code == 1
+    assert "[port_taken]" in result.stderr
+    assert not (tmp_path / "v0" / "node.pid").exists()
+
+
 def test_a_process_id_of_somebody_else_is_not_ours(tmp_path: Path) -> None:
     """The system reuses them, and `stop` must not kill a stranger."""
     (tmp_path / "node.pid").write_text(f"{os.getpid()}\n")
@@ -149,6 +182,9 @@ def test_the_logs_tail_is_short(tmp_path: Path) -> None:
     assert log_tail(tmp_path) == "(there is no log)"
     (tmp_path / "node.log").write_text("\n".join(f"line {number}" for number in range(10_000)))
     assert log_tail(tmp_path, 2) == "line 9998\nline 9999"
+    size = (tmp_path / "node.log").stat().st_size
+    assert log_tail(tmp_path, 2, size - 4) == "9999"
+    assert log_tail(tmp_path, 2, size) == "(the log is empty)"
 
 
 def test_ports_are_distinct() -> None:
@@ -203,3 +239,36 @@ def test_a_validator_that_does_not_answer_has_no_say_and_is_shown(tmp_path: Path
         document = survey(LocalNetwork(tmp_path, (*network.testnet.validators, dead))).document()
     assert document["agreed"] is True
     assert [each["height"] is None for each in document["validators"]] == [False, False, True]
+    assert document["answering"] == 2
+
+
+def standing(number: int, answers: bool = True) -> Standing:
+    """A validator's standing at height 12,345."""
+    validator = LocalValidator(f"v{number}", Path("/nowhere") / f"v{number}", "http://127.0.0.1:9")
+    return Standing(validator, {"height": 12_345} if answers else None)
+
+
+@pytest.mark.parametrize(
+    ("answering", "total", "root", "sentence"),
+    [
+        (4, 4, "ab", "4 of 4 answer and agree at height 12345."),
+        (3, 4, "ab", "3 of 4 answer and agree at height 12345."),
+        (1, 4, "ab", "1 of 4 answers, at height 12345."),
+        (4, 4, None, "4 of 4 answer and do NOT agree at height 12345."),
+        (0, 4, None, "None of the 4 runs; `novate testnet up` starts them."),
+    ],
+)
+def test_status_says_how_many_answer_and_agree(answering: int, total: int, root: str | None, sentence: str) -> None:
+    """Three who agree are not four, and silence is neither agreement nor its opposite."""
+    standings = tuple(standing(number, number < answering) for number in range(total))
+    assert verdict(Survey(standings, 12_345, root)) == sentence
+
+
+def test_an_amnesiac_validator_is_shown(tmp_path: Path) -> None:
+    """It answers and executes, and does not vote: a network that seems whole is one short."""
+    with stub_network(tmp_path) as network:
+        network.chain.amnesiac = True
+        shown = invoke("testnet", "status", "--dir", str(tmp_path)).stdout
+        document = json.loads(invoke("testnet", "status", "--dir", str(tmp_path), "--json").stdout)
+    assert [each["amnesiac"] for each in document["validators"]] == [True, True]
+    assert "v0 has lost its safety state" in shown

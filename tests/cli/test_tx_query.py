@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.client import Client
+from cli.kinds import NOTES, WORDS
 from cli.main import novate
-from contracts.operations import build_operation
+from contracts.operations import KINDS, build_operation
 from node.keystore import COST_TESTNET, KeyStore
 from tests.cli.stub_chain import StubNetwork, stub_network
 
@@ -58,6 +59,7 @@ def test_a_refusal_is_on_both_outputs_and_in_the_exit_code(network: StubNetwork)
     assert result.exit_code == 1
     assert json.loads(result.stdout)["code"] == "not_authorised"
     assert "novate: error [not_authorised]" in result.stderr
+    assert "what to do: Sign with a key that holds the role" in result.stderr
 
 
 def test_a_key_of_ones_own_home_is_found(network: StubNetwork, tmp_path: Path) -> None:
@@ -79,6 +81,50 @@ def test_an_unknown_key_is_refused_with_where_it_was_sought(network: StubNetwork
     assert (result.exit_code, result.stdout) == (1, "")
     assert "novate: error [unknown_key]" in result.stderr
     assert str(network.testnet.directory) in result.stderr
+
+
+def test_a_public_key_may_be_named(network: StubNetwork, tmp_path: Path) -> None:
+    """Nobody should copy 64 digits to admit a member; the key itself stays closed."""
+    key = KeyStore(tmp_path / "own").create("desk", b"secret", COST_TESTNET)
+    words = ["member.admit", "member=DESK", "key=@desk", "--home", str(tmp_path / "own"), "--key", "governor"]
+    document(invoke(network, "tx", "send", *words, "--wait"))
+    (member,) = document(invoke(network, "query", "members"))["members"]
+    assert member["public_key"] == key.public_key.hex()
+    missing = invoke(network, "tx", "send", "member.admit", "member=X", "key=@none", "--key", "governor")
+    assert "[unknown_key]" in missing.stderr
+
+
+def test_the_kinds_are_all_described() -> None:
+    """A kind or a field without words cannot be used without reading the source."""
+    assert set(WORDS) == set(KINDS)
+    fields = {field.name for kind in KINDS.values() for field in kind.fields}
+    assert set(NOTES) == fields
+    described = json.loads(CliRunner().invoke(novate, ["tx", "kinds", "--json"]).stdout)["kinds"]
+    assert [each["kind"] for each in described] == list(KINDS)
+    assert all(each["signed_by"] and each["does"].endswith(".") for each in described)
+
+
+def test_the_kinds_fit_a_terminal() -> None:
+    """One, or all; an unknown one names those that exist."""
+    one = CliRunner().invoke(novate, ["tx", "kinds", "trade"]).stdout
+    assert "Signed by the buyer's and the seller's members." in one
+    assert "quantity_lots" in one
+    every = CliRunner().invoke(novate, ["tx", "kinds"]).stdout
+    assert all(f"{name}: " in every for name in KINDS)
+    assert max(len(line) for line in every.splitlines()) <= 80
+    unknown = CliRunner().invoke(novate, ["tx", "kinds", "conjure"])
+    assert (unknown.exit_code, "member.admit" in unknown.stderr) == (1, True)
+
+
+def test_the_help_of_submit_shows_a_line_that_works(network: StubNetwork, tmp_path: Path) -> None:
+    """What is printed is tried."""
+    shown = CliRunner().invoke(novate, ["tx", "submit", "--help"], terminal_width=100).stdout
+    text = shown.partition('{"kind"')[2].partition("(on one line)")[0]
+    line = json.loads('{"kind"' + text)
+    assert (set(line), set(line["fields"])) == (
+        {"kind", "keys", "fields"},
+        {field.name for field in KINDS[line["kind"]].fields},
+    )
 
 
 @pytest.mark.parametrize("words", [["asset"], ["=BTC"], ["asset=BTC", "asset=ETH"]])
@@ -143,6 +189,67 @@ def test_a_file_with_a_refused_envelope_fails_and_shows_every_outcome(network: S
     assert result.exit_code == 1
     assert [each["status"] for each in json.loads(result.stdout)["results"]] == ["applied", "rejected"]
     assert "1 of 2 refused" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["account", "foo"], "written MEMBER/NAME, e.g. M0/main"),
+        (["position", "M0/"], "written MEMBER/NAME, e.g. M0/main"),
+        (["account", "M0/a/b"], "written MEMBER/NAME, e.g. M0/main"),
+        (["block", "-1"], "No such option"),
+        (["block", "1,000"], "give a number"),
+        (["tx", "abc"], "64 hexadecimal digits"),
+        (["tx", "zz" * 32], "64 hexadecimal digits"),
+    ],
+)
+def test_a_name_of_the_wrong_form_is_wrong_usage(network: StubNetwork, words: list[str], reason: str) -> None:
+    """The form is said here; a validator could only say that it has no such page."""
+    result = invoke(network, "query", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert reason in " ".join(result.stderr.split())
+
+
+def test_a_name_cannot_leave_its_place_in_the_address(network: StubNetwork) -> None:
+    """A slash or a question mark in a name is part of the name."""
+    assert "[unknown_index]" in invoke(network, "query", "index", "A?b=c").stderr
+    assert "[unknown_account]" in invoke(network, "query", "account", "M0/a?b").stderr
+
+
+def list_series(network: StubNetwork, names: list[str]) -> None:
+    """Have the governor list series."""
+    terms = {"strike_ticks": 6_000_000, "expiry_unix_ms": 4_000_000_000_000, "right": "C", "settlement": "inverse"}
+    units = {"asset": "BTC", "lot_minor": 10_000_000, "premium_tick_minor": 1_000}
+    band = {"tick_decimals": 2, "price_min_ticks": 2_000_000, "price_max_ticks": 20_000_000, "oracle_quorum": 2}
+    lines: list[tuple[str, dict[str, Any]]] = [
+        ("asset.register", {"asset": "BTC", "decimals": 8}),
+        ("index.register", {"index": "BTC_USD", **band}),
+        *(("series.list", {"series": name, "index": "BTC_USD", **terms, **units}) for name in names),
+    ]
+    operations = [build_operation(kind, {name: str(each) for name, each in fields.items()}) for kind, fields in lines]
+    with Client(network.urls) as client:
+        session = network.session(client)
+        session.apply([session.sign([network.testnet.wallet().key("governor")], operations)])
+
+
+def test_every_series_is_listed_page_by_page(network: StubNetwork) -> None:
+    """A validator answers a page at a time, and nobody asks for the rest by hand."""
+    names = ["BTC-31DEC99-50000-C", "BTC-31DEC99-60000-C", "BTC-31DEC99-70000-C"]
+    list_series(network, names)
+    network.chain.page_size = 1
+    listed = document(invoke(network, "query", "series"))
+    assert [each["series"] for each in listed["series"]] == names
+    shown = CliRunner().invoke(novate, ["query", "series", "--dir", str(network.testnet.directory)]).stdout
+    assert all(name in shown for name in names)
+    assert "4000000000000" in shown
+    assert document(invoke(network, "query", "series", names[1]))["strike_ticks"] == 6_000_000
+
+
+def test_pages_that_do_not_go_forward_are_refused(network: StubNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validator's fault must not keep its client busy for ever."""
+    monkeypatch.setattr(network.chain, "_answer", lambda path, after: {"series": [], "next": "A"})
+    result = CliRunner().invoke(novate, ["query", "series", "--url", network.urls[0]])
+    assert (result.exit_code, "[bad_answer]" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

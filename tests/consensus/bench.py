@@ -32,7 +32,7 @@ GENESIS_QC = genesis_qc(GENESIS.block_hash)
 
 def state_root(height: int, block_hash: bytes) -> bytes:
     """The bench's state machine: the root after a block is a digest of its hash."""
-    return digest(Domain.RECEIPTS, block_hash) if height else GENESIS.anchor.state_root
+    return digest(Domain.BLOCK, block_hash) if height else GENESIS.anchor.state_root
 
 
 def make_proposal(

@@ -78,6 +78,14 @@ def sign(statement: S, index: int, *, real: bool = False) -> S:
     return replace(statement, signature=key.sign(message) if real else fast_sign(key.public_key, message))
 
 
+class Unscrupulous(Core):
+    """A Byzantine node's core: it does not stop for its twin."""
+
+    def __init__(self, config: CoreConfig, recovery: Recovery) -> None:
+        super().__init__(config, recovery)
+        self._signatory.stop_if_impersonated = lambda *_: None  # type: ignore[method-assign]
+
+
 @dataclass
 class Disk:
     """What survives a crash."""
@@ -199,7 +207,7 @@ class Node:
     def execute(self, proposal: Proposal, qc: QC) -> None:
         header = proposal.header
         before = self.disk.committed[-1][2] if self.disk.committed else GENESIS.anchor.state_root
-        root = digest(Domain.RECEIPTS, before + b"".join(header.payload))
+        root = digest(Domain.BLOCK, before + b"".join(header.payload))
         if header.height >= self.wrong_root_from:
             root = bytes(32)
         self.disk.committed.append((proposal, qc, root))

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.core import Core, fresh_safety
+from consensus.core import fresh_safety
 from consensus.types import Message, Proposal, Timeout, Vote
-from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node
+from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node, Unscrupulous
 
 pytestmark = pytest.mark.usefixtures("fast_signatures")
 
@@ -317,11 +317,6 @@ def test_the_tree_and_the_collectors_stay_bounded_without_a_quorum() -> None:
 
 def test_equivocating_leaders_and_voters_are_named_and_nobody_else() -> None:
     """Rows 1 and 2: a twin of validator 3 runs on the other side of a split; safety holds, reports name 3 alone."""
-
-    class Unscrupulous(Core):
-        def _check_impostor(self, view: int, signers: object) -> None:
-            """A Byzantine node does not stop itself."""
-
     named: set[int] = set()
     for seed in range(2):
         cluster = Cluster(seed=seed, twins=(3,), core_types={3: Unscrupulous})

@@ -11,11 +11,10 @@ from dataclasses import replace
 import pytest
 
 from consensus import safety
-from consensus.core import Core
 from consensus.events import SafetyState
 from consensus.types import QC, TC, Header, Message, Proposal, Timeout, Vote
 from tests.consensus.bench import GENESIS_QC, Bench, make_proposal, make_qc, make_tc
-from tests.consensus.cluster import PARAMS, Cluster
+from tests.consensus.cluster import PARAMS, Cluster, Unscrupulous
 
 pytestmark = pytest.mark.usefixtures("fast_signatures")
 
@@ -117,11 +116,11 @@ def swap(target: str, mutant: object) -> Mutate:
 
 
 SCENARIOS: list[tuple[Scenario, Mutate]] = [
-    (votes_once_in_a_view, swap("consensus.core.remember", forget_the_view)),
-    (gives_up_and_does_not_vote, swap("consensus.core.remember", forget_the_view)),
+    (votes_once_in_a_view, swap("consensus.signatory.remember", forget_the_view)),
+    (gives_up_and_does_not_vote, swap("consensus.signatory.remember", forget_the_view)),
     (respects_the_highest_qc_of_a_tc, swap("consensus.safety.follows", ignore_the_tcs_qcs)),
     (commits_only_over_consecutive_views, swap("consensus.tree.decides", decide_over_gaps)),
-    (reports_the_qc_it_voted_on_over_a_restart, swap("consensus.core.remember", forget_the_lock)),
+    (reports_the_qc_it_voted_on_over_a_restart, swap("consensus.signatory.remember", forget_the_lock)),
     (refuses_a_root_that_is_not_its_own, swap("consensus.anchors.AnchorRule.agrees", lambda *_: True)),
 ]
 
@@ -150,13 +149,6 @@ FAST = replace(
     block_interval_idle_ms=40,
     block_interval_ms_min=20,
 )
-
-
-class Unscrupulous(Core):
-    """A Byzantine node: it does not stop for its twin."""
-
-    def _check_impostor(self, *_: object) -> None:
-        return
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -91,7 +91,7 @@ def test_a_quarantined_market_still_settles(world: World, monkeypatch: pytest.Mo
     _plant(monkeypatch, lambda step: open_position(step, "M2/main", 1))
     assert world.send("M0", (2, "M0/x")).code == ""
     world.oracles_say(6_400_000, world.now_unix_ms)
-    world.block(at_unix_ms=EXPIRY_UNIX_MS + 2_000 + 3_600_000)
+    world.expire(5_000 + 3_600_000)
     assert ("BTC_USD", EXPIRY_UNIX_MS) not in world.state.derived.unsettled
     won = {f"M{n}": world.free(f"M{n}/main") - 10**12 for n in range(3)}
     assert sum(won.values()) == 0
@@ -112,7 +112,7 @@ def test_settlement_never_fails_even_for_a_short_that_cannot_pay(
     assert world.send("M0", (2, "M0/x")).code == ""
     world.oracles_say(20_000_000, world.now_unix_ms)
     before = {n: world.free(f"M{n}/main") for n in range(2)}
-    world.block(at_unix_ms=EXPIRY_UNIX_MS + 2_000 + 3_600_000)
+    world.expire(5_000 + 3_600_000)
     assert ("BTC_USD", EXPIRY_UNIX_MS) not in world.state.derived.unsettled
     gained, lost = world.free("M0/main") - before[0], before[1] - world.free("M1/main")
     assert gained == lost == (5 * 6_850_000 if missing == "collateral" else 0)

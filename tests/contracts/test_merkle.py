@@ -90,7 +90,23 @@ def test_the_root_of_a_known_tree_is_golden() -> None:
     assert tree.root.hex() == "2e4ffd79c8c8cc914e2beac2101d63cb55bd9bf251ed48a9c75561fa00bf6444"
 
 
-def test_kernel_hash_is_a_digest_of_the_source() -> None:
-    """Peers compare it in their handshake."""
-    assert len(merkle.kernel_hash()) == 32
-    assert merkle.kernel_hash() == merkle.kernel_hash()
+def test_the_kernel_hash_is_golden() -> None:
+    """Peers compare it in their handshake: it names what the kernel computes, whatever the comments in its file say."""
+    assert merkle.kernel_hash().hex() == "86a0af2e7b9af6daeca6d4ef4c96ddf0bd565594e85c3c872e7467976206fd42"
+
+
+def test_the_kernel_hash_follows_behaviour_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer whose kernel computes anything else must not get past the handshake."""
+    right = merkle.kernel_hash()
+    with monkeypatch.context() as changed:
+        changed.setattr(merkle, "KERNEL_VERSION", merkle.KERNEL_VERSION + 1)
+        assert merkle.kernel_hash() != right
+    monkeypatch.setattr(merkle, "hash_bucket", lambda pairs: hash_bucket([*pairs, b""])[::-1])
+    assert merkle.kernel_hash() != right
+
+
+def test_the_kernel_hash_does_not_read_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that packaging moved or compressed, or a comment in it, must not part a validator from its network."""
+    right = merkle.kernel_hash()
+    monkeypatch.setattr(merkle, "__file__", "/nowhere/merkle.py")
+    assert merkle.kernel_hash() == right

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
 from contracts import queries
 from contracts.state import State
+from contracts.tables import SeriesRow
 from genesis.errors import Rejected
-from tests.contracts.world import EXPIRY_UNIX_MS, World, key_of, list_series, set_up, trade_of
+from tests.contracts.world import EXPIRY_UNIX_MS, World, key_of, list_series, operation, set_up, trade_of
 
 CALL = "BTC-A-63000-C"
 
@@ -39,7 +41,7 @@ def test_answers_are_json_with_units_in_their_names(world: World) -> None:
     assert terms["index"] == "BTC_USD"
     assert terms["open_interest_lots"] == 2
     assert terms["collateral_minor"] == 6_850_000
-    assert queries.series(world.state)["series"] == [terms]
+    assert queries.series_page(world.state) == {"series": [terms], "next": None}
     index = queries.index(world.state, "BTC_USD")
     assert (index["last_price_ticks"], index["tick_decimals"], index["instants"]) == (6_400_000, 2, 1)
     members = queries.members(world.state)["members"]
@@ -52,7 +54,7 @@ def test_a_settlement_names_every_position(world: World) -> None:
     """The report of an expiry: its price, how it came about, and who got what."""
     with pytest.raises(Rejected, match="not_settled"):
         queries.settlement(world.state, "BTC_USD", EXPIRY_UNIX_MS)
-    world.block(at_unix_ms=EXPIRY_UNIX_MS + 3_602_000)
+    world.expire(3_605_000)
     answer = queries.settlement(world.state, "BTC_USD", EXPIRY_UNIX_MS)
     paid = 2 * 10_000_000 * 100_000 // 6_400_000
     assert (answer["price_ticks"], answer["source"], answer["coverage_ppm"]) == (6_400_000, "last_price", 0)
@@ -77,6 +79,8 @@ def test_a_settlement_names_every_position(world: World) -> None:
         (lambda state: queries.series(state, "NONE"), "unknown_series"),
         (lambda state: queries.index(state, "NONE"), "unknown_index"),
         (lambda state: queries.settlement(state, "NONE", 1), "unknown_index"),
+        (lambda state: queries.series_page(state, limit=0), "bad_limit"),
+        (lambda state: queries.series_page(state, limit=queries.SERIES_PAGE_MAX + 1), "bad_limit"),
     ],
 )
 def test_what_is_not_there_has_its_code(world: World, ask: Callable[[State], object], code: str) -> None:
@@ -84,3 +88,49 @@ def test_what_is_not_there_has_its_code(world: World, ask: Callable[[State], obj
     with pytest.raises(Rejected) as caught:
         ask(world.state)
     assert caught.value.code == code
+
+
+def test_series_come_in_pages(world: World) -> None:
+    """One answer over twenty thousand series would keep the state from the next block; anyone may ask for it."""
+    names = sorted([CALL, *(f"BTC-A-{strike}-P" for strike in (70_000, 64_000, 100_000, 65_000))])
+    for name in names:
+        list_series(world, name)
+    assert list_series(world, "BTC-A-65000-P").code == "already_exists"
+    pages = [queries.series_page(world.state, "", 2)]
+    while pages[-1]["next"] is not None:
+        pages.append(queries.series_page(world.state, pages[-1]["next"], 2))
+    assert [len(page["series"]) for page in pages] == [2, 2, 1]
+    assert [terms["series"] for page in pages for terms in page["series"]] == names
+    assert [each["series"] for each in queries.series_page(world.state, "BTC-A-64", 1)["series"]] == ["BTC-A-64000-P"]
+    assert queries.series_page(world.state, "Z") == {"series": [], "next": None}
+
+
+def test_a_page_is_right_after_a_refused_listing_and_after_a_restart(world: World) -> None:
+    """The order of names is an index of its own; undoing and restoring must not leave it behind."""
+    strike: dict[str, int | str] = {"series": "A-UNDONE", "strike_ticks": 6_000_000, "expiry_unix_ms": EXPIRY_UNIX_MS}
+    kind: dict[str, int | str] = {"index": "BTC_USD", "right": "P", "settlement": "inverse", "asset": "BTC"}
+    undone = operation("series.list", **strike, **kind, lot_minor=1, premium_tick_minor=1)
+    assert world.send("governor", undone, undone).code == "already_exists"
+    for state in (world.state, world.restored()):
+        assert [each["series"] for each in queries.series_page(state)["series"]] == [CALL]
+
+
+def test_a_settlement_looks_at_its_own_series_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report of one expiry must not cost what all the series ever listed cost."""
+    other = "BTC-B-63000-C"
+    list_series(world, other, expiry_unix_ms=EXPIRY_UNIX_MS + 1)
+    world.expire(5_000 + 3_600_000)
+    rows = NoScan(world.state.series.rows)
+    monkeypatch.setattr(world.state.series, "rows", rows)
+    answer = queries.settlement(world.state, "BTC_USD", EXPIRY_UNIX_MS)
+    assert [each["series"] for each in answer["series"]] == [CALL]
+
+
+class NoScan(dict[str, SeriesRow]):
+    """A table that can be asked for one row and not for all."""
+
+    def items(self) -> NoReturn:
+        """Refuse."""
+        pytest.fail("every series was looked at")
+
+    __iter__ = keys = values = items

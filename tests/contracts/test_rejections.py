@@ -246,7 +246,7 @@ def test_a_sample_is_given_once_and_within_the_oracles_share(world: World) -> No
 def test_a_decided_expiry_refuses_a_declaration(world: World) -> None:
     """The one price of an expiry never changes."""
     world.send("M0 M1", trade_of(CALL, "M0", "M1", 1))
-    world.block(at_unix_ms=EXPIRY_UNIX_MS + 2_000)
+    world.expire(5_000)
     assert world.send("governor", declare(6_300_000)).code == ""
     assert world.send("governor", declare(6_300_001)).code == "settlement_decided"
     assert world.state.settlements.rows["BTC_USD", EXPIRY_UNIX_MS].source == expiry.DECLARED

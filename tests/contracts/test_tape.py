@@ -94,7 +94,8 @@ def replayed(trades: list[TapeTrade], index: dict[int, int]) -> World:
             envelopes.append(world.envelope(f"{each.buyer} {each.seller}", wire))
         output = world.block(*envelopes, at_unix_ms=at)
         assert [receipt.code for receipt in output.receipts] == [""] * len(envelopes)
-    world.block(at_unix_ms=max(EXPIRY_UNIX_MS + 2_000, world.now_unix_ms))
+    world.block(at_unix_ms=max(EXPIRY_UNIX_MS, world.now_unix_ms), step_ms=5_000)
+    world.block()
     return world
 
 

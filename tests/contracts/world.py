@@ -83,6 +83,12 @@ class World:
         self.output = output
         return output
 
+    def expire(self, after_ms: int, step_ms: int = 1_000) -> BlockOutput:
+        """A block at `EXPIRY_UNIX_MS`, unless the chain is past it, and one `after_ms` later."""
+        if self.state.time_unix_ms < EXPIRY_UNIX_MS:
+            self.block(at_unix_ms=EXPIRY_UNIX_MS)
+        return self.block(at_unix_ms=EXPIRY_UNIX_MS + after_ms, step_ms=step_ms)
+
     def send(self, signers: str, *operations: tuple[Any, ...]) -> Receipt:
         """One envelope in a block of its own; its receipt."""
         (receipt,) = self.block(self.envelope(signers, *operations)).receipts

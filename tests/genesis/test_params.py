@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from genesis.codec import encode
+from genesis.document import SPEED_MAX
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 
@@ -42,24 +44,94 @@ def test_a_parameter_is_a_positive_integer(name: str, value: Any) -> None:
     assert name in caught.value.message
 
 
+MINUTE_MS, DAY_MS = 60_000, 86_400_000
+SMALL_BATCHES = {"batch_bytes_max": 2**18}
+RANGES: list[tuple[str, int, int, dict[str, int]]] = [
+    ("view_timeout_ms", 10, 600_000, {"view_timeout_ms_max": 600_000}),
+    ("view_timeout_ms_max", 10, 600_000, {"view_timeout_ms": 10}),
+    ("view_timeout_growth_ppm", 1_000_000, 10_000_000, {}),
+    ("resend_interval_ms", 10, MINUTE_MS, {}),
+    ("block_interval_idle_ms", 1, MINUTE_MS, {}),
+    ("block_interval_ms_min", 1, MINUTE_MS, {}),
+    ("block_time_ahead_ms_max", 1, MINUTE_MS, {}),
+    ("block_batches_max", 1, 1_024, SMALL_BATCHES),
+    ("broadcast_votes_validators_max", 1, 1_024, {}),
+    ("sync_blocks_max", 1, 1_024, {}),
+    ("batch_envelopes_max", 1, 4_096, {}),
+    ("batch_bytes_max", 65_536 + 64, 2**24, {"block_batches_max": 16}),
+    ("batch_age_ms", 1, 10 * MINUTE_MS, {}),
+    ("batches_open_per_author_max", 1, 1_024, {}),
+    ("mempool_envelopes_max", 1, 1_000_000, {}),
+    ("envelope_bytes_max", 256, 2**20, {"batch_bytes_max": 2**20 + 64}),
+    ("envelope_operations_max", 1, 4_096, {}),
+    ("envelope_lifetime_ms_max", 1_000, DAY_MS, {}),
+    ("merkle_depth", 1, 24, {}),
+    ("members_max", 1, 65_536, {"accounts_per_member_max": 16}),
+    ("accounts_per_member_max", 1, 65_536, {"members_max": 16}),
+    ("assets_max", 1, 4_096, {}),
+    ("indices_max", 1, 4_096, {}),
+    ("series_max", 1, 1_000_000, {}),
+    ("series_per_expiry_max", 1, 100_000, {}),
+    ("positions_per_account_max", 1, 100_000, {}),
+    ("oracle_samples_per_index_max", 1, 65_536, {}),
+    ("oracle_sample_ahead_ms_max", 1, MINUTE_MS, {}),
+    ("settlement_window_ms", 1, DAY_MS, {}),
+    ("settlement_clamp_ppm", 1, 1_000_000, {}),
+    ("settlement_sample_validity_ms", 1, DAY_MS, {}),
+    ("settlement_coverage_min_ppm", 1, 1_000_000, {}),
+    ("settlement_delay_ms", 1, 10 * MINUTE_MS, {}),
+    ("settlement_grace_ms", 1, 7 * DAY_MS, {}),
+]
+
+
+def test_every_parameter_has_a_range() -> None:
+    """One that was forgotten here would be one that a genesis document may set to anything."""
+    assert [row[0] for row in RANGES] == NAMES
+
+
+@pytest.mark.parametrize(("name", "least", "most", "others"), RANGES, ids=NAMES)
+def test_a_parameter_stays_within_what_a_node_can_carry(
+    name: str, least: int, most: int, others: dict[str, int]
+) -> None:
+    """Beyond the encoding's, a frame's or the memory's limits every node would fail, long after genesis."""
+    for value in (least, most):
+        assert getattr(ChainParams(**{**others, name: value}), name) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(Rejected, match="bad_parameter"):
+            ChainParams(**{**others, name: value})
+
+
 @pytest.mark.parametrize(
-    ("name", "most"),
+    ("fits", "breaks"),
     [
-        ("merkle_depth", 24),
-        ("settlement_clamp_ppm", 1_000_000),
-        ("settlement_coverage_min_ppm", 1_000_000),
-        ("envelope_bytes_max", 2**20),
-        ("envelope_operations_max", 4_096),
-        ("batch_envelopes_max", 4_096),
-        ("block_batches_max", 1_024),
-        ("view_timeout_ms", ChainParams().view_timeout_ms_max),
+        ({"view_timeout_ms": 8_000}, {"view_timeout_ms": 8_001}),
+        ({"batch_bytes_max": 65_600}, {"batch_bytes_max": 65_599}),
+        ({"envelope_bytes_max": 2**20 - 64}, {"envelope_bytes_max": 2**20 - 63}),
+        ({"block_batches_max": 256}, {"block_batches_max": 257}),
+        ({"members_max": 16_384}, {"members_max": 16_385}),
     ],
 )
-def test_a_parameter_is_at_most_what_the_protocol_can_carry(name: str, most: int) -> None:
-    """A chain whose limits exceed the encoding's would refuse its own messages long after genesis."""
-    assert getattr(ChainParams(**{name: most}), name) == most
-    with pytest.raises(Rejected, match="bad_parameter"):
-        ChainParams(**{name: most + 1})
+def test_parameters_are_in_proportion(fits: dict[str, int], breaks: dict[str, int]) -> None:
+    """An envelope that no batch can hold stops every validator that one client sends it to."""
+    ChainParams(**fits)
+    with pytest.raises(Rejected) as caught:
+        ChainParams(**breaks)
+    assert caught.value.code == "bad_parameter"
+    assert next(iter(breaks)) in caught.value.message
+
+
+def test_the_largest_envelope_fits_into_a_batch_of_the_smallest_size() -> None:
+    """The proportion above is what the wire format needs, to the byte."""
+    params = ChainParams(batch_bytes_max=65_600)
+    wire = encode((255, 2**64 - 1, [bytes(params.envelope_bytes_max)]))
+    assert len(wire) <= params.batch_bytes_max
+
+
+def test_the_fastest_clock_carries_the_longest_spans() -> None:
+    """What is allowed as written must bind on every chain; block time has 48 bits."""
+    spans = {row[0]: row[2] for row in RANGES if row[0] in SCALED}
+    fast = ChainParams(**spans).scaled(SPEED_MAX)
+    assert all(getattr(fast, name) == most * SPEED_MAX < 2**48 for name, most in spans.items())
 
 
 def test_a_timeout_never_shrinks() -> None:

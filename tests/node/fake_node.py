@@ -90,19 +90,29 @@ class FakeNode:
     async def positions(self, account_id: str) -> Any:
         return {"account": account_id, "positions": []}
 
-    async def series(self, series_id: str | None) -> Any:
+    async def series(self, series_id: str) -> Any:
         return {"series": series_id}
+
+    async def series_page(self, after: str, limit: int | None) -> Any:
+        if limit == 0:
+            raise Rejected("bad_limit", "A page has 1 to 500 series.", limit=limit)
+        return {"after": after, "limit": limit}
 
     async def index(self, index_id: str) -> Any:
         return {"index": index_id}
 
     async def settlement(self, index_id: str, expiry_unix_ms: int) -> Any:
+        if not expiry_unix_ms:
+            raise Rejected("not_settled", "This expiry has no settlement price.")
         return {"index": index_id, "expiry_unix_ms": expiry_unix_ms}
 
     async def members(self) -> Any:
         if self.reason == "broken":
             raise ValueError("a defect of ours")
         return {"members": ["M0"]}
+
+    async def quarantine(self) -> Any:
+        return {"quarantined": []}
 
 
 @asynccontextmanager

@@ -30,13 +30,14 @@ from genesis.errors import Rejected
 from genesis.signing import SigningKey
 from node.failures import StorageFailure
 from node.frames import FrameKind
-from node.offload import IN_PLACE_US_MAX
+from node.offload import IN_PLACE_US_MAX, Offload
 from node.replica import Ports, Replica
 from tests.node.dataplane import CHAIN_ID, Waiting, certificate, chain_of, safety_of
 
 SLOW_US = IN_PLACE_US_MAX + 1
 QUICK_US = 0
 PATIENCE_S = 5
+EVENTS_MAX = 500
 BATCHES_MAX = 7
 ME = 0
 KEY = SigningKey(b"\x33" * 32)
@@ -84,7 +85,9 @@ class Rig:
         script: What the core answers to an event.
         notes: What reached the ports, in order.
         seen: The events that reached the core, with the time it was told.
-        disk_cost_us: The disk's estimate; `SLOW_US` sends writes to a thread.
+        disk_cost_us: The disk's estimate of a vote; `SLOW_US` sends writes to a thread.
+        keep_us: The disk's estimate of a block that is merely kept.
+        writes: What decides where writes run.
         disk_gate: A write waits for it.
         disk_fails: Whether a write fails.
         held: The batches that are here.
@@ -95,6 +98,8 @@ class Rig:
     notes: list[Note] = field(default_factory=list)
     seen: list[tuple[Event, Now]] = field(default_factory=list)
     disk_cost_us: int = QUICK_US
+    keep_us: int = QUICK_US
+    writes: Offload = field(default_factory=Offload)
     disk_gate: threading.Event = field(default_factory=threading.Event)
     disk_fails: bool = False
     held: set[bytes] = field(default_factory=set)
@@ -147,6 +152,8 @@ class Rig:
     def handle(self, event: Event, now: Now) -> Sequence[Effect]:
         """The core's part."""
         self.seen.append((event, now))
+        if len(self.seen) > EVENTS_MAX:
+            raise RuntimeError("The loop goes round without end.")
         self.progress()
         return tuple(self.script(event))
 
@@ -181,6 +188,10 @@ class Rig:
                 raise
             if digest in self.refused:
                 raise Rejected("bad_signature", "An envelope of the batch is invalid.")
+
+    def keep_cost_us(self, proposal: Proposal) -> int:
+        """The disk's part."""
+        return self.keep_us
 
     def cost_us(self, proposal: Proposal | None) -> int:
         """The disk's part."""

@@ -24,11 +24,25 @@ async def test_newcomer_takes_the_place_that_was_held_longest(autojump_clock: tr
     async with trio.open_nursery() as nursery:
         for number in range(4):
             await nursery.start(wait_inside, number)
-            assert doorway.occupied == min(number + 1, 2)
         await trio.testing.wait_all_tasks_blocked()
         assert put_out == [0, 1]
     assert sorted(put_out) == [0, 1, 2, 3]
-    assert doorway.occupied == 0
+
+
+@pytest.mark.trio
+async def test_place_is_free_again_however_it_was_left(autojump_clock: trio.testing.MockClock) -> None:
+    """A place that stayed taken would put out honest newcomers one by one, until nobody gets in."""
+    doorway = Doorway(1)
+    with doorway.enter(1_000):
+        pass
+    with doorway.enter(1) as late:
+        await trio.sleep(2)
+    with pytest.raises(KeyError), doorway.enter(1_000):
+        raise KeyError
+    with doorway.enter(1_000) as scope:
+        await trio.lowlevel.checkpoint()
+    assert (late.cancelled_caught, scope.cancelled_caught) == (True, False)
+    assert not doorway._waiting
 
 
 def test_bars_double_up_to_a_cap_and_are_forgiven() -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from cli.client import Connection
+from cli.client import Connection, Unreachable
 from cli.testnet_files import free_ports
 from contracts.operations import build_operation
 from genesis.document import GenesisDocument, GenesisRole
@@ -24,7 +25,7 @@ from genesis.envelope import sign_envelope
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from genesis.signing import SigningKey
-from node.app import build_node, run_node
+from node.app import _recovery, build_node, run_node
 from node.config import LOOPBACK, NodeConfig
 from node.executor import open_state
 from node.failures import StorageFailure
@@ -37,7 +38,7 @@ pytestmark = pytest.mark.trio
 
 GOVERNOR = SigningKey(b"\x77" * 32)
 PASSPHRASE = b"open"
-PARAMS = ChainParams(merkle_depth=8, block_interval_idle_ms=100)
+PARAMS = ChainParams(merkle_depth=8, block_interval_idle_ms=100, view_timeout_ms=500)
 WAIT_MS = 20_000
 WAIT_S = 30
 
@@ -122,14 +123,14 @@ class Fleet:
 
     async def root_with(self, index: int, receipt: dict[str, Any]) -> tuple[str, str]:
         """(block hash, state root) after the block of this receipt, once this one has executed it too."""
-        found = await self.get(index, f"/v1/transactions/{receipt['envelope_id']}?wait_ms={WAIT_MS}", WAIT_MS)
+        found = await self.get(index, f"/v1/transactions/{receipt['id']}?wait_ms={WAIT_MS}", WAIT_MS)
         assert found == receipt
         block = await self.get(index, f"/v1/blocks/{receipt['height']}")
         return block["block_hash"], block["state_root"]
 
 
 @asynccontextmanager
-async def fleet_of(directory: Path, count: int) -> AsyncIterator[Fleet]:
+async def fleet_of(directory: Path, count: int, params: ChainParams = PARAMS) -> AsyncIterator[Fleet]:
     """A network of this many validators, with homes made as an operator makes them; nothing runs yet."""
     ports = free_ports(2 * count)
     configs = [
@@ -139,8 +140,8 @@ async def fleet_of(directory: Path, count: int) -> AsyncIterator[Fleet]:
     cards = [
         prepare_home(each, f"{LOOPBACK}:{each.listen_port}", PASSPHRASE, cost=COST_TESTNET, power=1) for each in configs
     ]
-    role = GenesisRole("governor", GOVERNOR.public_key, ("governor",))
-    document = GenesisDocument("test", tuple(cards), (role,), params=PARAMS)
+    role = GenesisRole("governor", GOVERNOR.public_key, ("governor", "oracle"))
+    document = GenesisDocument("test", tuple(cards), (role,), params=params)
     for config in configs:
         install_genesis(config, document)
     starts = Starts()
@@ -158,6 +159,12 @@ async def fleet_of(directory: Path, count: int) -> AsyncIterator[Fleet]:
         logger.setLevel(level)
 
 
+def open_files(directory: Path) -> list[str]:
+    """The files below `directory` that this process holds open."""
+    links = [each for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    return [target for target in map(os.readlink, links) if target.startswith(str(directory))]
+
+
 async def test_lone_validator_serves_its_clients_and_goes_on_after_a_restart(tmp_path: Path) -> None:
     """The whole path of a transaction, and that nothing of it lives in memory alone."""
     async with fleet_of(tmp_path, 1) as fleet:
@@ -168,6 +175,7 @@ async def test_lone_validator_serves_its_clients_and_goes_on_after_a_restart(tmp
         again = await fleet.register(0, "AAA")
         assert again["status"] == "rejected"
         await fleet.stop(0)
+        assert open_files(tmp_path) == []
 
         config = fleet.configs[0]
         with closing(Store.open(config.ledger_path, fleet.document.chain_id)) as store:
@@ -185,6 +193,15 @@ async def test_lone_validator_serves_its_clients_and_goes_on_after_a_restart(tmp
         assert following["parent_hash"] == block["block_hash"]
         twice = await fleet.register(0, "AAA")
         assert (twice["status"], twice["receipt"]["code"]) == ("rejected", "already_exists")
+
+
+async def test_idle_chain_does_not_keep_a_transaction_waiting(tmp_path: Path) -> None:
+    """The leader hears of the batch at once; the idle interval is for blocks of nothing."""
+    params = replace(PARAMS, block_interval_idle_ms=1_000 * WAIT_S)
+    async with fleet_of(tmp_path, 1, params) as fleet:
+        await fleet.start(0)
+        for asset in ("AAA", "BBB"):
+            assert (await fleet.register(0, asset))["status"] == "committed"
 
 
 async def test_face_answers_from_the_parts_of_the_node(tmp_path: Path) -> None:
@@ -207,7 +224,7 @@ async def test_face_answers_from_the_parts_of_the_node(tmp_path: Path) -> None:
         assert entry["connected"] is True
         block = await fleet.get(0, f"/v1/blocks/{receipt['height']}")
         assert (block["proposer"], block["voters"], block["envelopes"], block["applied"]) == ("v0", ["v0"], 1, 1)
-        assert block["receipts"] == [receipt["envelope_id"]]
+        assert block["receipts"] == [receipt["id"]]
         assert len(block["batches"]) == 1
         genesis = await fleet.get(0, "/v1/blocks/0")
         assert (genesis["height"], genesis["proposer"], genesis["voters"]) == (0, None, [])
@@ -246,7 +263,7 @@ async def test_node_without_a_quorum_of_peers_is_not_ready_and_says_why(tmp_path
     """An operator, or a load balancer, must not send clients to a validator that can commit nothing."""
     async with fleet_of(tmp_path, 4) as fleet:
         await fleet.start(1)
-        with pytest.raises(Exception, match="connected to 1 of the 3 of voting power"):
+        with pytest.raises(Unreachable, match="connected to 1 of the 3 of voting power"):
             await fleet.get(1, "/v1/ready")
         status = await fleet.get(1, "/v1/status")
         assert (status["height"], status["peers"]) == (0, 0)
@@ -288,9 +305,10 @@ async def test_rebuilt_core_knows_what_was_committed_and_said(tmp_path: Path) ->
         with closing(Store.open(config.ledger_path, fleet.document.chain_id)) as store, closing(safety):
             state, genesis = open_state(fleet.document, store)
             node = build_node(opened, store, safety, state, genesis)
-            tip, pending = store.tip(), store.pending()
+            core, tip = node.replica.core, store.tip()
             assert tip is not None
-            assert node.replica.core.committed.block_hash == tip.block_hash
-            assert node.replica.core.executed_height == tip.height
-            assert not node.replica.core.is_amnesiac
+            assert core.committed.block_hash == tip.block_hash
+            assert core.executed_height == tip.height
+            assert not core.is_amnesiac
+            pending = _recovery(store, safety).pending
             assert [each.header.height for each in pending][:1] == [tip.height + 1]

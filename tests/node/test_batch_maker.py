@@ -82,7 +82,7 @@ async def test_full_batch_is_sealed_at_once_and_keeps_the_order(tmp_path: Path) 
 
 async def test_batch_never_exceeds_its_size_limit(tmp_path: Path) -> None:
     """A peer refuses what is over the limit, and cuts us."""
-    async with maker_of(tmp_path, batch_bytes_max=1_000, batch_age_ms=1) as (maker, pool, wire):
+    async with maker_of(tmp_path, batch_bytes_max=1_000, envelope_bytes_max=900, batch_age_ms=1) as (maker, pool, wire):
         maker.add(envelopes_of(range(12)))
         while maker.waiting:
             await wait_all_tasks_blocked(0.002)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +15,7 @@ from genesis.document import GenesisDocument, GenesisRole, GenesisValidator, par
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from genesis.signing import SigningKey
-from node.config import NodeConfig, join_address, load_config, split_address
+from node.config import NodeConfig, load_config
 from node.home import (
     exclusive,
     format_document,
@@ -24,6 +26,7 @@ from node.home import (
 )
 from node.keystore import COST_TESTNET, KeyStore
 from node.safety_file import SafetyFile
+from node.unused_key import is_unused, mark_used
 
 PASSPHRASE = b"correct horse"
 ADDRESS = "127.0.0.1:26600"
@@ -67,11 +70,81 @@ def test_the_initial_safety_state_forbids_nothing_and_names_the_chain(home: Path
         SafetyFile(opened.config.safety_path, bytes(32)).load()
 
 
-def test_a_lost_safety_state_is_not_written_again(home: Path) -> None:
-    """Repeating `node init` on a home that lost its votes must not make it an honest newcomer."""
-    config = load_config(home)
+def lost_file(home: Path) -> None:
+    """The safety file is gone."""
+    load_config(home).safety_path.unlink()
+
+
+def wiped(home: Path) -> None:
+    """All but the keys and the settings is gone."""
+    shutil.rmtree(home / "data")
+    (home / "genesis.toml").unlink()
+
+
+def moved(home: Path) -> None:
+    """The consensus key was taken to a home made anew, from a backup that holds keys alone."""
+    key = KeyStore(home).path("consensus").read_bytes()
+    shutil.rmtree(home)
+    prepare(home, "v1")
+    KeyStore(home).path("consensus").write_bytes(key)
+
+
+@pytest.mark.parametrize("lose", [lost_file, wiped, moved])
+def test_lost_safety_state_is_not_written_again_once_the_key_has_run(home: Path, lose: Callable[[Path], None]) -> None:
+    """Repeating `node init` on a home that lost its votes must not make it a newcomer who may vote for anything."""
+    config, document = load_config(home), open_home(home, PASSPHRASE).document
+    mark_used(KeyStore(home))
+    lose(home)
+    prepare(home, "v1")
+    assert install_genesis(config, document) == 1
+    assert config.genesis_path.exists()
+    assert not config.safety_path.exists()
+
+
+@pytest.mark.parametrize("lose", [lost_file, wiped])
+def test_key_that_never_ran_may_begin_anew(home: Path, lose: Callable[[Path], None]) -> None:
+    """An operator who starts over before the network does must not begin silent: nobody could wake a whole network."""
+    config, document = load_config(home), open_home(home, PASSPHRASE).document
+    before = config.safety_path.read_bytes()
+    lose(home)
+    install_genesis(config, document)
+    assert config.safety_path.read_bytes() == before
+
+
+def test_mark_vouches_for_its_own_key_alone(home: Path) -> None:
+    """A key from elsewhere may have signed; putting it in place of an unused one must not make it unused."""
+    store = KeyStore(home)
+    assert is_unused(store)
+    store.path("consensus").unlink()
+    store.create("consensus", PASSPHRASE, COST_TESTNET)
+    assert not is_unused(store)
+
+
+def test_mark_of_an_unused_key_is_removed_durably(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark that power loss brings back would let a wiped validator vote twice; the directory is synced after it."""
+    steps: list[str] = []
+    mark = home / "keys" / "consensus.unused"
+    assert mark.exists()
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        name = Path(f"/proc/self/fd/{file}").resolve().name
+        steps.append(f"sync {name}, mark {'there' if mark.exists() else 'gone'}")
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for _ in range(2):
+        mark_used(KeyStore(home))
+    assert steps == ["sync keys, mark gone"] * 2
+    assert KeyStore(home).public("consensus").name == "consensus"
+
+
+def test_initial_safety_state_is_not_written_under_a_running_node(home: Path) -> None:
+    """It could replace what that node has saved since."""
+    config, document = load_config(home), open_home(home, PASSPHRASE).document
     config.safety_path.unlink()
-    install_genesis(config, open_home(home, PASSPHRASE).document)
+    with exclusive(config), pytest.raises(Rejected, match="already_running"):
+        install_genesis(config, document)
     assert not config.safety_path.exists()
 
 
@@ -149,6 +222,7 @@ FAULTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("a missing table", config_text("[http]", "[web]"), "bad_config"),
     ("an address without a port", config_text("127.0.0.1:8600", "127.0.0.1"), "bad_config"),
     ("a port out of range", config_text("127.0.0.1:8600", "127.0.0.1:65536"), "bad_config"),
+    ("a port in other digits", config_text("127.0.0.1:8600", "127.0.0.1:8²"), "bad_config"),
     ("an unknown log level", config_text('"info"', '"loud"'), "bad_config"),
     ("a number for a name", config_text('"v1"', "1"), "bad_config"),
 ]
@@ -194,13 +268,3 @@ def test_a_bad_card_is_refused(home: Path) -> None:
     for text in ("=", 'name = "v0"', good + "\ncolour = 1", wrong_power, wrong_certificate):
         with pytest.raises(Rejected, match="bad_card"):
             parse_card(text)
-
-
-@pytest.mark.parametrize(
-    ("address", "parts"),
-    [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:8600", ("::1", 8600)), ("node.example:1", ("node.example", 1))],
-)
-def test_an_address_splits_and_joins(address: str, parts: tuple[str, int]) -> None:
-    """IPv6 hosts hold colons of their own."""
-    assert split_address("x", address) == parts
-    assert join_address(*parts) == address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import msgpack
 import pytest
 import trio
 
+from node import json_text
 from node.http_api import HttpLimits
 from tests.node.fake_node import FakeNode, envelope_id, serving
 
@@ -51,7 +53,10 @@ GETS = [
     ("/v1/blocks/0", 200, {"height": 0}),
     ("/v1/accounts/M0/main", 200, {"account": "M0/main"}),
     ("/v1/positions/M0/main", 200, {"account": "M0/main", "positions": []}),
-    ("/v1/series", 200, {"series": None}),
+    ("/v1/quarantine", 200, {"quarantined": []}),
+    ("/v1/series", 200, {"after": "", "limit": None}),
+    ("/v1/series?limit=500", 200, {"after": "", "limit": 500}),
+    ("/v1/series?after=BTC-17AUG26-63000-P&limit=2", 200, {"after": "BTC-17AUG26-63000-P", "limit": 2}),
     ("/v1/series/BTC-17AUG26-63000-P", 200, {"series": "BTC-17AUG26-63000-P"}),
     ("/v1/index/BTC_USD", 200, {"index": "BTC_USD"}),
     ("/v1/settlements/BTC_USD/1786953600000", 200, {"index": "BTC_USD", "expiry_unix_ms": 1786953600000}),
@@ -80,7 +85,12 @@ WRONG_GETS = [
     ("/v1/accounts/M0/ma%20in", 400, "malformed"),
     ("/v1/series/lower-case", 400, "malformed"),
     ("/v1/index/" + "A" * 17, 400, "malformed"),
+    ("/v1/series?after=lower-case", 400, "malformed"),
+    ("/v1/series?limit=", 400, "malformed"),
+    ("/v1/series?limit=-1", 400, "malformed"),
+    ("/v1/series?limit=0", 400, "bad_limit"),
     ("/v1/settlements/BTC_USD/soon", 400, "malformed"),
+    ("/v1/settlements/BTC_USD/0", 404, "not_settled"),
     ("/v1/transactions/00", 400, "malformed"),
     ("/v1/transactions/" + "zz" * 32, 400, "malformed"),
     ("/v1/transactions/" + "00" * 32, 404, "unknown_transaction"),
@@ -241,6 +251,28 @@ async def test_waits_are_bounded_and_refused_before_anything_is_submitted() -> N
         assert (await client.get("/v1/status")).status_code == 200
         node.arrived.set()
     assert node.submitted == [b"first", b"third"]
+
+
+async def test_a_long_answer_is_written_outside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone may ask for a page of series; consensus must not wait until it is written."""
+    threads: list[int] = []
+    real = json_text.write_in_pieces
+
+    def noted(value: Any) -> bytes:
+        threads.append(threading.get_ident())
+        return real(value)
+
+    monkeypatch.setattr(json_text, "write_in_pieces", noted)
+    receipts = {**RECEIPT, "events": [{"lots": each} for each in range(5_000)]}
+    node = FakeNode(known={envelope_id(b"good"): receipts})
+    async with client_of(node) as client:
+        answer = await client.get(f"/v1/transactions/{envelope_id(b'good').hex()}")
+        assert answer.json() == receipts
+        assert len(threads) == 1
+        assert threads[0] != threading.get_ident()
+        node.arrived.set()
+        assert (await post(client, packed(b"good"), "?wait_ms=1000"))[0]["receipt"] == receipts
+        assert len(threads) == 2
 
 
 async def test_a_defect_of_ours_is_500_and_the_node_goes_on(caplog: pytest.LogCaptureFixture) -> None:

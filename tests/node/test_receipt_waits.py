@@ -33,7 +33,7 @@ async def test_waiter_is_woken_by_delivery(store: Store) -> None:
     waits, found = ReceiptWaits(store), []
 
     async def client() -> None:
-        found.append(await waits.wait(receipt_of(7, 2, 0).envelope_id, 20))
+        found.extend((await waits.wait_many([receipt_of(7, 2, 0).envelope_id], 20)).values())
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client)
@@ -48,8 +48,9 @@ async def test_waiter_is_woken_by_delivery(store: Store) -> None:
 async def test_receipt_of_an_earlier_block_is_found_at_once(store: Store) -> None:
     """A client may ask long after the fact, and with no patience at all."""
     waits = ReceiptWaits(store)
-    assert await waits.wait(receipt_of(1, 1, 0).envelope_id, 0) == receipt_of(1, 1, 0)
-    assert await waits.wait(receipt_of(9, 1, 0).envelope_id, 0) is None
+    there, absent = receipt_of(1, 1, 0), receipt_of(9, 1, 0)
+    assert await waits.wait_many([there.envelope_id], 0) == {there.envelope_id: there}
+    assert await waits.wait_many([absent.envelope_id], 0) == {}
 
 
 async def test_many_waits_are_one_and_mix_old_and_new(store: Store) -> None:
@@ -83,7 +84,7 @@ async def test_stored_receipt_outranks_a_later_refusal(store: Store) -> None:
     waits, found = ReceiptWaits(store), []
 
     async def client() -> None:
-        found.append(await waits.wait(receipt_of(1, 1, 0).envelope_id, 20))
+        found.extend((await waits.wait_many([receipt_of(1, 1, 0).envelope_id], 20)).values())
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client)
@@ -97,7 +98,7 @@ async def test_cancelled_waiter_leaves_nothing_behind(store: Store) -> None:
     """Clients that hang up must not leak."""
     waits = ReceiptWaits(store)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(waits.wait, bytes(32), 20)
+        nursery.start_soon(waits.wait_many, [bytes(32)], 20)
         await wait_all_tasks_blocked(QUIET_S)
         assert waits.waiting == 1
         nursery.cancel_scope.cancel()

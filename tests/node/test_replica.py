@@ -25,9 +25,9 @@ from consensus.events import (
     WokenUp,
 )
 from consensus.types import Proposal, signing_message
-from genesis.errors import InvariantViolation, Rejected
+from genesis.errors import Rejected
 from genesis.signing import is_valid
-from node.failures import StorageFailure
+from node.failures import ReplicaHalted, StorageFailure
 from node.frames import FrameKind
 from tests.node.dataplane import CHAIN_ID, certificate, commit_of, safety_of
 from tests.node.replica_rig import (
@@ -36,6 +36,7 @@ from tests.node.replica_rig import (
     FIRST,
     KEY,
     ME,
+    PATIENCE_S,
     QUICK_US,
     SECOND,
     SLOW_US,
@@ -122,10 +123,21 @@ async def test_statement_never_leaves_after_a_failed_write(cost_us: int) -> None
     """Fault catalogue row 7: what is not on disk was never said."""
     rig = Rig(voting("executed 1"), disk_cost_us=cost_us, disk_fails=True)
     rig.replica.post(executed(1))
-    with pytest.RaisesGroup(StorageFailure):
+    with pytest.RaisesGroup(StorageFailure), trio.move_on_after(PATIENCE_S):
         await rig.replica.run()
     assert rig.kinds == ["writes"]
     assert rig.events == ["executed 1"]
+
+
+async def test_each_write_is_judged_by_its_own_size() -> None:
+    """One large block must not send every small write after it to a thread."""
+    rig = Rig(on(*((f"executed {each}", [PersistSafety(safety_of(each), None)]) for each in (1, 2))))
+    async with running(rig):
+        for number, cost_us in ((1, SLOW_US), (2, QUICK_US)):
+            rig.disk_cost_us = cost_us
+            rig.replica.post(executed(number))
+            await rig.until("persisted", number, None, cost_us == QUICK_US)
+    assert rig.kinds == ["writes", "persisted"] * 2
 
 
 async def test_block_that_is_merely_kept_is_written_when_the_queue_is_empty() -> None:
@@ -310,7 +322,10 @@ async def test_halt_stops_the_process_before_anything_else() -> None:
     rig = Rig(on(("executed 1", [Halt("the roots differ"), SignAndSend(vote_for(FIRST), (1,))])))
     rig.replica.post(executed(1))
     rig.replica.post(executed(2))
-    with pytest.RaisesGroup(pytest.RaisesExc(InvariantViolation, match="the roots differ")):
+    with (
+        pytest.RaisesGroup(pytest.RaisesExc(ReplicaHalted, match="the roots differ")),
+        trio.move_on_after(PATIENCE_S),
+    ):
         await rig.replica.run()
     assert rig.notes == []
     assert rig.events == ["executed 1"]

@@ -1,0 +1,144 @@
+"""What to do about each refusal, by its code.
+
+The rule that was broken, and the values that were compared, are in the refusal itself; here is the next step, in one
+or two sentences, for every code that a command can meet. A refusal that only validators give each other has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_SIGN_AGAIN: Final = "Sign it again for this chain; `novate tx send` and `tx submit` do so by themselves."
+_TAPE: Final = "Correct that place in the file; `novate replay --help` names the columns."
+_GENESIS: Final = "Correct the file, or create it again with `novate genesis create`."
+_NAMES: Final = "Use another name; `novate query` shows what exists."
+_LATER: Final = "Try again in a moment; the network is busy."
+
+ADVICE: Final[Mapping[str, str]] = {
+    # Keys, passphrases, files.
+    "wrong_passphrase": "Check NOVATE_PASSPHRASE or --passphrase-file; if the key file is damaged, restore it.",
+    "no_passphrase": "Set NOVATE_PASSPHRASE, give --passphrase-file, or run it on a terminal.",
+    "bad_passphrase": "Choose a passphrase that is neither empty nor that long.",
+    "unknown_key": "See `novate keys list`, or make one with `novate keys new NAME`; --home says where.",
+    "key_exists": "Choose another name; keys are never overwritten.",
+    "exposed_file": "Run `chmod 600` on the file, and consider the secret known to others.",
+    "tampered_key": "Restore the key file from a backup.",
+    "file_exists": "Choose another path, or move the file away.",
+    "system": "Check the path, its permissions and the free space.",
+    # A validator's home.
+    "no_node_home": "Make one with `novate node init --home DIR`.",
+    "bad_config": "Correct node.toml in the validator's home, or repeat `novate node init` with the right options.",
+    "no_genesis": "Install it with `novate node init --home DIR --genesis FILE`.",
+    "not_a_validator": "Run it from the home whose keys the genesis document names, or create the genesis again.",
+    "wrong_certificate": "Create the genesis document again from the validator.toml that this home has now.",
+    "bad_address": "Write it HOST:PORT, e.g. 127.0.0.1:26600.",
+    "halted": "Keep its data directory, and compare its state root with the others': see `novate testnet status`.",
+    "storage_failure": "Repair the disk; without its data directory a validator fetches the ledger anew.",
+    "already_running": "Stop the other process first; a second home needs keys of its own.",
+    "bad_card": "Give the validator.toml that `novate node init` wrote, or name=,key=,address=,cert= text.",
+    "bad_certificate": "Give the certificate of a validator.toml that `novate node init` wrote.",
+    "corrupt_safety_file": "Never copy one from elsewhere. See the message before deleting anything.",
+    "genesis_installed": "A home serves one chain; make another with `novate node init --home OTHER`.",
+    "bad_genesis": _GENESIS,
+    "bad_parameter": "Correct the [params] table of the genesis document.",
+    "bad_state": "The ledger on disk cannot be read: move its data directory away, and the validator fetches it anew.",
+    "wrong_store_format": "Run the version that wrote it, or move the data directory away and let it be fetched anew.",
+    # Reaching validators.
+    "unreachable": "See `novate testnet status` and start what is down with `novate testnet up`, or correct --url.",
+    "no_validators": "Give --url http://HOST:PORT, or --dir with a testnet's directory.",
+    "bad_url": "Give the address as `novate testnet status --json` shows it.",
+    "not_ready": "Wait until a quorum of validators runs and is connected; `novate testnet status` shows them.",
+    "busy": _LATER,
+    "mempool_full": _LATER,
+    "disconnected": _LATER,
+    "too_slow": "The connection is too slow for so much at once; send less in one file.",
+    "bad_wait": "Ask for a shorter wait.",
+    "unsupported_media_type": "Use the client of the same version as the validators.",
+    "unknown_route": "Check the name; if it is right, the validators are of another version than this client.",
+    "unknown_method": "Use the client of the same version as the validators.",
+    "bad_answer": "Ask another validator with --url, and tell the developers.",
+    "bad_limit": "Use the client of the same version as the validators.",
+    "bad_request": "Check that --url is a validator's address, and the name that was asked for.",
+    "wrong_chain": "Check --dir or --url: what you have belongs to another chain. " + _SIGN_AGAIN,
+    # Testnets on this machine.
+    "no_testnet": "Check --dir, or start one with `novate testnet up --dir DIR`.",
+    "bad_testnet": "Delete the directory and start again with `novate testnet up`.",
+    "testnet_exists": "Give another --dir, or go on with the testnet that is there.",
+    "bad_validators": "Choose a number in that range.",
+    "unknown_validator": "Name one of those; `novate testnet status` lists them.",
+    "validator_died": "The reason is in the log above. Repair it, then start it with `novate testnet restart NAME`.",
+    "port_taken": "Stop that process; an older testnet may still run: `novate testnet down` in its --dir.",
+    "differing_roots": "Stop trusting this chain and keep its data: look for the first block whose roots differ.",
+    "not_conserved": "Keep the testnet's directory: compare the members' totals with the tape.",
+    "generator_died": "See the message above it; too little memory is the usual reason. Try fewer --seconds.",
+    # Looking something up.
+    "unknown_account": "See `novate query members`; a member opens more with `tx send account.open`.",
+    "unknown_asset": "Register it with `tx send asset.register`, signed by the governor.",
+    "unknown_index": "Register it with `tx send index.register`, signed by the governor.",
+    "unknown_series": "See `novate query series`; the governor lists more with `tx send series.list`.",
+    "unknown_member": "See `novate query members`; the governor admits more with `tx send member.admit`.",
+    "unknown_expiry": "See `novate query series` for the expiries there are.",
+    "unknown_settlement": "See `novate query series` for the expiries there are; one settles after its expiry.",
+    "unknown_block": "See `novate query block` for the latest; a validator that catches up has it later.",
+    "unknown_transaction": "Ask again if it was sent a moment ago; if not, it expired and moved nothing: send it anew.",
+    "not_settled": "Ask again after the expiry; without enough samples the governor sends `settlement.declare`.",
+    # Writing and signing a transaction.
+    "unknown_operation": "`novate tx kinds` lists every kind with its fields.",
+    "unknown_field": "`novate tx kinds KIND` lists its fields.",
+    "missing_field": "`novate tx kinds KIND` lists its fields.",
+    "malformed": "Correct the value; `novate tx kinds` says how each field is written.",
+    "bad_line": "`novate tx submit --help` shows the format of a line. Nothing was sent.",
+    "too_large": "Send less in one file or one transaction.",
+    "too_many_operations": "Split it into several transactions.",
+    "bad_signature": "Sign it again; the bytes were changed, or the key is another.",
+    "signature_count": "Sign it again, once with every key.",
+    "duplicate_signer": "Name every key once.",
+    "expired": _SIGN_AGAIN,
+    "lifetime_too_long": "Sign it with an earlier expiry, and check this machine's clock.",
+    "replayed": "Nothing: it was executed once. See `novate query tx ID`.",
+    "no_receipt": "Ask `novate query tx ID` later; if nothing comes, it expired and moved nothing.",
+    "refused": "See `novate query tx ID`.",
+    # What the chain refuses.
+    "unknown_signer": "Have the governor admit the member with `tx send member.admit`, or sign with another key.",
+    "not_authorised": "Sign with a key that holds the role (a testnet has governor, issuer, oracle0 to oracle2).",
+    "missing_signature": "Add the member's key: --key NAME sends, and every --cosign NAME signs too.",
+    "insufficient_funds": "Fund the account with `tx send asset.issue` or `transfer`; see `novate query account`.",
+    "insufficient_collateral": "Fund the account first, trade fewer lots, or close positions; see `query account`.",
+    "same_account": "Name two different accounts.",
+    "already_exists": _NAMES,
+    "key_taken": "Make another key with `novate keys new`; one key signs for one member or role.",
+    "bad_account": "Write it MEMBER/NAME with the signing member's name, e.g. M0/hedge.",
+    "bad_band": "Give a price_min_ticks that is not above price_max_ticks.",
+    "bad_quorum": "Give an oracle_quorum of at most the chain's oracles; `novate genesis show` lists them.",
+    "bad_expiry": "Give an expiry_unix_ms after the chain's present; `novate query block` shows its time.",
+    "collateral_limit": "Give the index a narrower band, or the series a smaller lot.",
+    "limit_reached": "Free what is no longer used, or have the limit raised: it is a chain parameter.",
+    "position_limit": "Trade fewer lots, or from another account.",
+    "supply_limit": "Issue less.",
+    "series_expired": "Trade a series that expires later; see `novate query series`.",
+    "duplicate_sample": "Nothing: the oracle's price of this instant is known.",
+    "sample_in_future": "Report it when block time has reached it; `novate query block` shows block time.",
+    "sample_too_old": "Report newer instants; on a testnet, check --replay-from and --speed.",
+    "price_out_of_band": "Check the price and its ticks; `novate query index` shows the band.",
+    "settlement_not_due": "Wait: the governor decides only when the oracles' price has failed.",
+    "coverage_suffices": "Nothing: the oracles' price stands; see `novate query settlement`.",
+    "settlement_decided": "Nothing: see `novate query settlement`.",
+    "quarantined": "Leave this market alone and tell the developers; every other market goes on.",
+    # Replaying a tape.
+    "bad_tape": _TAPE,
+    "bad_price": "Write it like 63486.06.",
+    "mixed_assets": "Split the tape, one underlying a file.",
+    "too_late": "Start the testnet as the message says, and replay at once.",
+    "trade_refused": "Look at both accounts with `novate query account`; a fresh testnet replays from the start.",
+    "conflicting_setup": "Start a fresh testnet in another --dir.",
+    "price_outside_band": "Start a fresh testnet: the band of an index is fixed by its first replay.",
+}
+"""What to do about a refusal, by its code."""
+
+
+def advice_for(code: str) -> str:
+    """What to do about a refusal of this code; empty where nothing is known."""
+    if code.startswith("http_"):
+        return "Check that --url is the address of a validator of this version."
+    return ADVICE.get(code, "")

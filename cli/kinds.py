@@ -1,0 +1,87 @@
+"""The kinds of operations as a person meets them: what each does, who must sign it, how every field is written.
+
+The kinds and their fields come from `contracts.operations.KINDS`; this file adds the words. A test holds the two
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cli.output import Output
+from contracts.operations import KINDS, Field, Kind
+from genesis.errors import Rejected
+
+WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "member.admit": ("Admit a clearing member and open MEMBER/main.", "governor"),
+    "account.open": ("Open one more account of a member.", "the account's member"),
+    "asset.register": ("Register an asset.", "governor"),
+    "index.register": ("Register a price index and the band that its prices lie in.", "governor"),
+    "series.list": ("List a European, cash-settled option series.", "governor"),
+    "asset.issue": ("Credit an account against the issuer's liability.", "issuer"),
+    "asset.redeem": ("Take units out of circulation.", "issuer and the account's member"),
+    "transfer": ("Move free units to another account.", "the source's member"),
+    "trade": ("Trade a block; the buyer pays the premium to the seller.", "the buyer's and the seller's members"),
+    "oracle.sample": ("Report the price of an index at an instant.", "oracle"),
+    "settlement.declare": ("Decide a settlement price after the oracles failed.", "governor"),
+}
+"""Kind -> what it does, who must sign."""
+
+NOTES: Final[Mapping[str, str]] = {
+    "member": "up to 16 of A-Z 0-9 _, e.g. M0",
+    "key": "a public key of 64 digits, or @NAME for your key NAME",
+    "account": "MEMBER/NAME, e.g. M0/main",
+    "source": "MEMBER/NAME, e.g. M0/main",
+    "destination": "MEMBER/NAME, e.g. M1/main",
+    "buyer": "MEMBER/NAME, e.g. M0/main",
+    "seller": "MEMBER/NAME, e.g. M1/main",
+    "asset": "up to 8 of A-Z 0-9, e.g. BTC",
+    "decimals": "one minor unit is 10^-decimals of the asset",
+    "index": "up to 16 of A-Z 0-9 _, e.g. BTC_USD",
+    "tick_decimals": "one tick is 10^-tick_decimals, 2 for cents",
+    "price_min_ticks": "index ticks: the band's lower end",
+    "price_max_ticks": "index ticks: the band's upper end",
+    "oracle_quorum": "oracles that an instant's price needs",
+    "series": "up to 48 of A-Z 0-9 -_., e.g. BTC-17AUG26-63000-P",
+    "strike_ticks": "index ticks",
+    "expiry_unix_ms": "ms since 1970, UTC",
+    "instant_unix_ms": "ms since 1970, UTC",
+    "right": "C (call) or P (put)",
+    "settlement": "linear, or inverse (paid in the asset itself)",
+    "lot_minor": "minor units a lot (linear: and index tick)",
+    "premium_tick_minor": "minor units a premium tick and lot",
+    "amount_minor": "minor units of the asset",
+    "quantity_lots": "lots",
+    "price_ticks": "index ticks",
+}
+"""Field -> its unit and form."""
+
+_PREMIUM_NOTE: Final = "premium ticks a lot, 0 or more"
+
+
+def kind_names(name: str | None) -> tuple[str, ...]:
+    """The kinds to show: `name`, or all; `Rejected` ``unknown_operation``."""
+    if name is not None and name not in KINDS:
+        raise Rejected("unknown_operation", f"Kinds are: {', '.join(KINDS)}.", kind=name)
+    return tuple(KINDS) if name is None else (name,)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """One kind as ``tx kinds --json`` lists it."""
+    kind = KINDS[name]
+    does, signed_by = WORDS[name]
+    fields = [{"name": each.name, "type": each.written_as, "note": _note(kind, each)} for each in kind.fields]
+    return {"kind": name, "code": kind.code, "does": does, "signed_by": signed_by, "fields": fields}
+
+
+def show_kind(out: Output, described: Mapping[str, Any]) -> None:
+    """One kind for people."""
+    title = f"{described['kind']}: {described['does']}\nSigned by {described['signed_by']}."
+    rows = [(each["name"], each["type"], each["note"]) for each in described["fields"]]
+    out.table(title, ("field", "type", "unit or form"), rows)
+    out.line()
+
+
+def _note(kind: Kind, field: Field) -> str:
+    return _PREMIUM_NOTE if (kind.name, field.name) == ("trade", "price_ticks") else NOTES[field.name]

@@ -1,0 +1,96 @@
+"""Giving up a view: our timeout, and everybody's on their way to a TC.
+
+Rules:
+
+1. A view is given up when its time is over (`consensus.pacemaker`), or when so much power has given it up that one of
+   them is honest. Once a view; whether it may be signed, `consensus.safety` says.
+2. A timeout's certificates are taken in first. It is collected in its own view only.
+3. Who makes a TC shows it to the leader of the view that it leads to, who may not have all the timeouts.
+"""
+
+from __future__ import annotations
+
+from consensus.certificates import Verifier
+from consensus.chain import Chain
+from consensus.collectors import TimeoutCollector
+from consensus.config import CoreConfig
+from consensus.following import Following
+from consensus.leaders import Leaders
+from consensus.outbox import Outbox
+from consensus.pacemaker import Pacemaker
+from consensus.signatory import Signatory
+from consensus.types import ReplicaIndex, Timeout
+
+
+class GivingUp:
+    """Owns the timeouts of the current view."""
+
+    def __init__(
+        self,
+        config: CoreConfig,
+        leaders: Leaders,
+        verifier: Verifier,
+        chain: Chain,
+        pacemaker: Pacemaker,
+        following: Following,
+        signatory: Signatory,
+        outbox: Outbox,
+    ) -> None:
+        self._me = config.index
+        self._honest_power = config.validators.honest_power
+        self._timeouts = TimeoutCollector(config.validators)
+        self._leaders = leaders
+        self._verifier = verifier
+        self._chain = chain
+        self._pacemaker = pacemaker
+        self._following = following
+        self._signatory = signatory
+        self._outbox = outbox
+
+    def on_timeout(self, sender: ReplicaIndex, timeout: Timeout, now_ms: int) -> None:
+        """A timeout, unchecked."""
+        is_news = timeout.high_qc.view > self._chain.high_qc.view
+        if timeout.view < self._chain.view and not is_news:
+            return
+        self._verifier.check_timeout(timeout)
+        if is_news:
+            self._following.informant = sender
+        self._following.learn_qc(timeout.high_qc, now_ms)
+        if timeout.tc is not None:
+            self._following.learn_tc(timeout.tc, now_ms)
+        if timeout.view == self._chain.view:
+            self._collect(timeout, now_ms)
+
+    def give_up_if_due(self, now_ms: int) -> None:
+        """Rule 1, the first half."""
+        deadline_ms = self.deadline_ms
+        if deadline_ms is not None and now_ms >= deadline_ms:
+            self._give_up("silence")
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When to give up the current view; None once given up, and while we are silent."""
+        if self._pacemaker.timed_out or self._signatory.is_silent:
+            return None
+        may_idle = self._chain.entry_tc is None and self._chain.is_idle
+        return self._pacemaker.deadline_ms(self._chain.high_qc.view, may_idle)
+
+    def _collect(self, timeout: Timeout, now_ms: int) -> None:
+        self._timeouts.add(timeout)
+        tc = self._timeouts.certificate(timeout.view)
+        if tc is not None:
+            self._following.learn_tc(tc, now_ms)
+            leader = self._leaders.leader(self._chain.view)
+            self._signatory.send(self._chain.certificates, (leader,) if leader != self._me else ())
+        elif self._timeouts.power(timeout.view) >= self._honest_power:
+            self._give_up("joined")
+
+    def _give_up(self, reason: str) -> None:
+        if self._pacemaker.timed_out or self._signatory.is_silent:
+            return
+        self._pacemaker.timed_out = True
+        view, qc, tc = self._chain.view, self._chain.high_qc, self._chain.entry_tc
+        if self._signatory.timeout_refusal(view, qc, tc) is not None:
+            return
+        self._signatory.give_up(view, qc, tc)
+        self._outbox.report("view_timeout", view=view, leader=self._leaders.leader(view), reason=reason)

@@ -1,0 +1,134 @@
+"""What this replica says in its own name. No other file asks for a signature.
+
+Rules:
+
+1. `consensus.safety` says what may be signed. `PersistSafety` stands before every `SignAndSend` that it permits, and
+   the certificates known by then are remembered with it.
+2. A replica that has lost its safety state signs nothing and sends nothing, until `consensus.amnesia` bounds what it
+   may have signed.
+3. A certificate that our key signed in a view above our last voted one comes from an old copy of the safety state, or
+   from a second process with our key (catalogue row 4): we stop.
+
+Whoever wants to say something asks for the refusal first; a statement against the rules is an `InvariantViolation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from consensus.amnesia import Amnesia
+from consensus.chain import Chain, Halted
+from consensus.config import CoreConfig
+from consensus.events import PersistSafety, SafetyState, Send, SignAndSend
+from consensus.outbox import Outbox
+from consensus.safety import (
+    after_proposal,
+    after_timeout,
+    after_vote,
+    propose_refusal,
+    remember,
+    timeout_refusal,
+    vote_refusal,
+)
+from consensus.types import QC, TC, Header, Message, Proposal, ReplicaIndex, Timeout, Vote
+from genesis.errors import violated
+
+
+class Signatory:
+    """The keeper of the safety state."""
+
+    def __init__(self, config: CoreConfig, safety: SafetyState | None, chain: Chain, outbox: Outbox) -> None:
+        self._me = config.index
+        self._epoch = config.validators.epoch
+        self._others = config.others
+        self._safety = safety
+        self._amnesia = Amnesia(config) if safety is None else None
+        self._chain = chain
+        self._outbox = outbox
+
+    # --- a lost memory (rule 2) ---------------------------------------------------------------------------------------
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the safety state is lost, so that nothing is signed or sent."""
+        return self._safety is None
+
+    @property
+    def silent_below_view(self) -> int:
+        """The view that `recover_if_bounded` has barred us from, while it is ahead of the current one; else 0."""
+        last = self._state.last_voted_view if self._safety is not None else 0
+        return last if last > self._chain.view else 0
+
+    def start(self, now_ms: int) -> None:
+        """The process runs from here."""
+        if self._amnesia is not None:
+            self._amnesia.start(now_ms)
+            self._outbox.report("amnesia", curable=int(self._amnesia.is_curable))
+
+    def hear(self, sender: ReplicaIndex, certified_view: int, now_ms: int) -> None:
+        """A verified report of the highest view that `sender` knows to be certified."""
+        if self._amnesia is not None:
+            self._amnesia.report(sender, certified_view, now_ms)
+
+    def recover_if_bounded(self) -> None:
+        """Take up a safety state that covers all that may have been signed, once there is one."""
+        bound = self._amnesia.bound_view() if self._amnesia is not None else None
+        if bound is None:
+            return
+        self._amnesia = None
+        self._persist(SafetyState(self._epoch, bound, bound, self._chain.high_qc, self._chain.high_tc))
+        self._outbox.report("amnesia_over", silent_to_view=bound)
+
+    # --- statements (rule 1) ------------------------------------------------------------------------------------------
+
+    def vote_refusal(self, proposal: Proposal) -> str | None:
+        """Why we must not vote for `proposal`; None when we may."""
+        return vote_refusal(self._state, proposal)
+
+    def vote(self, proposal: Proposal, recipients: tuple[ReplicaIndex, ...]) -> None:
+        """Vote for a proposal; the shell makes it durable with the state."""
+        self._persist(after_vote(self._state, proposal), proposal)
+        header = proposal.header
+        vote = Vote(header.epoch, header.view, header.height, header.block_hash, self._me)
+        self._outbox.put(SignAndSend(vote, recipients))
+
+    def timeout_refusal(self, view: int, qc: QC, tc: TC | None) -> str | None:
+        """Why we must not sign that we give up `view` reporting these; None when we may."""
+        return timeout_refusal(self._state, view, qc, tc)
+
+    def give_up(self, view: int, qc: QC, tc: TC | None) -> None:
+        """Tell everybody that we give up `view`."""
+        self._persist(after_timeout(self._state, view, qc, tc))
+        self._outbox.put(SignAndSend(Timeout(self._epoch, view, qc, tc, self._me), self._others))
+
+    def propose_refusal(self, view: int, justify: QC, tc: TC | None) -> str | None:
+        """Why we, the leader of `view`, must not propose on these; None when we may."""
+        return propose_refusal(self._state, view, justify, tc)
+
+    def propose(self, header: Header, justify: QC, tc: TC | None) -> None:
+        """Propose a block to everybody."""
+        self._persist(after_proposal(self._state, header.view, justify, tc))
+        self._outbox.put(SignAndSend(Proposal(header, justify, tc), self._others))
+
+    def send(self, message: Message, recipients: tuple[ReplicaIndex, ...]) -> None:
+        """Send what needs no new signature, unless we are silent or there is nobody to send it to."""
+        if recipients and not self.is_silent:
+            self._outbox.put(Send(message, recipients))
+
+    # --- a twin (rule 3) ----------------------------------------------------------------------------------------------
+
+    def stop_if_impersonated(self, view: int, signers: Iterable[ReplicaIndex]) -> None:
+        """Raise `Halted` if our key signed what our safety state has not allowed."""
+        if self._safety is not None and view > self._safety.last_voted_view and self._me in signers:
+            last = self._safety.last_voted_view
+            raise Halted(f"our key signed in view {view}, our safety state ends at view {last}: an old copy, or a twin")
+
+    @property
+    def _state(self) -> SafetyState:
+        if self._safety is None:
+            violated("a replica without a safety state signs nothing")
+        return self._safety
+
+    def _persist(self, state: SafetyState, proposal: Proposal | None = None) -> None:
+        self._safety = remember(state, self._chain.high_qc, self._chain.high_tc)
+        self._outbox.put(PersistSafety(self._safety, proposal))

@@ -1,0 +1,72 @@
+"""What the interface answers from a real state: series page by page, markets in quarantine, settlements."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from cli.client import Connection, NotFound
+from contracts.operations import build_operation
+from genesis.envelope import Operation, sign_envelope
+from genesis.errors import Rejected
+from tests.node.test_app import GOVERNOR, WAIT_MS, Fleet, fleet_of, interpreter_left_as_found
+
+__all__ = ["interpreter_left_as_found"]
+
+pytestmark = pytest.mark.trio
+
+NAMES = [f"BTC-{number}-P" for number in range(1, 6)]
+EXPIRY_UNIX_MS = 2**46
+
+
+def market() -> list[Operation]:
+    """An asset, an index and five series."""
+    index = {"index": "BTC", "tick_decimals": 2, "price_min_ticks": 1, "price_max_ticks": 10**9, "oracle_quorum": 1}
+    terms = {"index": "BTC", "expiry_unix_ms": EXPIRY_UNIX_MS, "right": "P", "settlement": "linear", "asset": "USD"}
+    sizes = {"lot_minor": 100, "premium_tick_minor": 1}
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("asset.register", {"asset": "USD", "decimals": 2}),
+        ("index.register", index),
+        *(("series.list", {"series": each, **terms, **sizes, "strike_ticks": 100}) for each in NAMES),
+    ]
+    return [build_operation(kind, {name: str(value) for name, value in fields.items()}) for kind, fields in rows]
+
+
+async def apply(fleet: Fleet, operations: list[Operation]) -> None:
+    """Execute the governor's operations on the lone validator."""
+    wire = sign_envelope(
+        fleet.document.chain_id, [GOVERNOR], operations, time.time_ns() // 1_000_000 + 60_000, bytes(16)
+    )
+
+    def post() -> dict[str, Any]:
+        with Connection(fleet.configs[0].http_url) as connection:
+            return connection.submit([wire], WAIT_MS)[0]
+
+    result = await trio.to_thread.run_sync(post)
+    assert result["status"] == "committed", result
+
+
+async def test_series_come_page_by_page(tmp_path: Path) -> None:
+    """All twenty thousand in one answer kept blocks and consensus waiting for a quarter of a second."""
+    async with fleet_of(tmp_path, 1) as fleet:
+        await fleet.start(0)
+        await apply(fleet, market())
+        whole = await fleet.get(0, "/v1/series")
+        assert ([each["series"] for each in whole["series"]], whole["next"]) == (NAMES, None)
+        pages, after = [], ""
+        while after is not None:
+            page = await fleet.get(0, f"/v1/series?limit=2&after={after}")
+            pages.append([each["series"] for each in page["series"]])
+            after = page["next"]
+        assert pages == [NAMES[:2], NAMES[2:4], NAMES[4:]]
+        assert (await fleet.get(0, f"/v1/series/{NAMES[0]}")) == whole["series"][0]
+        for limit in (0, 501):
+            with pytest.raises(Rejected, match="bad_limit"):
+                await fleet.get(0, f"/v1/series?limit={limit}")
+        assert await fleet.get(0, "/v1/quarantine") == {"quarantined": []}
+        with pytest.raises(NotFound, match="not_settled"):
+            await fleet.get(0, f"/v1/settlements/BTC/{EXPIRY_UNIX_MS}")
