@@ -67,7 +67,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "testnet_exists": "Give another --dir, or go on with the testnet that is there.",
     "bad_validators": "Choose a number in that range.",
     "unknown_validator": "Name one of those; `novate testnet status` lists them.",
-    "validator_died": "The reason is in the log above. Repair it, then start it with `novate testnet restart NAME`.",
+    "validator_died": "Repair what its log names, then start it again with `novate testnet restart NAME`.",
     "port_taken": "Stop that process; an older testnet may still run: `novate testnet down` in its --dir.",
     "differing_roots": "Stop trusting this chain and keep its data: look for the first block whose roots differ.",
     "not_conserved": "Keep the testnet's directory: compare the members' totals with the tape.",

@@ -118,7 +118,7 @@ def check_alive(started: Sequence[Started]) -> None:
     """Refuse (``validator_died``, with the tail of its log) if one of these processes has ended."""
     for each in started:
         if each.ended(0):
-            raise _died(each.home, "has ended", each.log_offset)
+            raise _died(each.home, f"has ended, {_ending(each.popen.returncode)}", each.log_offset)
 
 
 def take_down(testnet: LocalNetwork, started: Sequence[Started] = ()) -> list[str]:
@@ -217,6 +217,11 @@ def _pause(validator: LocalValidator, started: Started | None) -> None:
         raise _died(validator.home, "ended before it was ready", 0 if started is None else started.log_offset)
     if started is None:
         time.sleep(_POLL_S)
+
+
+def _ending(code: int) -> str:
+    """A process's end in words."""
+    return f"killed by signal {-code}" if code < 0 else f"with exit code {code}"
 
 
 def _died(home: Path, how: str, log_offset: int) -> Rejected:

@@ -93,15 +93,14 @@ def _suffices(state: State, weighted: WeightedPrice) -> bool:
     return weighted.price_ticks is not None and weighted.coverage_ppm >= state.limits.settlement_coverage_min_ppm
 
 
-def _due_unix_ms(state: State, key: ExpiryKey) -> int | None:
-    """Until when late samples are awaited; None before the first block at or after the expiry."""
+def _due_unix_ms(state: State, key: ExpiryKey) -> int:
+    """Until when late samples are awaited; before the first block at or after the expiry, the earliest that can be."""
     row = state.expired.rows.get(key)
-    return None if row is None else row.seen_unix_ms + state.limits.settlement_delay_ms
+    return (key[1] if row is None else row.seen_unix_ms) + state.limits.settlement_delay_ms
 
 
 def _is_due(state: State, key: ExpiryKey, time_unix_ms: int) -> bool:
-    due_unix_ms = _due_unix_ms(state, key)
-    return due_unix_ms is not None and time_unix_ms >= due_unix_ms
+    return time_unix_ms >= _due_unix_ms(state, key)
 
 
 def _is_over(state: State, key: ExpiryKey, time_unix_ms: int) -> bool:
@@ -166,8 +165,6 @@ def declare(step: Step, operation: DeclareSettlement) -> None:
 
 def _require_due(step: Step, key: ExpiryKey) -> None:
     due_unix_ms = _due_unix_ms(step.state, key)
-    if due_unix_ms is None:
-        due_unix_ms = key[1] + step.state.limits.settlement_delay_ms
     if step.time_unix_ms < due_unix_ms:
         raise Rejected(
             "settlement_not_due",

@@ -22,7 +22,7 @@ SYNC_US: Final = 300
 KEEP_US: Final = 40
 """One block written without a sync, and for each batch that it orders `DIGEST_NS`."""
 
-DIGEST_NS: Final = 300
+DIGEST_NS: Final = 100
 
 BYTES_PER_US: Final = 200
 """What LevelDB's log takes in, with its checksums and the copy into its memory table."""

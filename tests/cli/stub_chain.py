@@ -129,6 +129,8 @@ class StubChain:
             return receipt_to_json(self.receipts[rest[0]])
         if what == "accounts":
             return queries.account(state, "/".join(rest))
+        if what == "positions":
+            return queries.positions(state, "/".join(rest))
         if what == "series":
             return queries.series(state, rest[0]) if rest else queries.series_page(state, after, self.page_size)
         if what == "index":

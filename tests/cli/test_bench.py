@@ -139,8 +139,8 @@ def test_a_validator_that_dies_under_load_ends_the_run(tmp_path: Path) -> None:
     (tmp_path / "v3").mkdir()
     (tmp_path / "v3" / "node.log").write_text("out of memory\n")
     ours, theirs = multiprocessing.Pipe()
-    validator = subprocess.Popen([sys.executable, "-c", ""])
-    with ours, theirs, pytest.raises(Rejected, match="v3 has ended") as refused:
+    validator = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    with ours, theirs, pytest.raises(Rejected, match="v3 has ended, with exit code 3") as refused:
         _receive(ours, [Started(tmp_path / "v3", validator)])
     assert refused.value.code == "validator_died"
     assert "out of memory" in refused.value.message

@@ -17,6 +17,7 @@ from cli.replay_plan import MEMBERS, parties
 from cli.replay_report import MemberTotal, is_conserved
 from cli.tape_generator import GENERATED_EXPIRY, generate_tape
 from cli.testnet_files import Era
+from genesis.params import ChainParams
 from tests.cli.stub_chain import StubNetwork, stub_network
 
 SPEED = 30_000
@@ -117,7 +118,8 @@ def test_a_second_expiry_settles_on_the_same_testnet_at_a_dictated_price(
 ) -> None:
     """Set-up is repeated without harm, and the oracles report exactly what was asked for."""
     tape = str(shared_data(TAPE))
-    with stub_network(tmp_path, Era(EXPIRY - 15_000_000, SPEED // 2)) as network:
+    quick = ChainParams(settlement_delay_ms=500)
+    with stub_network(tmp_path, Era(EXPIRY - 15_000_000, SPEED // 2), quick) as network:
         run("replay", tape, "--dir", str(tmp_path), "--expiry", "17AUG26", "--settlement-price", "64000")
         first = network.chain.state.height
         # The 18AUG26 expiry has one trade in the tape.

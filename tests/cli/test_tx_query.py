@@ -17,6 +17,8 @@ from contracts.operations import KINDS, build_operation
 from node.keystore import COST_TESTNET, KeyStore
 from tests.cli.stub_chain import StubNetwork, stub_network
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture
 def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubNetwork]:
@@ -230,6 +232,20 @@ def list_series(network: StubNetwork, names: list[str]) -> None:
     with Client(network.urls) as client:
         session = network.session(client)
         session.apply([session.sign([network.testnet.wallet().key("governor")], operations)])
+
+
+def test_the_readmes_way_to_a_first_trade_works(network: StubNetwork) -> None:
+    """A newcomer types it within the first minutes."""
+    readme = (ROOT / "README.md").read_text()
+    commands = [
+        line.removeprefix("$ novate ") for line in readme.replace("\\\n", "").splitlines() if "$ novate " in line
+    ]
+    for name in ("alice", "bob"):
+        KeyStore(network.testnet.directory).create(name, b"stub", COST_TESTNET)
+    for command in commands:
+        if command.startswith(("tx", "query")):
+            shown = document(invoke(network, *command.replace("docs/", f"{ROOT}/docs/").split()))
+    assert shown["positions"] == [{"series": "BTC-31DEC99-60000-C", "lots": 1}]
 
 
 def test_every_series_is_listed_page_by_page(network: StubNetwork) -> None:

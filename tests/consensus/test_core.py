@@ -26,6 +26,7 @@ from tests.consensus.cluster import CHAIN_ID, GENESIS, PARAMS, Cluster, sign
 pytestmark = pytest.mark.usefixtures("fast_signatures")
 
 FIRST = make_proposal(1)
+GENESIS_ANCHOR = FIRST.header.anchor
 SECOND = make_proposal(2, FIRST.header)
 VOTE = sign(Vote(0, 1, 1, FIRST.header.block_hash, 2), 2)
 BAD = bytes(64)
@@ -135,6 +136,24 @@ def test_a_block_time_ahead_of_the_clock_waits_for_it() -> None:
     assert bench.votes == []
     bench.wait(500)
     assert len(bench.votes) == 1
+
+
+def test_a_vote_that_waits_for_the_clock_wakes_up_when_it_may() -> None:
+    """Row 26: a leader whose clock is a little ahead costs what it is ahead, not a beat more."""
+    bench = Bench()
+    bench.receive(make_proposal(1, time_unix_ms=GENESIS.time_unix_ms + PARAMS.block_time_ahead_ms_max + 40))
+    assert [each.monotonic_ms for each in bench.effects if isinstance(each, ev.WakeAt)][-1] == 40
+    bench.wait(40)
+    assert len(bench.votes) == 1
+
+
+def test_nothing_is_fetched_for_a_block_with_a_false_anchor() -> None:
+    """Row 16: a leader must not make everybody load batches for a block that nobody can vote for."""
+    bench = Bench()
+    false = replace(GENESIS_ANCHOR, state_root=b"\x07" * 32)
+    bench.receive(make_proposal(1, anchor=false))
+    assert not any(isinstance(each, ev.EnsurePayload) for each in bench.effects)
+    assert [report["kind"] for report in bench.reports] == ["vote_refused"]
 
 
 def test_a_certified_root_that_differs_from_ours_halts_us() -> None:

@@ -223,6 +223,7 @@ def test_a_replica_with_an_empty_store_catches_up_and_votes_again(keep_safety: b
     cluster.run_until(lambda: victim.height > 100, 5_000)
     cluster.run(PARAMS.view_timeout_ms_max + 2_000)
     assert not victim.core.is_amnesiac
+    assert victim.core.silent_below_view == 0
     crash(cluster.nodes[0])
     cluster.grow(10, 10_000, cluster.nodes[1:])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -269,3 +270,17 @@ def test_a_market_in_quarantine_takes_nothing_new(
     """After a breach no member may be drawn further into the market."""
     world.state.quarantine.put(market, QuarantineRow(1, "a test"))
     assert world.send(signers, wire).code == "quarantined"
+
+
+@pytest.mark.parametrize(("age_ms", "code"), [(2_405_000, ""), (2_405_001, "sample_too_old")])
+def test_a_sample_is_taken_while_a_price_may_still_need_it(world: World, age_ms: int, code: str) -> None:
+    """Window, validity and delay: what a short stall held up still counts; what no price needs is noise."""
+    assert world.send("oracle1", sample(6_300_000, world.now_unix_ms - age_ms)).code == code
+
+
+@pytest.mark.parametrize("wire", [operation("asset.register", asset="BTC", decimals=8), index("BTC_USD")])
+def test_a_taken_name_is_refused_in_good_english(world: World, wire: tuple[Any, ...]) -> None:
+    """The message is shown to people: it said "a asset"."""
+    receipt = world.send("governor", wire)
+    assert receipt.code == "already_exists"
+    assert not re.search(r"\ba [aeiou]", receipt.message)

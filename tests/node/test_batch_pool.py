@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from genesis.codec import encode
 from genesis.errors import Rejected
-from node.batch_pool import BatchPool
+from node.batch_pool import BLOCKS_UNDER_DECISION, BatchPool
 from node.batches import Batch
 from node.frames import FrameKind
 from node.store import Store
@@ -309,3 +309,124 @@ async def test_flood_of_acknowledgements_for_nothing_is_bounded_and_forgets_only
         assert sum(len(each) for each in nodes[0].pool._early) <= 1 + PARAMS.batches_open_per_author_max * 4
         await nodes[0].pool.handle(1, FrameKind.BATCH, batch.wire)
         await nodes[0].until_offers(batch)
+
+
+def put_on_disk(store: Store, batches: Sequence[Batch]) -> None:
+    """What a validator has after voting for a block with these batches."""
+    [proposal] = chain_of(1, payloads=[[each.digest for each in batches]])
+    store.sync_proposal(proposal, [(each.digest, each.wire) for each in batches])
+
+
+async def up_for_vote(node: Node, batches: Sequence[Batch]) -> None:
+    """What the replica does with a proposal that orders these batches."""
+    digests = [each.digest for each in batches]
+    if not node.pool.holds(digests):
+        await node.pool.ensure(digests, 1)
+
+
+async def test_old_batches_in_blocks_that_nobody_votes_for_leave_memory(tmp_path: Path) -> None:
+    """A leader may order long-executed batches under a false anchor in each of its views: that must not fill us up."""
+    async with cluster(tmp_path) as (_, nodes):
+        node, old = nodes[0], [batch_of(1, number) for number in range(40)]
+        put_on_disk(node.store, old)
+        node.pool.executed([each.digest for each in old], T0_UNIX_MS)
+        for start in range(0, len(old), 8):
+            await up_for_vote(node, old[start : start + 8])
+            assert len(node.pool._entries) <= 8 * BLOCKS_UNDER_DECISION
+        for _ in range(BLOCKS_UNDER_DECISION):
+            assert node.pool.holds([])
+        assert node.pool._entries == {}
+        assert node.pool._open[1] == 0
+
+
+async def test_dead_batch_from_disk_is_only_a_guest(tmp_path: Path) -> None:
+    """After a restart nothing is remembered as executed; that its envelopes are dead says enough."""
+    async with cluster(tmp_path) as (_, nodes):
+        node, dead = nodes[0], batch_of(1, 0)
+        put_on_disk(node.store, [dead])
+        node.pool.executed([], EXPIRES_AT_UNIX_MS)
+        await up_for_vote(node, [dead])
+        assert node.pool._open[1] == 0
+        for _ in range(BLOCKS_UNDER_DECISION):
+            node.pool.holds([])
+        assert node.pool._entries == {}
+
+
+async def test_guest_stays_for_the_execution_of_its_block(tmp_path: Path) -> None:
+    """A block that orders a batch for the second time may be committed all the same; the guest goes after that."""
+    async with cluster(tmp_path) as (_, nodes):
+        node, old = nodes[0], batch_of(1, 0)
+        put_on_disk(node.store, [old])
+        node.pool.executed([old.digest], T0_UNIX_MS)
+        await up_for_vote(node, [old])
+        node.pool.order([old.digest])
+        node.pool.order([old.digest])
+        for _ in range(BLOCKS_UNDER_DECISION + 1):
+            node.pool.holds([])
+        assert node.pool.batch(old.digest) == old
+        node.pool.executed([old.digest], T0_UNIX_MS)
+        assert node.pool.batch(old.digest) == old
+        node.pool.executed([old.digest], T0_UNIX_MS)
+        assert node.pool._entries == {}
+
+
+async def test_fetched_batches_cannot_pass_their_authors_quota(tmp_path: Path) -> None:
+    """A leader may order what a friend withheld, block after block: beyond the quota it stays for its block alone."""
+    async with cluster(tmp_path, batches_open_per_author_max=4) as (_, nodes):
+        node, batches = nodes[0], [batch_of(1, number) for number in range(12)]
+        put_on_disk(nodes[1].store, batches)
+        for start in range(0, len(batches), 3):
+            await up_for_vote(node, batches[start : start + 3])
+        assert node.pool._open[1] == 4
+        await node.pool.handle(1, FrameKind.BATCH, batches[-1].wire)
+        for _ in range(BLOCKS_UNDER_DECISION):
+            node.pool.holds([])
+        assert list(node.pool._entries) == [each.digest for each in batches[:4]]
+        acknowledged = b"".join(payload for _, payload in node.wire.sent_of(FrameKind.BATCH_ACK))
+        assert [each.digest in acknowledged for each in batches] == [True] * 4 + [False] * 8
+        await node.pool.handle(1, FrameKind.BATCH, batches[-1].wire)
+        assert not node.pool.holds([batches[-1].digest])
+
+
+async def test_batch_whose_envelopes_name_a_far_moment_is_dropped_after_one_lifetime(tmp_path: Path) -> None:
+    """No envelope may live longer than that, so a later expiry is no reason to hold its author's place for ever."""
+    async with cluster(tmp_path) as (hub, nodes):
+        hub.drop = lambda sender, recipient, kind: True
+        wire = encode([1, 0, [envelope_wire(1, expires_at=2**48 - 1)]])
+        node, digest = nodes[0], FORMAT.digest(wire)
+        await node.pool.handle(1, FrameKind.BATCH, wire)
+        while digest not in node.pool._entries:
+            await wait_all_tasks_blocked(QUIET_S)
+        node.pool.executed([], T0_UNIX_MS)
+        node.pool.executed([], T0_UNIX_MS + PARAMS.envelope_lifetime_ms_max - 1)
+        assert list(node.pool._entries) == [digest]
+        node.pool.executed([], T0_UNIX_MS + PARAMS.envelope_lifetime_ms_max)
+        assert node.pool._entries == {}
+        assert node.pool._open[1] == 0
+
+
+async def test_batch_of_a_lost_block_is_offered_again_after_a_restart(tmp_path: Path) -> None:
+    """Its clients were told that their envelopes are accepted; the block that ordered them may never be decided."""
+    async with cluster(tmp_path) as (_, nodes):
+        node, batch = nodes[0], batch_of(1, 0)
+        put_on_disk(node.store, [batch])
+        await up_for_vote(node, [batch])
+        for _ in range(BLOCKS_UNDER_DECISION):
+            node.pool.holds([])
+        for peer in (1, 2):
+            await node.pool.handle(peer, FrameKind.BATCH_ACK, batch.digest)
+        assert node.pool.offer(frozenset(), 1) == (batch.digest,)
+        assert node.pool.unwritten([batch.digest]) == []
+
+
+async def test_batch_with_receipts_is_not_offered_again_after_a_restart(tmp_path: Path) -> None:
+    """Ordering it would execute nothing."""
+    async with cluster(tmp_path) as (_, nodes):
+        node, batch = nodes[0], batch_of(1, 0)
+        [proposal] = chain_of(1, payloads=[[batch.digest]])
+        receipts = [(batch.envelopes[0].id, b"receipt")]
+        node.store.commit([replace(write_of(proposal, batches=[(batch.digest, batch.wire)]), receipts=receipts)])
+        await up_for_vote(node, [batch])
+        for peer in (1, 2):
+            await node.pool.handle(peer, FrameKind.BATCH_ACK, batch.digest)
+        assert node.pool.offer(frozenset(), 1) == ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from genesis.codec import encode
-from genesis.errors import Rejected
-from node.batches import ENVELOPE_OVERHEAD_BYTES, WIRE_OVERHEAD_BYTES
-from tests.node.dataplane import FORMAT, PARAMS, bad_signature_wire, envelope_wire, envelopes_of
+from genesis.errors import InvariantViolation, Rejected
+from node.batches import ENVELOPE_OVERHEAD_BYTES, WIRE_OVERHEAD_BYTES, BatchFormat
+from tests.node.dataplane import CHAIN_ID, FORMAT, PARAMS, bad_signature_wire, envelope_wire, envelopes_of
 
 
 def test_sealed_batch_opens_to_the_same_batch() -> None:
@@ -63,3 +65,10 @@ def test_overheads_bound_what_the_encoding_adds() -> None:
     envelopes = envelopes_of(range(40))
     wire = FORMAT.seal(3, 2**64 - 1, envelopes).wire
     assert len(wire) <= WIRE_OVERHEAD_BYTES + sum(len(each.wire) + ENVELOPE_OVERHEAD_BYTES for each in envelopes)
+
+
+def test_batch_of_our_own_that_is_too_large_is_our_own_bug() -> None:
+    """No peer or client is to blame for it, so it must not pass for a refusal of theirs."""
+    small = BatchFormat(CHAIN_ID, replace(PARAMS, envelope_bytes_max=1_000, batch_bytes_max=1_100), 4)
+    with pytest.raises(InvariantViolation, match="size limit"):
+        small.seal(0, 0, envelopes_of(range(10)))

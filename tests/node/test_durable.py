@@ -11,11 +11,13 @@ import pytest
 from genesis.errors import InvariantViolation
 from node.batch_pool import BatchPool
 from node.durable import Durable
+from node.offload import IN_PLACE_US_MAX
 from node.safety_file import SafetyFile
 from node.store import Store
 from tests.node.dataplane import (
     CHAIN_ID,
     FORMAT,
+    PARAMS,
     Hub,
     Reports,
     Waiting,
@@ -124,3 +126,13 @@ async def test_crash_between_block_and_safety_state_leaves_no_vote(
     assert again.pending() == ((proposal,) if stored else ())
     assert SafetyFile(tmp_path / "safety", CHAIN_ID).load() == safety_of(1)
     again.close()
+
+
+async def test_keeping_blocks_costs_something_and_more_the_more_they_order(tmp_path: Path) -> None:
+    """A sync answer brings dozens of blocks: written in one go in place, they would hold up the event loop."""
+    disk, store, _ = disk_of(tmp_path)
+    empty, full = chain_of(2, payloads=[[], [number.to_bytes(32, "big") for number in range(1_000)]])
+    assert 0 < disk.keep_cost_us(empty) < disk.keep_cost_us(full)
+    assert disk.keep_cost_us(empty) * PARAMS.sync_blocks_max > IN_PLACE_US_MAX
+    assert disk.writes is store.writes
+    store.close()

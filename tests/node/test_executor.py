@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,15 +14,18 @@ from trio.testing import wait_all_tasks_blocked
 
 from consensus.events import Commit
 from consensus.types import Header
-from contracts.machine import admit
+from contracts.machine import BlockInput, BlockOutput, State, admit, apply_block
+from contracts.receipts import Receipt
+from genesis.envelope import decode_envelope, verify_all
 from genesis.errors import InvariantViolation
 from node.batch_maker import BatchMaker
 from node.batch_pool import BatchPool
 from node.batches import Batch
-from node.executor import Executor, open_state
+from node.executor import SYSTEM_US, Executor, open_state
 from node.failures import StorageFailure
 from node.frames import FrameKind
 from node.intake import Intake
+from node.offload import IN_PLACE_US_MAX
 from node.receipt_waits import ReceiptWaits
 from node.store import Store
 from tests.node.dataplane import (
@@ -30,6 +34,7 @@ from tests.node.dataplane import (
     EXPIRES_AT_UNIX_MS,
     FORMAT,
     PARAMS,
+    T0_UNIX_MS,
     Hub,
     Reports,
     Waiting,
@@ -211,7 +216,7 @@ async def test_expired_envelope_is_answered_but_leaves_no_receipt(tmp_path: Path
         length = (EXPIRES_AT_UNIX_MS - rig.genesis.time_unix_ms) // 1_000 if rig.genesis.time_unix_ms else 60
         payloads: list[list[Batch]] = [[] for _ in range(length)]
         payloads[-1] = [dead]
-        answers = []
+        answers: list[Receipt] = []
         async with trio.open_nursery() as nursery:
 
             async def client() -> None:
@@ -314,3 +319,56 @@ async def test_intake_forgets_what_was_executed(tmp_path: Path) -> None:
         await rig.until(1)
         assert [each.code for each in await rig.intake.submit([envelope_wire(1)])] == ["replayed"]
         nursery.cancel_scope.cancel()
+
+
+async def test_envelope_that_lives_too_long_as_yet_leaves_its_client_without_an_outcome(tmp_path: Path) -> None:
+    """Its bytes may execute when they are ordered again: who is told of a rejection might sign another in its place."""
+    wire = envelope_wire(1, expires_at=T0_UNIX_MS + PARAMS.envelope_lifetime_ms_max + 2_000)
+    batch = FORMAT.seal(0, 0, verify_all([decode_envelope(wire, CHAIN_ID, PARAMS)]))
+    answers: list[Receipt] = []
+    async with rig_of(tmp_path) as rig, trio.open_nursery() as nursery:
+        nursery.start_soon(rig.intake.run)
+        assert (await rig.intake.submit([wire]))[0].accepted
+        rig.hold(batch)
+
+        async def client() -> None:
+            answers.extend((await rig.waits.wait_many([batch.envelopes[0].id], 15)).values())
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(client)
+        await wait_all_tasks_blocked(QUIET_S)
+        first, second = commits(rig.genesis, [[batch], [batch]])
+        rig.executor.submit(first)
+        await rig.until(1)
+        await wait_all_tasks_blocked(QUIET_S)
+        assert (answers, rig.waits.waiting) == ([], 1)
+        assert rig.intake._live == {}
+        rig.executor.submit(second)
+    assert [(each.height, each.code) for each in answers] == [(2, "")]
+
+
+@pytest.mark.parametrize(("due", "in_place"), [(0, True), (IN_PLACE_US_MAX // SYSTEM_US, False)])
+async def test_due_system_work_is_done_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, due: int, in_place: bool
+) -> None:
+    """An empty block may settle thousands of positions; peers and clients are served meanwhile."""
+    asked: list[int] = []
+    threads: list[int] = []
+
+    def system_work(state: State, time_unix_ms: int) -> int:
+        asked.append(time_unix_ms)
+        return due
+
+    def apply(state: State, block: BlockInput) -> BlockOutput:
+        threads.append(threading.get_ident())
+        return apply_block(state, block)
+
+    monkeypatch.setattr("node.executor.system_work", system_work)
+    monkeypatch.setattr("node.executor.apply_block", apply)
+    async with rig_of(tmp_path) as rig:
+        made = commits(rig.genesis, [[], []])
+        for commit in made:
+            rig.executor.submit(commit)
+        await rig.until(2)
+    assert asked == [made[-1].proposal.header.time_unix_ms]
+    assert [each == threading.get_ident() for each in threads] == [in_place] * 2

@@ -57,7 +57,8 @@ async def test_series_come_page_by_page(tmp_path: Path) -> None:
         await apply(fleet, market())
         whole = await fleet.get(0, "/v1/series")
         assert ([each["series"] for each in whole["series"]], whole["next"]) == (NAMES, None)
-        pages, after = [], ""
+        pages: list[list[str]] = []
+        after: str | None = ""
         while after is not None:
             page = await fleet.get(0, f"/v1/series?limit=2&after={after}")
             pages.append([each["series"] for each in page["series"]])

@@ -37,7 +37,8 @@ class Stopwatch:
 @pytest.mark.parametrize(("cost_us", "in_place"), [(0, True), (IN_PLACE_US_MAX, True), (IN_PLACE_US_MAX + 1, False)])
 async def test_estimate_decides_where_work_runs(cost_us: int, in_place: bool) -> None:
     """A thread costs more than short work; long work in place would keep every peer waiting."""
-    offload, clock = Offload(), Stopwatch()
+    clock = Stopwatch()
+    offload = Offload(clock)
     assert await offload.run(cost_us, clock.work(0)) is in_place
     assert await offload.run(0, clock.work(0)) is True
 
@@ -83,3 +84,25 @@ async def test_one_kind_of_work_does_not_judge_another() -> None:
     await slow.run(0, clock.work(SLOW_NS + 1))
     assert await slow.run(0, clock.work(0)) is False
     assert await other.run(0, clock.work(0)) is True
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_work_of_a_kind_that_is_in_a_thread_keeps_others_of_it_off_the_loop(shared: bool) -> None:
+    """The one in the thread may hold a lock through a sync: in place, the loop would wait for the disk with it."""
+    clock, gate = Stopwatch(), threading.Event()
+    first = Offload(clock)
+    second = first if shared else Offload(clock)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.run, IN_PLACE_US_MAX + 1, gate.wait, 5.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await second.run(0, clock.work(0)) is not shared
+        gate.set()
+    assert await second.run(0, clock.work(0)) is True
+
+
+async def test_work_that_fails_in_a_thread_is_over_too() -> None:
+    """Else one failure would send all later work to threads."""
+    offload = Offload()
+    with pytest.raises(ZeroDivisionError):
+        await offload.run(IN_PLACE_US_MAX + 1, divmod, 1, 0)
+    assert await offload.run(0, Stopwatch().work(0)) is True

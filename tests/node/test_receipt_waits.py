@@ -30,7 +30,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 async def test_waiter_is_woken_by_delivery(store: Store) -> None:
     """The answer to a posted envelope comes with its block, not with a poll."""
-    waits, found = ReceiptWaits(store), []
+    waits = ReceiptWaits(store)
+    found: list[Receipt] = []
 
     async def client() -> None:
         found.extend((await waits.wait_many([receipt_of(7, 2, 0).envelope_id], 20)).values())
@@ -81,7 +82,8 @@ async def test_time_limit_returns_what_there_is(store: Store) -> None:
 
 async def test_stored_receipt_outranks_a_later_refusal(store: Store) -> None:
     """An envelope that applied is never reported as expired because it was ordered again."""
-    waits, found = ReceiptWaits(store), []
+    waits = ReceiptWaits(store)
+    found: list[Receipt] = []
 
     async def client() -> None:
         found.extend((await waits.wait_many([receipt_of(1, 1, 0).envelope_id], 20)).values())

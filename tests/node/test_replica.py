@@ -129,6 +129,16 @@ async def test_statement_never_leaves_after_a_failed_write(cost_us: int) -> None
     assert rig.events == ["executed 1"]
 
 
+@pytest.mark.parametrize(("keep_us", "in_place"), [(SLOW_US // 2, True), (SLOW_US // 2 + 1, False)])
+async def test_blocks_that_are_kept_count_for_the_write_that_carries_them(keep_us: int, in_place: bool) -> None:
+    """A sync answer brings dozens of blocks: each is quick to write, all of them together hold up the event loop."""
+    effects: list[Effect] = [StoreProposal(FIRST), StoreProposal(SECOND), PersistSafety(safety_of(3), THIRD)]
+    rig = Rig(on(("executed 1", effects)), keep_us=keep_us)
+    async with running(rig):
+        rig.replica.post(executed(1))
+        await rig.until("persisted", 3, THIRD, in_place)
+
+
 async def test_each_write_is_judged_by_its_own_size() -> None:
     """One large block must not send every small write after it to a thread."""
     rig = Rig(on(*((f"executed {each}", [PersistSafety(safety_of(each), None)]) for each in (1, 2))))

@@ -393,7 +393,7 @@ def test_missing_block_below_the_tip_is_a_failure_and_not_an_absence(store: Stor
     store.commit([write_of(each) for each in chain_of(3)])
     store._db.delete(b"c" + (2).to_bytes(8, "big"))
     assert store.committed(3) is not None
-    with pytest.raises(StorageFailure, match="block 2 is missing.*move its data directory away"):
+    with pytest.raises(StorageFailure, match=r"block 2 is missing.*move its data directory away"):
         store.committed(2)
 
 
