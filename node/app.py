@@ -57,7 +57,7 @@ from node.receipt_waits import ReceiptWaits
 from node.replica import Ports, Replica
 from node.router import Router
 from node.safety_file import SafetyFile
-from node.store import Store
+from node.store import RESYNC, Store
 from node.tls import TlsIdentity
 from node.unused_key import mark_used
 
@@ -160,7 +160,7 @@ def _recovery(store: Store, safety: SafetyFile) -> Recovery:
         return Recovery(safety.load(), pending=store.pending())
     proposal = store.proposal(tip.block_hash)
     if proposal is None:
-        raise StorageFailure("read the last block", f"block {tip.height} is missing", "Resync this node")
+        raise StorageFailure("read the last block", f"block {tip.height} is missing", RESYNC)
     blocks = [store.committed(height) for height in range(max(1, tip.height - 1), tip.height + 1)]
     executed = tuple(Executed(each.height, each.block_hash, each.state_root) for each in blocks if each is not None)
     return Recovery(safety.load(), Tip(proposal, tip.qc), executed, store.pending())

@@ -45,7 +45,7 @@ from node.failures import StorageFailure
 from node.intake import Intake
 from node.offload import Offload
 from node.receipt_waits import ReceiptWaits
-from node.store import BlockWrite, CommittedBlock, Digested, Store
+from node.store import RESYNC, BlockWrite, CommittedBlock, Digested, Store
 
 GROUP_BLOCKS_MAX: Final = 32
 GROUP_BATCHES_MAX: Final = 64
@@ -94,11 +94,7 @@ def open_state(document: GenesisDocument, store: Store) -> tuple[State, Header]:
 
 
 def _unusable(reason: str) -> StorageFailure:
-    return StorageFailure(
-        "rebuild the state",
-        reason,
-        "Stop the node, move its ledger directory away, but not the safety file, and start it again: it resyncs",
-    )
+    return StorageFailure("rebuild the state", reason, RESYNC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ _PLACE: Final = Struct(">QI")
 _COMMITTED_BYTES_MAX: Final = 2**20
 _COMMITTED: Final = record(DIGEST, DIGEST, raw(1, 2**19), UNIX_MS, uint(32), uint(32), uint(64))
 RESYNC: Final = (
-    "Stop the node, move its data directory away and start it again: it fetches the chain from the other validators. "
-    "Keep the safety file"
+    "Stop the node, move the directory data/ledger of its home away, and nothing else (data/safety must stay), and "
+    "start it again: it fetches the chain from the other validators"
 )
 _CHECK_DISK: Final = "Check the disk's free space and health, then start the node again"
 
@@ -448,9 +448,10 @@ def _opening_failed(path: Path, error: Exception) -> StorageFailure:
     reason = _reason(error)
     if "lock" in reason.lower():
         return StorageFailure(f"open {path}", reason, "Another process uses this ledger: stop it first")
-    if isinstance(error, OSError) and not isinstance(error, plyvel.Error):
-        return StorageFailure(f"open {path}", reason, _CHECK_DISK)
-    return StorageFailure(f"open {path}", f"it is damaged: {reason}", RESYNC)
+    # A table or manifest that is gone is damage; any other refusal of the system (a full disk, say) is not.
+    if isinstance(error, plyvel.CorruptionError) or "no such file" in reason.lower():
+        return StorageFailure(f"open {path}", f"it is damaged: {reason}", RESYNC)
+    return StorageFailure(f"open {path}", reason, _CHECK_DISK)
 
 
 def _reason(error: Exception) -> str:

@@ -194,7 +194,7 @@ def test_flipped_byte_in_the_log_is_refused_with_advice(ledger: Path) -> None:
     content = bytearray(log.read_bytes())
     content[len(content) // 2] ^= 0x40
     log.write_bytes(content)
-    with pytest.raises(StorageFailure, match=r"damaged.*move its data directory away"):
+    with pytest.raises(StorageFailure, match=r"damaged.*move the directory data/ledger"):
         read_all(ledger)
 
 
@@ -209,7 +209,7 @@ def test_flipped_byte_in_a_table_is_refused_with_advice(ledger: Path) -> None:
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 0x40
     table.write_bytes(content)
-    with pytest.raises(StorageFailure, match=r"damaged.*move its data directory away"):
+    with pytest.raises(StorageFailure, match=r"damaged.*move the directory data/ledger"):
         read_all(ledger)
 
 
@@ -220,7 +220,7 @@ def test_missing_file_is_refused(ledger: Path) -> None:
     db.compact_range()
     db.close()
     data_files(ledger)[0].unlink()
-    with pytest.raises(StorageFailure, match="move its data directory away"):
+    with pytest.raises(StorageFailure, match="move the directory data/ledger"):
         read_all(ledger)
 
 
@@ -277,6 +277,31 @@ def test_failed_write_closes_the_ledger_for_good(store: Store, ledger: Path) -> 
     ):
         with pytest.raises(StorageFailure, match="earlier failure"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("said", "advised"),
+    [
+        (plyvel.IOError(b"IO error: 000003.log: No space left on device"), "free space"),
+        (plyvel.CorruptionError(b"Corruption: checksum mismatch"), "data/ledger"),
+        (plyvel.IOError(b"IO error: MANIFEST-000002: No such file or directory"), "data/ledger"),
+        (plyvel.IOError(b"IO error: lock LOCK: already held by process"), "Another process"),
+        (PermissionError("Permission denied"), "free space"),
+    ],
+)
+def test_refusal_to_open_is_called_damage_only_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Exception, advised: str
+) -> None:
+    """Row 8: an operator with a full disk must not be told to throw a healthy ledger away."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise said
+
+    monkeypatch.setattr("node.store.plyvel.DB", refuse)
+    with pytest.raises(StorageFailure) as caught:
+        Store.open(tmp_path / "ledger", bytes(32))
+    assert advised in caught.value.advice
+    assert ("damaged" in caught.value.reason) == (advised == "data/ledger")
 
 
 def test_full_disk_stops_the_ledger_and_keeps_what_it_acknowledged(tmp_path: Path) -> None:
@@ -393,7 +418,7 @@ def test_missing_block_below_the_tip_is_a_failure_and_not_an_absence(store: Stor
     store.commit([write_of(each) for each in chain_of(3)])
     store._db.delete(b"c" + (2).to_bytes(8, "big"))
     assert store.committed(3) is not None
-    with pytest.raises(StorageFailure, match=r"block 2 is missing.*move its data directory away"):
+    with pytest.raises(StorageFailure, match=r"block 2 is missing.*move the directory data/ledger"):
         store.committed(2)
 
 
