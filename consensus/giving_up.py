@@ -63,6 +63,8 @@ class GivingUp:
 
     def give_up_if_due(self, now_ms: int) -> None:
         """Rule 1, the first half."""
+        if now_ms < self._pacemaker.deadline_ms(self._chain.high_qc.view, False):
+            return
         deadline_ms = self.deadline_ms
         if deadline_ms is not None and now_ms >= deadline_ms:
             self._give_up("silence")

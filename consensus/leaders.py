@@ -2,8 +2,8 @@
 
 Each cycle of views holds every validator in proportion to its power, spread out as evenly as the weights allow (the
 smooth weighted round robin of nginx: everyone earns its weight each turn, the richest leads and pays the total). Equal
-powers give plain rotation. Powers whose reduced total exceeds `SLOTS_MAX` are rounded to that many slots, at least one
-each, so that a cycle stays small.
+powers give plain rotation. Of equally rich ones the lowest index leads. Powers whose reduced total exceeds `SLOTS_MAX`
+are scaled to about that many slots, rounded down, at least one each, so that a cycle stays small.
 
 `Leaders` is the seam: a schedule that skips validators that recently failed, computed from the committed chain,
 replaces this one without a change elsewhere.

@@ -133,8 +133,8 @@ def remember(state: SafetyState, high_qc: QC, high_tc: TC | None) -> SafetyState
 def decides(parent: Header, child: Header) -> bool:
     """Whether `parent` is committed once `child`, which extends it, is certified.
 
-    C1. `child` extends `parent` directly, so `parent` is certified by the child's `justify`.
-    C2. Their views are consecutive. Over a gap, a TC in between might rest on an older QC, and a rival might be
+    D1. `child` extends `parent` directly, so `parent` is certified by the child's `justify`.
+    D2. Their views are consecutive. Over a gap, a TC in between might rest on an older QC, and a rival might be
         certified.
 
     Source: Jolteon, step Commit (2-chain).

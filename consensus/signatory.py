@@ -7,7 +7,7 @@ Rules:
 2. A replica that has lost its safety state signs nothing and sends nothing, until `consensus.amnesia` bounds what it
    may have signed.
 3. A certificate that our key signed in a view above our last voted one comes from an old copy of the safety state, or
-   from a second process with our key (catalogue row 4): we stop.
+   from a second process with our key (docs/FAULTS.md row 4): we stop.
 
 Whoever wants to say something asks for the refusal first; a statement against the rules is an `InvariantViolation`.
 """

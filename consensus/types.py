@@ -38,7 +38,7 @@ class Header:
         proposer: That leader.
         parent_hash, parent_view: The certified block it extends.
         time_unix_ms: Block time, strictly above the parent's.
-        anchor: The certified root (DESIGN section 3).
+        anchor: The certified root (rule C8 of docs/PROTOCOL.md).
         payload: Digests of 32 bytes each, in the order in which they execute.
     """
 

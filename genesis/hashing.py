@@ -1,7 +1,7 @@
 """Hash domains: no digest of one kind of thing can ever be a digest of another.
 
 BLAKE2b with 32-byte digests; the domain is its personalisation parameter.
-Source: RFC 7693; the personalisation is section 2.5 of the BLAKE2 specification (parameter block).
+Source: RFC 7693; the personalisation is part of the parameter block, section 2.8 of the BLAKE2 paper.
 """
 
 from __future__ import annotations

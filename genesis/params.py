@@ -129,7 +129,7 @@ class ChainParams:
 
     batch_envelopes_max: int = 250
     batch_bytes_max: int = 1_048_576
-    batch_age_ms: int = 5
+    batch_age_ms: int = 2
     batches_open_per_author_max: int = 64
     mempool_envelopes_max: int = 20_000
 

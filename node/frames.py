@@ -73,8 +73,8 @@ def lane_of(kind: FrameKind) -> Lane:
 def payload_bounds(params: ChainParams) -> Mapping[FrameKind, int]:
     """The largest payload of each kind, in bytes, on a chain with these parameters.
 
-    A batch is sealed when it reaches `batch_bytes_max`, so the last envelope may carry it beyond by its own length;
-    each envelope adds its own header. An answer holds whole batches or blocks: 4 MiB, or one batch when that is larger.
+    These only bound what is read before anyone looks into it, with room to spare: the protocols above hold a batch to
+    `batch_bytes_max` and a consensus message to `consensus.wire.MESSAGE_BYTES_MAX`.
     """
     batch = params.batch_bytes_max + params.envelope_bytes_max + 8 * params.batch_envelopes_max + BATCH_OVERHEAD_BYTES
     return MappingProxyType(

@@ -8,11 +8,16 @@ a thousand costs one task, not a thousand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import trio
 
 from contracts.receipts import Receipt
+from node.offload import Offload
 from node.store import Store
+
+LOOK_US: Final = 20
+"""Finding that the store has no receipt of an envelope, or reading the one it has."""
 
 
 class _Wait:
@@ -46,6 +51,7 @@ class ReceiptWaits:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waits: dict[bytes, list[_Wait]] = {}
+        self._looking = Offload()
 
     @property
     def waiting(self) -> int:
@@ -61,7 +67,7 @@ class ReceiptWaits:
         for each in ids:
             self._waits.setdefault(each, []).append(wait)
         try:
-            stored = await trio.to_thread.run_sync(self._store.receipts, ids)
+            stored = await self._looking.run(len(ids) * LOOK_US, self._store.receipts, ids)
             wait.have(stored)
             with trio.move_on_after(timeout_s):
                 await wait.done.wait()

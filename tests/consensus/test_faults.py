@@ -1,4 +1,4 @@
-"""Faults of the catalogue against a cluster of real cores; the oracles S stand in `tests.consensus.cluster`."""
+"""Rows of docs/FAULTS.md against a cluster of real cores; the oracles S stand in `tests.consensus.cluster`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Each main safety rule in a scenario that needs it, and the same scenario with the rule taken out, which must fail.
+Rows are those of docs/FAULTS.md.
 
 A test that cannot fail is a defect: the second half shows that the first can.
 """
@@ -94,7 +95,7 @@ def ignore_the_tcs_qcs(view: int, justify: QC, tc: TC | None) -> bool:
 
 
 def decide_over_gaps(parent: Header, child: Header) -> bool:
-    """C2 gone."""
+    """D2 gone."""
     return child.parent_hash == parent.block_hash
 
 

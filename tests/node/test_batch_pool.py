@@ -1,4 +1,4 @@
-"""The pool and its fetching between validators in memory: fault catalogue rows 14, 16, 28, 29, 31 and 48."""
+"""The pool and its fetching between validators in memory: docs/FAULTS.md rows 14, 16, 28, 29, 31 and 48."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which batches are verified: fault catalogue rows 29 and 48."""
+"""The order in which batches are verified: docs/FAULTS.md rows 29 and 48."""
 
 from __future__ import annotations
 

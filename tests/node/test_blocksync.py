@@ -1,4 +1,4 @@
-"""Block sync, both ends: fault catalogue rows 34 and 35."""
+"""Block sync, both ends: docs/FAULTS.md rows 34 and 35."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_a_replay_clock_stands_still_before_its_origin() -> None:
 
 
 def test_a_wall_clock_set_back_does_not_move_the_timers() -> None:
-    """FAULTS row 26: timers hang on the monotonic clock alone; block time shows what the wall says."""
+    """docs/FAULTS.md row 26: timers hang on the monotonic clock alone; block time shows what the wall says."""
     wall = iter((5_000 * MS, 1_000 * MS))
     ticks = iter((10 * MS, 20 * MS))
     clock = Clock(ChainClock(), wall_ns=lambda: next(wall), monotonic_ns=lambda: next(ticks))

@@ -1,4 +1,4 @@
-"""What is on disk before a vote leaves: fault catalogue rows 5, 10 and 16."""
+"""What is on disk before a vote leaves: docs/FAULTS.md rows 5, 10 and 16."""
 
 from __future__ import annotations
 

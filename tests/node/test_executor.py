@@ -1,4 +1,4 @@
-"""Execution of committed blocks on the real state machine and a real store: fault catalogue rows 10, 16, 31 and 35."""
+"""Execution of committed blocks on the real state machine and a real store: docs/FAULTS.md rows 10, 16, 31 and 35."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_frames_survive_any_division_of_the_stream(frames: list[tuple[FrameKind,
 
 @given(noise=st.binary(max_size=200))
 def test_noise_is_rejected_or_awaited_but_never_an_error_of_ours(noise: bytes) -> None:
-    """Fault catalogue row 28: a peer's bytes may only ever cost the peer its connection."""
+    """docs/FAULTS.md row 28: a peer's bytes may only ever cost the peer its connection."""
     reader = FrameReader()
     reader.append(noise)
     with suppress(Rejected):

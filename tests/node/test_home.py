@@ -170,7 +170,7 @@ def test_everything_in_a_home_is_private(home: Path) -> None:
 
 
 def test_one_home_runs_once(home: Path) -> None:
-    """FAULTS row 4: two processes with one key would sign against each other. The lock ends with its holder."""
+    """docs/FAULTS.md row 4: two processes with one key would sign against each other. The lock ends with its holder."""
     config = load_config(home)
     with exclusive(config), pytest.raises(Rejected, match="already_running"), exclusive(config):
         pass

@@ -1,4 +1,4 @@
-"""The HTTP server against clients that mean harm: silent, slow, many, gone. FAULTS rows 27 and 30."""
+"""The HTTP server against clients that mean harm: silent, slow, many, gone. docs/FAULTS.md rows 27 and 30."""
 
 from __future__ import annotations
 

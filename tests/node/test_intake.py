@@ -1,4 +1,4 @@
-"""The door for clients: fault catalogue rows 30 and 31."""
+"""The door for clients: docs/FAULTS.md rows 30 and 31."""
 
 from __future__ import annotations
 

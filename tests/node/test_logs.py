@@ -68,7 +68,7 @@ def record(message: str = "peer cut", level: int = logging.WARNING) -> logging.L
 
 
 def test_repetitions_are_bounded_and_counted() -> None:
-    """FAULTS row 29: a flood of refusals must not become a flood of lines, nor vanish without a number."""
+    """docs/FAULTS.md row 29: a flood of refusals must not become a flood of lines, nor vanish without a number."""
     now = 0
     limit = RepetitionLimit(lambda: now)
     assert [limit.filter(record()) for _ in range(LINES_PER_WINDOW + 5)] == [True] * LINES_PER_WINDOW + [False] * 5

@@ -1,4 +1,4 @@
-"""The mesh on real loopback sockets. Fault catalogue rows 25 and 27 to 30."""
+"""The mesh on real loopback sockets. docs/FAULTS.md rows 25 and 27 to 30."""
 
 from __future__ import annotations
 

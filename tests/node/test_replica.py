@@ -120,7 +120,7 @@ async def test_nothing_is_signed_or_sent_while_the_disk_works() -> None:
 
 @pytest.mark.parametrize("cost_us", [QUICK_US, SLOW_US])
 async def test_statement_never_leaves_after_a_failed_write(cost_us: int) -> None:
-    """Fault catalogue row 7: what is not on disk was never said."""
+    """docs/FAULTS.md row 7: what is not on disk was never said."""
     rig = Rig(voting("executed 1"), disk_cost_us=cost_us, disk_fails=True)
     rig.replica.post(executed(1))
     with pytest.RaisesGroup(StorageFailure), trio.move_on_after(PATIENCE_S):
@@ -297,7 +297,7 @@ async def test_payload_that_is_missing_is_fetched_beside_the_loop() -> None:
 
 @pytest.mark.parametrize("newer_is_here", [False, True])
 async def test_fetch_for_an_older_proposal_is_given_up(newer_is_here: bool) -> None:
-    """Fault catalogue: a leader that withholds one batch a view must not leave a fetch behind for each."""
+    """Row 16: a leader that withholds one batch a view must not leave a fetch behind for each."""
     rig = Rig(ensuring(SECOND, THIRD), held=set(THIRD.header.payload) if newer_is_here else set())
     async with running(rig):
         rig.replica.post(executed(1))

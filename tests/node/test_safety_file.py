@@ -1,4 +1,4 @@
-"""The safety file: what is saved is read back, damage is met, the disk refuses. Fault catalogue rows 3, 4, 7 and 8."""
+"""The safety file: what is saved is read back, damage is met, the disk refuses. docs/FAULTS.md rows 3, 4, 7, 8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The safety file through crashes and power loss: fault catalogue rows 5 to 7."""
+"""The safety file through crashes and power loss: docs/FAULTS.md rows 5 to 7."""
 
 from __future__ import annotations
 

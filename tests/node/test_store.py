@@ -1,4 +1,4 @@
-"""The ledger on a real LevelDB: fault catalogue rows 7, 8 and 35."""
+"""The ledger on a real LevelDB: docs/FAULTS.md rows 7, 8 and 35."""
 
 from __future__ import annotations
 
