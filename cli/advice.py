@@ -35,6 +35,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_address": "Write it HOST:PORT, e.g. 127.0.0.1:26600.",
     "halted": "Keep its data directory, and compare its state root with the others': see `novate testnet status`.",
     "storage_failure": "Repair the disk; without its data directory a validator fetches the ledger anew.",
+    "cannot_listen": (
+        "Stop the process that uses the address (`ss -ltnp` shows it; an older testnet may still run), or choose "
+        "another one with `novate node init --home DIR` and --listen or --http."
+    ),
     "already_running": "Stop the other process first; a second home needs keys of its own.",
     "bad_card": "Give the validator.toml that `novate node init` wrote, or name=,key=,address=,cert= text.",
     "bad_certificate": "Give the certificate of a validator.toml that `novate node init` wrote.",
@@ -64,10 +68,11 @@ ADVICE: Final[Mapping[str, str]] = {
     # Testnets on this machine.
     "no_testnet": "Check --dir, or start one with `novate testnet up --dir DIR`.",
     "bad_testnet": "Delete the directory and start again with `novate testnet up`.",
+    "testnet_busy": "Wait until that command has ended.",
     "testnet_exists": "Give another --dir, or go on with the testnet that is there.",
     "bad_validators": "Choose a number in that range.",
     "unknown_validator": "Name one of those; `novate testnet status` lists them.",
-    "validator_died": "Repair what its log names, then start it again with `novate testnet restart NAME`.",
+    "validator_died": "Repair what its log names, then repeat the command, or `novate testnet restart NAME`.",
     "port_taken": "Stop that process; an older testnet may still run: `novate testnet down` in its --dir.",
     "differing_roots": "Stop trusting this chain and keep its data: look for the first block whose roots differ.",
     "not_conserved": "Keep the testnet's directory: compare the members' totals with the tape.",
@@ -89,6 +94,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "missing_field": "`novate tx kinds KIND` lists its fields.",
     "malformed": "Correct the value; `novate tx kinds` says how each field is written.",
     "bad_line": "`novate tx submit --help` shows the format of a line. Nothing was sent.",
+    "empty_file": "`novate tx submit --help` shows the format of a line.",
     "too_large": "Send less in one file or one transaction.",
     "too_many_operations": "Split it into several transactions.",
     "bad_signature": "Sign it again; the bytes were changed, or the key is another.",

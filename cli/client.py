@@ -51,16 +51,15 @@ class Connection:
     Args:
         url: E.g. ``http://127.0.0.1:9101``.
         timeout_s: How long one answer may take beyond the wait that was asked for.
+
+    Raises:
+        Rejected: ``bad_url``.
     """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Rejected("bad_url", "A validator's address looks like http://127.0.0.1:9101.", found=url)
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._http = kind(parts.hostname, parts.port, timeout=timeout_s)
+        self._http = _http_connection(url, timeout_s)
 
     def get(self, path: str, wait_ms: int = 0) -> Any:
         """The JSON value at `path`.
@@ -206,6 +205,20 @@ class Client:
                 failures.append(str(error))
                 self.rotate()
         raise Rejected("unreachable", f"No validator answers: {'; '.join(failures)}. Is the network up?")
+
+
+def _http_connection(url: str, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection to the host that an address names, not opened yet; `Rejected` (``bad_url``) if it names none."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(url)
+        parts.hostname.encode("idna")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(parts.hostname, parts.port, timeout=timeout_s)
+    except (ValueError, http.client.InvalidURL) as error:
+        message = "A validator's address looks like http://127.0.0.1:9101."
+        raise Rejected("bad_url", message, found=url[:64]) from error
 
 
 def all_series(client: Client) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ from cli.testnet_run import Survey, await_agreement, bring_up, take_down
 from genesis.document import SPEED_MAX
 from genesis.params import ChainParams
 
-REPLAY_WALL_S: Final = 12
+REPLAY_WALL_S: Final = 8
 VALIDATORS: Final = 4
 DELIVERY_FILE: Final = "deribit_delivery_prices_public.csv"
 
@@ -100,10 +100,13 @@ def find_official_price(directory: Path, plan: Plan) -> str | None:
     if not path.exists():
         return None
     day = datetime.fromtimestamp(plan.expiry_unix_ms / 1_000, UTC).date().isoformat()
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["index"], row["date"]) == (plan.index.lower(), day):
-                return row["delivery_price"]
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        try:
+            for row in csv.DictReader(file):
+                if (row.get("index"), row.get("date")) == (plan.index.lower(), day):
+                    return row.get("delivery_price")
+        except csv.Error:  # whatever it is, it is no such file
+            return None
     return None
 
 

@@ -10,19 +10,21 @@ A process that runs a node ends with
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from cli.keys import COSTS, cost_option
 from cli.output import Failure, Output, reporting
 from cli.passphrase import passphrase_option, resolve_passphrase
-from genesis.addresses import split_address
+from genesis.addresses import join_address, split_address
 from genesis.errors import Rejected
 from node.config import NodeConfig, load_config
 from node.failures import ReplicaHalted, StorageFailure
@@ -39,6 +41,9 @@ from node.home import (
 
 if TYPE_CHECKING:
     import trio
+
+
+_LISTEN_ERRNOS: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, socket.EAI_NONAME})
 
 
 class Address(click.ParamType[str]):
@@ -193,8 +198,8 @@ def _run_until_signalled(opened: OpenedHome) -> None:
 
     try:
         trio.run(until_signalled)
-    except (BaseExceptionGroup, StorageFailure, ReplicaHalted) as error:
-        failure = _explained(error)
+    except (BaseExceptionGroup, StorageFailure, ReplicaHalted, OSError) as error:
+        failure = _unable_to_listen(opened.config) if _is_about_addresses(error) else _explained(error)
         if failure is None:
             raise
         raise failure from error
@@ -205,6 +210,29 @@ async def _cancel_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope
         logging.getLogger("novate.node").info("stopping", extra={"signal": number})
         scope.cancel()
         return
+
+
+def _is_about_addresses(error: BaseException) -> bool:
+    """Whether `error` holds nothing but one refusal by the system to let us listen; it does not say where."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_about_addresses(each) for each in error.exceptions)
+    return isinstance(error, OSError) and error.errno in _LISTEN_ERRNOS
+
+
+def _unable_to_listen(config: NodeConfig) -> Failure:
+    """The failure that names the address at which we cannot listen, found by trying each of ours."""
+    failed = []
+    for what, host, port in (
+        ("peers", config.listen_host, config.listen_port),
+        ("clients", config.http_host, config.http_port),
+    ):
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            socket.create_server(address, family=family).close()
+        except OSError as error:
+            failed.append(f"{join_address(host, port)} for {what} ({error.strerror or error})")
+    where = " and at ".join(failed) or "one of its addresses; it is free again now"
+    return Failure(f"{config.name} cannot listen at {where}.", code="cannot_listen")
 
 
 def _explained(error: BaseException) -> Failure | None:

@@ -85,13 +85,17 @@ def read_text(path: Path) -> str:
     """A text file's content, plain or gzip-compressed (by its name).
 
     Raises:
-        Rejected: ``bad_tape`` when it is too large or not UTF-8 text.
+        Rejected: ``bad_tape`` when it is too large, not UTF-8 text, or not the gzip file that its name promises.
         OSError: It cannot be read.
     """
     import gzip
+    import zlib
 
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        data = file.read(TAPE_BYTES_MAX + 1)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(TAPE_BYTES_MAX + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise Rejected("bad_tape", f"{path.name} is no gzip file, or is damaged or cut off.") from error
     if len(data) > TAPE_BYTES_MAX:
         raise Rejected("bad_tape", f"{path.name} is larger than a tape may be.", size_max=TAPE_BYTES_MAX)
     try:

@@ -7,8 +7,9 @@ makes the batches, and the replay goes on through the other validators when one 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cli.replay_plan import Plan, PlannedTrade, Schedule
@@ -20,7 +21,9 @@ from genesis.envelope import Operation
 from genesis.errors import Rejected
 
 ITEMS_PER_POST_MAX: Final = 200
-SETTLEMENT_PATIENCE_S: Final = 30.0
+SETTLEMENT_PATIENCE_S: Final = 90.0
+"""How long the network may stand still (leaders killed, a quorum restarted) around an expiry that settles after all."""
+
 _SETTLEMENT_POLL_S: Final = 0.1
 
 
@@ -31,12 +34,18 @@ class Driven:
     Attributes:
         trades: The number of trades that were applied.
         samples: Instants whose sample at least one oracle had applied.
-        samples_refused: Instants that the chain no longer took (too old, after a late start).
+        refusals: Instants of which no oracle's sample was applied, by the code of the refusal: too old to bear on any
+            price after a late start, or known already from an earlier replay.
     """
 
     trades: int = 0
     samples: int = 0
-    samples_refused: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def samples_refused(self) -> int:
+        """Instants of which no oracle's sample was applied."""
+        return self.refusals.total()
 
 
 def check_clock(session: Session, plan: Plan) -> None:
@@ -85,27 +94,30 @@ def drive(session: Session, parties: Parties, plan: Plan, advance: Callable[[int
 def await_settlement(session: Session, plan: Plan) -> dict[str, Any]:
     """The chain's settlement record of the plan's expiry, waited for as long as the chain's rules may take.
 
+    Block time stands still while the network does, so `SETTLEMENT_PATIENCE_S` of wall clock come on top, in which no
+    validator needs to answer.
+
     Raises:
-        Rejected: ``not_settled`` when it does not come.
+        Rejected: ``not_settled`` when it does not come; ``unreachable`` when nobody answers even then.
     """
     limits = session.document.limits
     last = plan.expiry_unix_ms + limits.settlement_delay_ms + limits.settlement_grace_ms
     path = f"/v1/settlements/{plan.index}/{plan.expiry_unix_ms}"
     until = time.monotonic() + session.wall_s_until(last) + SETTLEMENT_PATIENCE_S
     time.sleep(session.wall_s_until(plan.expiry_unix_ms))
-    while (record := _settled(session, path)) is None:
+    while (record := _settled(session, path, time.monotonic() < until)) is None:
         if time.monotonic() > until:
             raise Rejected("not_settled", f"The expiry {plan.expiry} has not settled; see `novate testnet status`.")
         time.sleep(_SETTLEMENT_POLL_S)
     return record
 
 
-def _settled(session: Session, path: str) -> dict[str, Any] | None:
-    """The settlement record once every position is settled, None before."""
+def _settled(session: Session, path: str, may_be_down: bool) -> dict[str, Any] | None:
+    """The settlement record once every position is settled; None before, and while nobody answers if that may be."""
     try:
         record: dict[str, Any] = session.client.get(path)
     except Rejected as error:
-        if error.code != "not_settled":
+        if error.code != "not_settled" and not (may_be_down and error.code == "unreachable"):
             raise
         return None
     return record if record["complete"] else None
@@ -114,9 +126,8 @@ def _settled(session: Session, path: str) -> dict[str, Any] | None:
 def _send(
     session: Session, parties: Parties, plan: Plan, items: Sequence[PlannedTrade | Sample], driven: Driven
 ) -> None:
-    oldest = session.chain_unix_ms() - session.document.limits.oracle_sample_age_ms_max
     trades = [each for each in items if isinstance(each, PlannedTrade)]
-    samples = [each for each in items if isinstance(each, Sample) and each.ts_unix_ms > oldest]
+    samples = [each for each in items if isinstance(each, Sample)]
     signed = [_sign_trade(session, parties, each) for each in trades]
     for sample in samples:
         signed += [session.sign([oracle], [_sample(plan, sample)]) for oracle in parties.oracles]
@@ -124,16 +135,18 @@ def _send(
     outcomes = session.commit(signed)
     for planned, outcome in zip(trades, outcomes, strict=False):
         _check_trade(planned, outcome)
-    applied = _applied_samples(outcomes[len(trades) :], len(parties.oracles))
     driven.trades += len(trades)
-    driven.samples += applied
-    driven.samples_refused += len(items) - len(trades) - applied
+    _count_samples(outcomes[len(trades) :], len(parties.oracles), driven)
 
 
-def _applied_samples(outcomes: Sequence[Outcome], oracles: int) -> int:
-    """How many instants have at least one oracle's sample applied; outcomes stand in groups of one an oracle."""
-    groups = [outcomes[first : first + oracles] for first in range(0, len(outcomes), oracles)]
-    return sum(any(outcome.applied for outcome in group) for group in groups)
+def _count_samples(outcomes: Sequence[Outcome], oracles: int, driven: Driven) -> None:
+    """Count instants: applied if one oracle's sample was. Outcomes stand in groups of one an oracle."""
+    for first in range(0, len(outcomes), oracles):
+        group = outcomes[first : first + oracles]
+        if any(outcome.applied for outcome in group):
+            driven.samples += 1
+        else:
+            driven.refusals[group[0].code] += 1
 
 
 def _check_trade(planned: PlannedTrade, outcome: Outcome) -> None:

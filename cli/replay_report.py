@@ -91,6 +91,7 @@ class Report:
             "source": self.source,
             "samples": self.driven.samples,
             "samples_refused": self.driven.samples_refused,
+            "refusals": dict(self.driven.refusals),
         }
 
 
@@ -166,6 +167,9 @@ def show_report(out: Output, report: Report, official_price: str | None = None) 
         "Window covered": f"{report.coverage_ppm / 10_000:.1f} %",
         "Samples": f"{report.driven.samples} instants from the oracles",
     }
+    if report.driven.samples_refused:
+        codes = ", ".join(f"{code}: {number}" for code, number in report.driven.refusals.items())
+        lines["Refused"] = f"{report.driven.samples_refused} instants ({codes})"
     if official_price is not None:
         lines["Official price"] = f"{float(official_price):,.2f} USD"
     out.pairs("Settlement", lines)

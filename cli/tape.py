@@ -40,6 +40,8 @@ INDEX_TICK: Final = Decimal("0.01")
 TICKS_MAX: Final = 2**40
 TRADE_COLUMNS: Final = ("instrument", "price", "amount", "direction", "ts_utc_ms", "index_price")
 INDEX_COLUMNS: Final = ("ts_utc_ms", "price")
+_MOMENT_DIGITS_MAX: Final = 15
+_DECIMAL_CHARACTERS: Final = frozenset("0123456789.eE+-")
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
@@ -154,7 +156,7 @@ def parse_price(text: str) -> int:
 def expiry_unix_ms(expiry: str) -> int | None:
     """The moment that a name such as ``17AUG26`` or ``3APR26`` says, or None where it says none."""
     day, month, year = expiry[:-5], expiry[-5:-2], expiry[-2:]
-    if month not in _MONTHS or not (day.isascii() and day.isdigit() and year.isascii() and year.isdigit()):
+    if month not in _MONTHS or len(day) > 2 or not all(each.isascii() and each.isdigit() for each in (day, year)):
         return None
     try:
         moment = datetime(2000 + int(year), _MONTHS.index(month) + 1, int(day), EXPIRY_HOUR_UTC, tzinfo=UTC)
@@ -181,7 +183,8 @@ class _Row:
 
     def instant(self, column: str) -> int:
         value = self.values[column]
-        if not (value.isascii() and value.isdigit()) or not 0 < int(value) < 2**48:
+        is_number = value.isascii() and value.isdigit() and len(value) <= _MOMENT_DIGITS_MAX
+        if not is_number or not 0 < int(value) < 2**48:
             raise self.error(column, "is not a moment in milliseconds since 1970")
         return int(value)
 
@@ -200,20 +203,20 @@ class _Row:
 
 
 def _rows(text: str, name: str, columns: tuple[str, ...]) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(text))
-    header = next(reader, [])
+    lines = _lines(text, name)
+    _, header = next(lines, (1, []))
     missing = [each for each in columns if each not in header]
     if missing:
         raise Rejected("bad_tape", f"In {name}, line 1, these columns are missing: {', '.join(missing)}.")
     before = 0
     found = False
-    for values in reader:
+    for line, values in lines:
         if not values:
             continue
         if len(values) != len(header):
             fields = f"has {len(values)} fields where the header has {len(header)}"
-            raise Rejected("bad_tape", f"In {name}, line {reader.line_num} {fields}.")
-        row = _Row(name, reader.line_num, dict(zip(header, (each.strip() for each in values), strict=True)))
+            raise Rejected("bad_tape", f"In {name}, line {line} {fields}.")
+        row = _Row(name, line, dict(zip(header, (each.strip() for each in values), strict=True)))
         instant = row.instant("ts_utc_ms")
         if instant < before:
             raise row.error("ts_utc_ms", "is before the line above; sort the file by time")
@@ -223,9 +226,19 @@ def _rows(text: str, name: str, columns: tuple[str, ...]) -> Iterator[_Row]:
         raise Rejected("bad_tape", f"In {name} there are no rows.")
 
 
+def _lines(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Every line's number and fields; a line ends with LF, CR LF or CR."""
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        for values in reader:
+            yield reader.line_num, values
+    except csv.Error as error:
+        raise Rejected("bad_tape", f"In {name}, line {reader.line_num} is not CSV: {error}.") from error
+
+
 def _series(row: _Row, instrument: str) -> Series:
     parts = instrument.split("-")
-    if len(parts) != 4 or parts[3] not in ("C", "P") or not parts[0].isalnum():
+    if len(parts) != 4 or parts[3] not in ("C", "P") or not (parts[0].isascii() and parts[0].isalnum()):
         raise row.error("instrument", "is not of the form BTC-17AUG26-63000-P")
     asset, expiry, strike, right = parts
     moment = expiry_unix_ms(expiry)
@@ -238,7 +251,9 @@ def _series(row: _Row, instrument: str) -> Series:
 
 
 def _decimal(text: str) -> Decimal | None:
-    """The finite decimal that `text` writes, or None."""
+    """The finite decimal that `text` writes in ASCII digits, without separators, or None."""
+    if not _DECIMAL_CHARACTERS.issuperset(text):
+        return None
     try:
         value = Decimal(text)
     except InvalidOperation:

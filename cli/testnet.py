@@ -16,13 +16,24 @@ import click
 from cli.connect import directory_option
 from cli.output import Amount, Output, reporting
 from cli.processes import Started, running_pid, stop
-from cli.testnet_files import VALIDATORS_MAX, Era, LocalNetwork, LocalValidator, create_testnet, exists, load_testnet
+from cli.testnet_files import (
+    VALIDATORS_MAX,
+    Era,
+    LocalNetwork,
+    LocalValidator,
+    create_testnet,
+    exists,
+    load_testnet,
+    remove_testnet,
+)
 from cli.testnet_run import Survey, bring_up, survey, take_down
 from cli.testnet_run import restart as restart_validators
 from genesis.document import SPEED_MAX
 from genesis.errors import Rejected
 
 VALIDATORS_DEFAULT: Final = 4
+MOMENT_UNIX_MS_MAX: Final = 253_402_300_799_999
+"""The end of the year 9999, the last that dates can write."""
 
 
 class Moment(click.ParamType[int]):
@@ -32,13 +43,20 @@ class Moment(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Milliseconds since 1970."""
-        text = str(value)
+        moment = self._unix_ms(str(value), param, ctx)
+        if not 0 <= moment <= MOMENT_UNIX_MS_MAX:
+            self.fail(f"{str(value)[:32]!r} is not between 1970 and the year 9999", param, ctx)
+        return moment
+
+    def _unix_ms(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if text.isascii() and text.isdigit():
-            return int(text)
+            return int(text) if len(text) <= len(str(MOMENT_UNIX_MS_MAX)) else MOMENT_UNIX_MS_MAX + 1
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            self.fail(f"{text!r} is neither ISO 8601 (2026-08-16T20:21:00Z) nor milliseconds since 1970", param, ctx)
+            self.fail(
+                f"{text[:32]!r} is neither ISO 8601 (2026-08-16T20:21:00Z) nor milliseconds since 1970", param, ctx
+            )
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return round(moment.timestamp() * 1_000)
 
@@ -67,12 +85,19 @@ def up(
 ) -> None:
     """Start a testnet, or what has stopped of it.
 
-    Without --detach it runs until Ctrl-C and is then stopped.
+    Without --detach it runs until Ctrl-C and is then stopped. A new testnet that does not come up, or is interrupted
+    before it has, leaves nothing behind.
     """
+    existed = directory.exists()
     with interruptible():
-        network = _open_or_create(directory, count, replay_from, speed)
-        with out.progress("validators ready", len(network.validators)) as progress:
-            started = bring_up(network.validators, progress.advance)
+        network, is_new = _open_or_create(directory, count, replay_from, speed)
+        try:
+            with out.progress("validators ready", len(network.validators)) as progress:
+                started = bring_up(network.validators, progress.advance)
+        except BaseException:
+            if is_new:
+                remove_testnet(network.directory, keep_directory=existed)
+            raise
         document = _up_document(network)
         out.result(document, lambda: _show_up(out, document))
         if not detach:
@@ -209,9 +234,12 @@ def _show_restarted(out: Output, entries: Sequence[Mapping[str, Any]]) -> None:
         out.line(f"Not ready yet: {', '.join(waiting)}; `novate testnet status` shows how far they are.")
 
 
-def _open_or_create(directory: Path, count: int | None, replay_from: int | None, speed: int | None) -> LocalNetwork:
+def _open_or_create(
+    directory: Path, count: int | None, replay_from: int | None, speed: int | None
+) -> tuple[LocalNetwork, bool]:
+    """The directory's testnet, and whether it was made just now."""
     if not exists(directory):
-        return create_testnet(directory, count or VALIDATORS_DEFAULT, Era(replay_from, speed or 1))
+        return create_testnet(directory, count or VALIDATORS_DEFAULT, Era(replay_from, speed or 1)), True
     network = load_testnet(directory)
     if replay_from is not None or speed is not None or count not in (None, len(network.validators)):
         message = (
@@ -219,7 +247,7 @@ def _open_or_create(directory: Path, count: int | None, replay_from: int | None,
             "it with `novate testnet down --delete`, or go on without --validators, --replay-from and --speed."
         )
         raise Rejected("testnet_exists", message, dir=str(directory), validators=len(network.validators))
-    return network
+    return network, False
 
 
 def _named(network: LocalNetwork, names: Sequence[str]) -> list[LocalValidator]:

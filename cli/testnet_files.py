@@ -8,18 +8,24 @@
     DIR/keys/             governor, issuer, oracle0..2; members' keys as they are made
     DIR/v0 ... vN-1/      the validators' homes (`node.config`), with node.log and node.pid
 
-`testnet.json` is written last: a directory that has one is complete.
+`testnet.json` is written last: a directory that has one is complete. Until then ``testnet.unfinished`` stands there,
+locked by whoever makes the testnet. One that nobody holds was left by a process that was killed: the next `up` clears
+away what it had made and begins again. A failure or an interrupt clears it away at once.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
 import secrets
+import shutil
 import socket
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +40,7 @@ from node.keystore import COST_TESTNET, PASSPHRASE_FILE
 
 RECORD_FILE: Final = "testnet.json"
 RECORD_VERSION: Final = 1
+UNFINISHED_FILE: Final = "testnet.unfinished"
 DEFAULT_DIRECTORY: Final = "novate-testnet"
 VALIDATORS_MAX: Final = 32
 ROLE_KEYS: Final = (
@@ -118,10 +125,12 @@ def load_testnet(directory: Path) -> LocalNetwork:
         if record["version"] != RECORD_VERSION:
             raise ValueError(f"version {record['version']}")
         entries = [(str(each["name"]), str(each["url"])) for each in record["validators"]]
+        if not entries:
+            raise ValueError("it names no validators")
     except FileNotFoundError as error:
         message = "There is no testnet here; start one with `novate testnet up --dir DIR`."
         raise Rejected("no_testnet", message, dir=str(directory)) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Rejected("bad_testnet", f"The testnet's record is damaged: {error}.", path=str(path)) from error
     home = directory.resolve()
     return LocalNetwork(home, tuple(LocalValidator(name, home / name, url) for name, url in entries))
@@ -130,6 +139,8 @@ def load_testnet(directory: Path) -> LocalNetwork:
 def create_testnet(directory: Path, count: int, era: Era, params: ChainParams | None = None) -> LocalNetwork:
     """Make keys, homes, ports and the genesis document of a testnet; nothing is started.
 
+    If that fails or is interrupted, everything that was made is removed again.
+
     Args:
         directory: Made if absent; must not hold anything else.
         count: The number of validators, 1 to `VALIDATORS_MAX`.
@@ -137,26 +148,94 @@ def create_testnet(directory: Path, count: int, era: Era, params: ChainParams | 
         params: The chain's parameters.
 
     Raises:
-        Rejected: ``testnet_exists``, ``bad_validators``, ``bad_genesis``.
+        Rejected: ``testnet_exists``, ``testnet_busy``, ``bad_validators``, ``bad_genesis``; all but the last before
+            anything is written.
     """
     if not 1 <= count <= VALIDATORS_MAX:
         raise Rejected("bad_validators", f"A testnet has 1 to {VALIDATORS_MAX} validators.", validators=count)
-    if directory.exists() and any(directory.iterdir()):
+    directory = directory.resolve()
+    draft = _draft(directory, era, params or ChainParams())
+    with _making(directory):
+        return _create(directory, count, era, draft)
+
+
+def remove_testnet(directory: Path, keep_directory: bool) -> None:
+    """Delete what a directory holds of a testnet; also the directory, unless it is to be kept or holds anything else.
+
+    If this is interrupted, the next `create_testnet` completes it.
+    """
+    unfinished = directory / UNFINISHED_FILE
+    unfinished.touch(mode=0o600)
+    (directory / RECORD_FILE).unlink(missing_ok=True)
+    _clear(directory)
+    unfinished.unlink()
+    if not keep_directory and not os.listdir(directory):
+        directory.rmdir()
+
+
+def _clear(directory: Path) -> None:
+    """Delete what a directory holds of a testnet, but for the mark that it is unfinished."""
+    for path in (directory / name for name in _entries(directory) - {UNFINISHED_FILE}):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextmanager
+def _making(directory: Path) -> Iterator[None]:
+    """Inside, the directory is ours alone to make a testnet in; what has been made is removed if that fails."""
+    unfinished = directory / UNFINISHED_FILE
+    existed = directory.exists()
+    found = set(os.listdir(directory)) if existed else set()
+    if found and (UNFINISHED_FILE not in found or found - _entries(directory)):
         message = "The directory is not empty; choose another one with --dir, or delete it."
         raise Rejected("testnet_exists", message, dir=str(directory))
-    directory = directory.resolve()
     make_private_directory(directory)
+    with open(unfinished, "ab") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Rejected("testnet_busy", "Another command makes a testnet here.", dir=str(directory)) from error
+        if exists(directory):
+            unfinished.unlink(missing_ok=True)
+            raise Rejected("testnet_exists", "Another command has just made a testnet here.", dir=str(directory))
+        try:
+            _clear(directory)
+            yield
+            unfinished.unlink()
+        except BaseException:
+            remove_testnet(directory, existed)
+            raise
+
+
+def _entries(directory: Path) -> set[str]:
+    """The names of those entries of the directory that are a testnet's."""
+    fixed = {RECORD_FILE, UNFINISHED_FILE, "genesis.toml", PASSPHRASE_FILE, "keys"}
+    homes = {f"v{number}" for number in range(VALIDATORS_MAX)}
+    temporary = re.compile(r"\..+\.\d+\.new")
+    names = os.listdir(directory)
+    return {name for name in names if name in fixed | homes or temporary.fullmatch(name)}
+
+
+def _draft(directory: Path, era: Era, params: ChainParams) -> GenesisDocument:
+    """The genesis document without its validators and roles, so that what else it says is checked before we write."""
+    nobody = GenesisValidator("v0", bytes(32), 1, f"{LOOPBACK}:1", b"none yet")
+    clock = era.clock(time.time_ns() // 1_000_000, LEAD_S)
+    return GenesisDocument(name=_network_name(directory), validators=(nobody,), roles=(), clock=clock, params=params)
+
+
+def _create(directory: Path, count: int, era: Era, draft: GenesisDocument) -> LocalNetwork:
     passphrase = secrets.token_hex(16).encode()
     write_private(directory / PASSPHRASE_FILE, passphrase + b"\n")
     configs = _configs(directory, count)
     homes = [_prepare(config, address, passphrase) for config, address in configs]
     _warm_up()
-    document = GenesisDocument(
-        name=_network_name(directory),
+    document = replace(
+        draft,
         validators=tuple(homes),
         roles=_roles(Wallet(directory, passphrase)),
         clock=era.clock(time.time_ns() // 1_000_000, LEAD_S + LEAD_PER_VALIDATOR_S * count),
-        params=params or ChainParams(),
     )
     for config, _ in configs:
         install_genesis(config, document)

@@ -88,8 +88,9 @@ def bring_up(validators: Sequence[LocalValidator], advance: Callable[[int], None
         Rejected: ``validator_died`` or ``not_ready``, with the tail of the log; ``port_taken``. What was started is
             stopped again.
     """
-    started = _start(validators)
+    started: list[Started] = []
     try:
+        _start(validators, started)
         _await(validators, READY_PATH, started, advance)
     except BaseException:
         for each in started:
@@ -106,7 +107,8 @@ def restart(validators: Sequence[LocalValidator]) -> list[bool]:
     """
     for each in validators:
         stop(each.home)
-    started = _start(validators)
+    started: list[Started] = []
+    _start(validators, started)
     _await(validators, HEALTH_PATH, started, lambda _: None)
     for one in started[:1]:
         one.ended(STEADY_S)
@@ -156,13 +158,17 @@ def await_agreement(network: LocalNetwork) -> Survey:
         time.sleep(_POLL_S)
 
 
-def _start(validators: Sequence[LocalValidator]) -> list[Started]:
-    """Start those that do not run; somebody else at an address of theirs would pass for them."""
+def _start(validators: Sequence[LocalValidator], started: list[Started]) -> None:
+    """Start those that do not run, each noted in `started` at once, since an interrupt may come between two.
+
+    Nobody is started while somebody else answers at one's address, who would pass for it (``port_taken``).
+    """
     absent = [each for each in validators if running_pid(each.home) is None]
     for each in absent:
         if _is_taken(each):
             raise Rejected("port_taken", f"Another process answers at the address of {each.name}.", url=each.url)
-    return [start(each.home) for each in absent]
+    for each in absent:
+        started.append(start(each.home))
 
 
 def _is_taken(validator: LocalValidator) -> bool:

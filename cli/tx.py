@@ -11,9 +11,10 @@ when every envelope has been taken into a validator's mempool.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -24,6 +25,8 @@ from cli.session import Outcome, Session, Signed
 from contracts.operations import KINDS, build_operation
 from genesis.envelope import Operation
 from genesis.errors import Rejected
+
+_HEX: Final = re.compile("([0-9a-fA-F]{2})+")
 
 
 @click.group()
@@ -140,28 +143,60 @@ def parse_fields(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The file's lines as objects with their numbers from 1; empty lines are skipped."""
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not text.strip():
-            continue
-        try:
-            line = json.loads(text) if text.lstrip().startswith("{") else {"envelope": text.strip()}
-        except ValueError as error:
-            raise _bad_line(number, f"is not JSON: {error}") from error
-        if not ({"kind", "fields", "keys"} == set(line) or {"envelope"} == set(line)):
-            raise _bad_line(number, "has other fields than kind, fields and keys, or envelope")
-        yield number, line
+    """The file's lines, checked, with their numbers from 1; empty lines are skipped.
+
+    Raises:
+        Rejected: ``bad_line``, naming the line; ``empty_file`` when there is none.
+    """
+    try:
+        texts = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise Rejected("bad_line", f"{file.name} is not UTF-8 text.") from error
+    if not any(text.strip() for text in texts):
+        raise Rejected("empty_file", f"{file.name} holds no transaction.")
+    for number, text in enumerate(texts, 1):
+        if text.strip():
+            line = _parse_line(number, text.strip())
+            _check_line(number, line)
+            yield number, line
+
+
+def _parse_line(number: int, text: str) -> dict[str, Any]:
+    """One line as an object; a bare envelope as ``{"envelope": text}``."""
+    if not text.startswith("{"):
+        return {"envelope": text}
+    try:
+        line: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _bad_line(number, f"is not JSON: {error.msg} (character {error.pos + 1})") from error
+    except (ValueError, RecursionError) as error:
+        raise _bad_line(number, "nests too deeply or holds too long a number") from error
+    return line
+
+
+def _check_line(number: int, line: Mapping[str, Any]) -> None:
+    """Refuse (``bad_line``) a line that has another form than the help describes."""
+    if {"envelope"} == set(line):
+        if not isinstance(line["envelope"], str) or not _HEX.fullmatch(line["envelope"]):
+            raise _bad_line(number, "is neither a JSON object nor an envelope in hexadecimal")
+        return
+    if {"kind", "fields", "keys"} != set(line):
+        raise _bad_line(number, "has other fields than kind, fields and keys, or envelope")
+    if not isinstance(line["kind"], str):
+        raise _bad_line(number, "has a kind that is not text")
+    if not isinstance(line["keys"], list) or not line["keys"] or not all(isinstance(k, str) for k in line["keys"]):
+        raise _bad_line(number, "needs as keys a list of one or more names")
+    if not isinstance(line["fields"], dict) or not all(type(value) in (str, int) for value in line["fields"].values()):
+        raise _bad_line(number, "needs as fields an object of texts and integers")
 
 
 def _sign_line(session: Session, keyring: Keyring, number: int, line: dict[str, Any]) -> Signed:
     try:
         if "envelope" in line:
             return session.read(bytes.fromhex(line["envelope"]))
-        keys = [keyring.key(str(name)) for name in line["keys"]]
-        fields = {str(name): str(value) for name, value in line["fields"].items()}
-        return session.sign(keys, [_operation(keyring, str(line["kind"]), fields)])
-    except (ValueError, TypeError, AttributeError) as error:
-        raise _bad_line(number, f"cannot be read: {error}") from error
+        keys = [keyring.key(name) for name in line["keys"]]
+        fields = {name: str(value) for name, value in line["fields"].items()}
+        return session.sign(keys, [_operation(keyring, line["kind"], fields)])
     except Rejected as error:
         raise Rejected(error.code, f"Line {number}: {error.message}", **error.details) from error
 

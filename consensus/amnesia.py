@@ -1,7 +1,7 @@
 """How a replica that has lost its safety state rejoins without ever contradicting what it signed before.
 
-Its home may have been wiped (docs/FAULTS.md row 10) or its file lost. It does not know in which views it voted, so it signs
-nothing and sends nothing, but follows the chain, until it can bound what it may have signed:
+Its home may have been wiped (docs/FAULTS.md row 10) or its file lost. It does not know in which views it voted, so it
+signs nothing and sends nothing, but follows the chain, until it can bound what it may have signed:
 
 1. It takes reports, the `Certificates` messages of the others, verified. A report's view is the highest that its QC or
    TC certifies.

@@ -163,7 +163,7 @@ class EnsurePayload:
 
 @dataclass(frozen=True, slots=True)
 class FetchBlocks:
-    """Ask `peer` (then others) for the blocks above `from_height`, up to the certified one named by `target`.
+    """Ask `peer` (then others) for the blocks above `from_height`; the certified one that `target` names is missing.
 
     Repeated while the block is missing: a shell that has a request under way may drop it. Answers may come twice.
     """

@@ -66,6 +66,9 @@ _log = logging.getLogger("novate.node")
 SWITCH_INTERVAL_S = 0.001
 """How long a worker thread may keep the interpreter from the event loop; Python's five are half a view."""
 
+ALARMS = frozenset({"amnesia", "conservation_alarm", "equivocation", "invalid_payload", "quorum_lost"})
+"""Reports that are logged as warnings."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -141,8 +144,8 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
 
 
 def report(kind: str, details: dict[str, int | str]) -> None:
-    """One structured line for what an operator should know of."""
-    _log.info(kind, extra=details)
+    """One structured line for what an operator should know of; a warning where somebody should look."""
+    _log.log(logging.WARNING if kind in ALARMS else logging.INFO, kind, extra=details)
 
 
 def _report_core(event: Report) -> None:

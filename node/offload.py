@@ -2,8 +2,8 @@
 
 A visit to a worker thread costs about 0.15 ms of processor time (two switches, two passes of the interpreter lock)
 and, on a machine whose cores are busy, milliseconds until the result is back. A view visits the disk three times, so
-at a low load these visits were half of a block's latency (docs/adr/0011). Checking two signatures or
-overwriting a safety slot takes less time than the visit.
+at a low load these visits were half of a block's latency (docs/adr/0011). Checking two signatures or overwriting a
+safety slot takes less time than the visit.
 
 Rules:
 

@@ -48,6 +48,13 @@ def test_the_official_price_is_found_by_index_and_day(tmp_path: Path, row: str, 
     assert find_official_price(tmp_path / "elsewhere", generated_plan()) is None
 
 
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\xff\xfe\n", b"index\n" + b"x" * 200_000])
+def test_a_file_that_states_no_prices_has_no_price(tmp_path: Path, content: bytes) -> None:
+    """It only lies beside the tape, and nobody asked for it."""
+    (tmp_path / "deribit_delivery_prices_public.csv").write_bytes(content)
+    assert find_official_price(tmp_path, generated_plan()) is None
+
+
 @pytest.mark.process
 def test_the_demo_settles_the_real_tape(shared_data: Callable[[str], Path]) -> None:
     """Four equal roots, the official price beside ours, and every member's money right to a satoshi a position."""

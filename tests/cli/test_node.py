@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -199,6 +200,25 @@ def test_a_home_in_use_does_not_run_twice(network: Path) -> None:
         )
     assert (done.returncode, done.stdout) == (1, "")
     assert "[already_running]" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--listen", "--http"])
+def test_a_port_in_use_is_named(network: Path, option: str) -> None:
+    """Of two addresses, and whatever the other process speaks."""
+    with socket.create_server(("127.0.0.1", 0)) as other, socket.create_server(("127.0.0.1", 0)) as spare:
+        taken, free = (f"127.0.0.1:{each.getsockname()[1]}" for each in (other, spare))
+        spare.close()
+        free_option = "--http" if option == "--listen" else "--listen"
+        init(network / "v0", "v0", "--genesis", network / "genesis.toml", option, taken, free_option, free)
+        command = [sys.executable, "-m", "cli.main", "node", "run", "--home", str(network / "v0")]
+        environment = {**os.environ, **ENVIRONMENT}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "[cannot_listen]" in done.stderr
+    assert f"v0 cannot listen at {taken} for {'peers' if option == '--listen' else 'clients'}" in done.stderr
+    assert free not in done.stderr
+    assert "novate node init" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 STORAGE = StorageFailure("write a block", "No space left on device", "Free some space.")

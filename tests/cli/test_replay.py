@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from cli.client import Client
 from cli.main import novate
-from cli.replay_plan import MEMBERS, parties
+from cli.replay_drive import SETTLEMENT_PATIENCE_S, await_settlement
+from cli.replay_plan import MEMBERS, make_plan, parties
 from cli.replay_report import MemberTotal, is_conserved
+from cli.tape import parse_tape
 from cli.tape_generator import GENERATED_EXPIRY, generate_tape
 from cli.testnet_files import Era
+from genesis.errors import Rejected
 from genesis.params import ChainParams
 from tests.cli.stub_chain import StubNetwork, stub_network
 
@@ -24,7 +28,8 @@ SPEED = 30_000
 EXPIRY = 1_786_953_600_000
 SATOSHI = 100_000_000
 START = EXPIRY - 42_000_000
-GENERATED_START = 1_790_323_200_000 - 42_000_000
+GENERATED_EXPIRY_UNIX_MS = 1_790_323_200_000
+GENERATED_START = GENERATED_EXPIRY_UNIX_MS - 42_000_000
 TAPE = "market/deribit_btc_option_trades_20260817.csv"
 
 
@@ -139,6 +144,61 @@ def test_a_price_outside_the_band_is_refused_before_anything_trades(tmp_path: Pa
         assert not network.chain.state.balances.rows
     assert result.exit_code == 1
     assert "price_outside_band" in result.stderr
+
+
+def test_samples_that_are_old_are_sent_and_what_the_chain_refuses_is_counted(tmp_path: Path) -> None:
+    """The chain takes an instant for as long as an unsettled expiry needs it; a client that drops it decides alone."""
+    tape = tmp_path / "tape.csv"
+    tape.write_text(generate_tape())
+    params = ChainParams(settlement_delay_ms=1)
+    with stub_network(tmp_path / "net", Era(GENERATED_EXPIRY_UNIX_MS - 6_000_000, 3_000), params) as network:
+        document = run("replay", str(tape), "--dir", str(network.testnet.directory))
+    needed = GENERATED_EXPIRY_UNIX_MS - params.settlement_reach_ms
+    in_reach = sum(each.ts_unix_ms >= needed for each in make_plan(parse_tape(generate_tape()), params).samples)
+    assert in_reach <= document["samples"] < 320
+    assert document["refusals"] == {"sample_too_old": 320 - document["samples"]}
+    assert document["samples_refused"] == 320 - document["samples"]
+
+
+def test_a_settlement_is_awaited_through_a_silence_of_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quorum that restarts around the expiry answers nothing for a while, and settles after all."""
+    plan = make_plan(parse_tape(generate_tape()), ChainParams())
+    with stub_network(tmp_path, Era(plan.expiry_unix_ms - 1, SPEED)) as network, Client(network.urls) as client:
+        session = network.session(client)
+        answers: list[Any] = [Rejected("unreachable", "Planted."), Rejected("not_settled", "Not yet."), {"complete": 1}]
+
+        def get(path: str) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Rejected):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(client, "get", get)
+        assert await_settlement(session, plan) == {"complete": 1}
+
+
+def test_a_network_that_stays_silent_is_reported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience ends; the reason is the silence, not the expiry."""
+    monkeypatch.setattr("cli.replay_drive.SETTLEMENT_PATIENCE_S", 0.0)
+    plan = make_plan(parse_tape(generate_tape()), ChainParams(settlement_grace_ms=1))
+    with stub_network(tmp_path, Era(plan.expiry_unix_ms + 10**9, SPEED)) as network, Client(network.urls) as client:
+        session = network.session(client)
+        error = Rejected("unreachable", "Planted.")
+
+        def get(path: str) -> Any:
+            raise error
+
+        monkeypatch.setattr(client, "get", get)
+        with pytest.raises(Rejected, match="unreachable: Planted"):
+            await_settlement(session, plan)
+
+
+def test_a_stall_of_tens_of_seconds_is_within_patience() -> None:
+    """Leaders killed one after another, their timeouts grown, and a restart: each takes its seconds."""
+    stall_ms = 2 * ChainParams().view_timeout_ms_max + 30_000
+    assert stall_ms / 1_000 < SETTLEMENT_PATIENCE_S
 
 
 @pytest.mark.parametrize(

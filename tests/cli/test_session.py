@@ -141,10 +141,24 @@ def test_the_document_is_checked_against_the_stated_chain_id(network: StubNetwor
         assert fetch_document(client) == network.chain.document
 
 
-def test_a_bad_address_is_refused() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:9101",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:abc",
+        "http://[::1",
+        "http://a..b:80",
+        f"http://{'a' * 64}:80",
+        "http://a b:80",
+        "",
+    ],
+)
+def test_a_bad_address_is_refused(url: str) -> None:
     """Instead of a traceback from the depths of a library."""
-    with pytest.raises(Rejected, match=r"looks like http://127\.0\.0\.1:9101"):
-        Connection("localhost:9101")
+    with pytest.raises(Rejected, match=r"looks like http://127\.0\.0\.1:9101") as refused:
+        Connection(url)
+    assert refused.value.code == "bad_url"
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cli.replay import read_text
 from cli.replay_plan import make_plan
 from cli.tape import Sample, expiry_unix_ms, parse_index, parse_price, parse_tape
 from cli.tape_generator import GENERATED_EXPIRY, generate_tape
@@ -42,6 +44,11 @@ def test_a_row_becomes_exact_integers() -> None:
         (",0.1,", ",0,", "line 3, column amount, the value is not a positive number"),
         ("sell", "hold", "line 3, column direction, the value is not one of buy, sell"),
         ("1786911707538", "soon", "line 3, column ts_utc_ms, the value is not a moment"),
+        ("1786911707538", "9" * 5_000, "line 3, column ts_utc_ms, the value is not a moment"),
+        ("0.002", "0.0_02", "line 3, column price, the value is not a positive number"),
+        ("0.002", "٠.٠٠٢", "line 3, column price, the value is not a positive number"),
+        ("17AUG26", f"{'9' * 30}AUG26", "line 3, column instrument, the value names no day"),
+        ("sell", "x" * 200_000, "line 3 is not CSV: field larger than field limit"),
         ("1786911707538", "1786911707537", "line 3, column ts_utc_ms, the value is before the line above"),
         ("1786911707538", "1786953600000", "line 3, column ts_utc_ms, the value is not before the expiry"),
         ("63064.71", "63064.715", "line 3, column index_price, the value is not a multiple of 0.01"),
@@ -82,6 +89,29 @@ def test_columns_are_found_by_name() -> None:
     assert parse_tape(text).trades[0].price_ticks == 20
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_every_systems_line_ends_are_read(ending: str) -> None:
+    """A spreadsheet of another system writes CR alone."""
+    assert len(parse_tape((HEADER + ROW + ROW).replace("\n", ending)).trades) == 2
+
+
+GZIP = gzip.compress((HEADER + ROW * 100).encode(), mtime=0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [GZIP[:-20], GZIP[:10] + b"\xff" * 20 + GZIP[30:], GZIP[:-8] + bytes(8), b"not gzip", gzip.compress(b"\xff")],
+    ids=["cut off", "damaged", "wrong checksum", "another file", "not text"],
+)
+def test_a_damaged_compressed_tape_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Downloads break off; half a tape must not pass for one, nor end in a traceback."""
+    (tmp_path / "tape.csv.gz").write_bytes(content)
+    with pytest.raises(Rejected, match=r"^bad_tape: tape\.csv\.gz is"):
+        read_text(tmp_path / "tape.csv.gz")
+    (tmp_path / "tape.csv.gz").write_bytes(GZIP)
+    assert read_text(tmp_path / "tape.csv.gz") == HEADER + ROW * 100
+
+
 def test_the_last_price_of_an_instant_stands() -> None:
     """An oracle can report an instant once."""
     tape = parse_tape(HEADER + ROW + ROW.replace("63064.71", "63064.75"))
@@ -101,7 +131,7 @@ def test_a_price_is_read_in_cents(text: str, ticks: int) -> None:
     assert parse_price(text) == ticks
 
 
-@pytest.mark.parametrize("text", ["0", "-5", "63486.065", "inf", "nan", "many", ""])
+@pytest.mark.parametrize("text", ["0", "-5", "63486.065", "inf", "nan", "many", "", "6_3", "٦٣"])
 def test_what_is_no_price_is_refused(text: str) -> None:
     """A wrong settlement price settles real positions."""
     with pytest.raises(Rejected, match="at most two decimals"):

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -69,6 +71,125 @@ def test_a_testnet_has_a_bounded_number_of_validators(tmp_path: Path, count: int
         create_testnet(tmp_path / "net", count, Era())
 
 
+def fail(error: BaseException) -> Callable[..., Any]:
+    """A function that raises."""
+
+    def raiser(*_: object, **__: object) -> Any:
+        raise error
+
+    return raiser
+
+
+STEPS = ("_prepare", "_warm_up", "_roles", "install_genesis", "_record")
+
+
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["ctrl-c", "disk"])
+def test_a_testnet_that_cannot_be_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException, existed: bool
+) -> None:
+    """The same command, given again, must work."""
+    directory = tmp_path / "net"
+    if existed:
+        directory.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"cli.testnet_files.{step}", fail(error))
+        with pytest.raises(type(error)):
+            create_testnet(directory, 1, Era())
+    assert list(tmp_path.iterdir()) == ([directory] if existed else [])
+    assert not existed or not list(directory.iterdir())
+    assert create_testnet(directory, 1, Era()).validators
+
+
+def test_a_testnet_whose_making_was_killed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can clean up after a SIGKILL; what is left then must not block the next command."""
+    directory = tmp_path / "net"
+    with monkeypatch.context() as patched:
+        patched.setattr("cli.testnet_files.install_genesis", fail(KeyboardInterrupt()))
+        patched.setattr("cli.testnet_files.remove_testnet", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            create_testnet(directory, 3, Era())
+    assert (directory / "v2").exists()
+    network = create_testnet(directory, 1, Era())
+    assert {each.name for each in directory.iterdir()} == {
+        "v0", "keys", "passphrase", "genesis.toml", "testnet.json"
+    }  # fmt: skip
+    assert load_testnet(directory) == network
+
+
+def test_two_commands_do_not_make_one_testnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second would clear away what the first is making."""
+    directory = tmp_path / "net"
+    refused: list[str] = []
+
+    def meanwhile() -> None:
+        with pytest.raises(Rejected) as error:
+            create_testnet(directory, 1, Era())
+        refused.append(error.value.code)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cli.testnet_files._warm_up", meanwhile)
+        network = create_testnet(directory, 1, Era())
+    assert refused == ["testnet_busy"]
+    assert load_testnet(directory) == network
+
+
+def test_something_else_beside_half_a_testnet_is_left_alone(tmp_path: Path) -> None:
+    """Only what a testnet's making leaves is cleared away."""
+    (tmp_path / "testnet.unfinished").touch()
+    (tmp_path / "thesis.tex").write_text("years")
+    with pytest.raises(Rejected, match="not empty"):
+        create_testnet(tmp_path, 1, Era())
+    assert (tmp_path / "thesis.tex").read_text() == "years"
+
+
+def test_an_impossible_era_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """Keys for a chain that cannot be are of no use."""
+    with pytest.raises(Rejected) as refused:
+        create_testnet(tmp_path / "net", 1, Era(2**60, 1))
+    assert refused.value.code == "bad_genesis"
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Rejected("not_ready", "Planted.")], ids=["ctrl-c", "not ready"])
+def test_a_new_testnet_that_does_not_come_up_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Else the same command would be refused: `--replay-from` cannot be given for a testnet that is there."""
+    monkeypatch.setattr("cli.testnet.bring_up", fail(error))
+    options = ["--dir", str(tmp_path / "net"), "--replay-from", "1786911660000", "--speed", "10", "--validators", "1"]
+    assert invoke("testnet", "up", *options).exit_code == 1
+    assert not (tmp_path / "net").exists()
+
+
+def test_an_old_testnet_that_does_not_come_up_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ledgers are somebody's."""
+    network = create_testnet(tmp_path / "net", 1, Era())
+    monkeypatch.setattr("cli.testnet.bring_up", fail(KeyboardInterrupt()))
+    assert invoke("testnet", "up", "--dir", str(network.directory)).exit_code == 1
+    assert load_testnet(network.directory) == network
+
+
+def test_an_interrupt_between_two_starts_stops_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validator without a directory would run for ever."""
+    network = create_testnet(tmp_path / "net", 2, Era())
+    begun: list[Path] = []
+    stopped: list[Path] = []
+
+    def start_once(home: Path) -> Any:
+        if begun:
+            raise KeyboardInterrupt
+        begun.append(home)
+        return SimpleNamespace(home=home)
+
+    monkeypatch.setattr("cli.testnet_run.start", start_once)
+    monkeypatch.setattr("cli.testnet_run.stop", lambda home, _: stopped.append(home))
+    with pytest.raises(KeyboardInterrupt):
+        bring_up(network.validators)
+    assert stopped == begun == [network.validators[0].home]
+
+
 def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     """`--dir .` by mistake must cost nothing."""
     (tmp_path / "thesis.tex").write_text("years")
@@ -95,7 +216,16 @@ def test_a_directory_without_a_testnet_is_refused_with_advice(tmp_path: Path, co
 
 
 @pytest.mark.parametrize(
-    "record", ["", "[]", "{}", '{"version": 2, "validators": []}', '{"version": 1, "validators": [{"name": "v0"}]}']
+    "record",
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"version": 1, "validators": []}',
+        '{"version": 2, "validators": [{"name": "v0", "url": "http://127.0.0.1:9"}]}',
+        '{"version": 1, "validators": [{"name": "v0"}]}',
+    ],
 )
 def test_a_damaged_record_is_refused(tmp_path: Path, record: str) -> None:
     """Instead of a traceback."""
@@ -207,11 +337,17 @@ def test_a_moment_is_read_in_utc(text: str, moment: int) -> None:
     assert Moment().convert(text, None, None) == moment
 
 
-def test_what_is_no_moment_is_wrong_usage() -> None:
-    """Exit code 2, as every wrong option."""
+@pytest.mark.parametrize(
+    "text", ["yesterday", "", "9" * 5_000, "253402300800000", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59", "١"]
+)
+def test_what_is_no_moment_is_wrong_usage(tmp_path: Path, text: str) -> None:
+    """Exit code 2 and the option's name, as for every wrong option, and nothing is written."""
     with pytest.raises(click.BadParameter):
-        Moment().convert("yesterday", None, None)
-    assert invoke("testnet", "up", "--replay-from", "yesterday").exit_code == 2
+        Moment().convert(text, None, None)
+    result = invoke("testnet", "up", "--dir", str(tmp_path / "net"), "--replay-from", text)
+    assert result.exit_code == 2
+    assert "--replay-from" in result.stderr
+    assert not (tmp_path / "net").exists()
 
 
 def test_agreement_is_of_roots_at_one_height(tmp_path: Path) -> None:

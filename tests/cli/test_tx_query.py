@@ -158,11 +158,22 @@ def test_a_file_of_lines_is_submitted_in_order(network: StubNetwork, tmp_path: P
     ("line", "message"),
     [
         ("{", "Line 2 of the file is not JSON"),
+        ('{"kind": ' + "[" * 100_000, "Line 2 of the file nests too deeply"),
+        ('{"kind": ' + "9" * 5_000 + "}", "Line 2 of the file nests too deeply or holds too long a number"),
         ('{"kind": "transfer"}', "Line 2 of the file has other fields"),
-        ("zz", "Line 2 of the file cannot be read"),
+        ("zz", "Line 2 of the file is neither a JSON object nor an envelope in hexadecimal"),
+        ("[]", "Line 2 of the file is neither a JSON object nor an envelope in hexadecimal"),
+        ('{"envelope": 5}', "Line 2 of the file is neither a JSON object nor an envelope in hexadecimal"),
         ("00", "Line 2: Expected a record of 2 fields"),
         ('{"kind": "conjure", "fields": {}, "keys": ["governor"]}', "Line 2: Kinds are: member.admit"),
-        ('{"kind": "transfer", "fields": [], "keys": ["governor"]}', "Line 2 of the file cannot be read"),
+        ('{"kind": 5, "fields": {}, "keys": ["governor"]}', "Line 2 of the file has a kind that is not text"),
+        ('{"kind": "transfer", "fields": [], "keys": ["governor"]}', "Line 2 of the file needs as fields an object"),
+        (
+            '{"kind": "transfer", "fields": {"asset": null}, "keys": ["M0"]}',
+            "Line 2 of the file needs as fields an object",
+        ),
+        ('{"kind": "transfer", "fields": {}, "keys": "M0"}', "Line 2 of the file needs as keys a list"),
+        ('{"kind": "transfer", "fields": {}, "keys": []}', "Line 2 of the file needs as keys a list"),
         ('{"kind": "account.open", "fields": {"account": "M0/x"}, "keys": ["nobody"]}', "Line 2: There is no key"),
     ],
 )
@@ -177,6 +188,20 @@ def test_a_wrong_line_is_named_and_nothing_is_sent(
     assert result.exit_code == 1
     assert message in result.stderr
     assert network.chain.posts == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"", "empty_file"), (b"\n \n", "empty_file"), (b"\xff\xfe{", "bad_line")]
+)
+def test_a_file_without_a_transaction_is_refused(
+    network: StubNetwork, tmp_path: Path, content: bytes, code: str
+) -> None:
+    """A script whose generator wrote nothing must not be told that all went well."""
+    file = tmp_path / "lines"
+    file.write_bytes(content)
+    result = invoke(network, "tx", "submit", str(file), "--wait")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"[{code}]" in result.stderr
 
 
 def test_a_file_with_a_refused_envelope_fails_and_shows_every_outcome(network: StubNetwork, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A crash between any two effects: no conflicting signature ever leaves, and the chain goes on (docs/FAULTS.md row 5)."""
+"""A crash between any two effects: no conflicting signature leaves, and the chain goes on (docs/FAULTS.md row 5)."""
 
 from __future__ import annotations
 

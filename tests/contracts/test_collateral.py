@@ -82,5 +82,5 @@ def test_shares_conserve_and_are_within_one_unit(lots: list[int], numerator: int
 
 
 def test_one_unit_over_seven_members_is_one_unit() -> None:
-    """The catalogue's case: six get nothing, one gets it."""
+    """docs/FAULTS.md row 43: six get nothing, one gets it."""
     assert share([1] * 7, 1, 7) == [0, 0, 0, 0, 0, 0, 1]

@@ -92,7 +92,7 @@ def test_settlement_happens_once() -> None:
 
 
 def test_a_sample_at_the_very_instant_of_expiry_does_not_split_the_series() -> None:
-    """The catalogue's row 39: one expiry, one price, whatever arrives between."""
+    """docs/FAULTS.md row 39: one expiry, one price, whatever arrives between."""
     world = traded()
     window_of_samples(world, 6_400_000)
     world.block(at_unix_ms=EXPIRY_UNIX_MS)
