@@ -34,7 +34,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "wrong_certificate": "Create the genesis document again from the validator.toml that this home has now.",
     "bad_address": "Write it HOST:PORT, e.g. 127.0.0.1:26600.",
     "halted": "Keep its data directory, and compare its state root with the others': see `novate testnet status`.",
-    "storage_failure": "Repair the disk; without its data directory a validator fetches the ledger anew.",
+    "storage_failure": "Repair the disk; a validator without data/ledger fetches it anew, but keep data/safety.",
     "cannot_listen": (
         "Stop the process that uses the address (`ss -ltnp` shows it; an older testnet may still run), or choose "
         "another one with `novate node init --home DIR` and --listen or --http."
@@ -46,8 +46,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "genesis_installed": "A home serves one chain; make another with `novate node init --home OTHER`.",
     "bad_genesis": _GENESIS,
     "bad_parameter": "Correct the [params] table of the genesis document.",
-    "bad_state": "The ledger on disk cannot be read: move its data directory away, and the validator fetches it anew.",
-    "wrong_store_format": "Run the version that wrote it, or move the data directory away and let it be fetched anew.",
+    "bad_state": "The ledger on disk cannot be read: move data/ledger of its home away (not data/safety) and start again.",
+    "wrong_store_format": "Run the version that wrote it, or move data/ledger of its home away (not data/safety).",
     # Reaching validators.
     "unreachable": "See `novate testnet status` and start what is down with `novate testnet up`, or correct --url.",
     "no_validators": "Give --url http://HOST:PORT, or --dir with a testnet's directory.",
