@@ -33,7 +33,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "not_a_validator": "Run it from the home whose keys the genesis document names, or create the genesis again.",
     "wrong_certificate": "Create the genesis document again from the validator.toml that this home has now.",
     "bad_address": "Write it HOST:PORT, e.g. 127.0.0.1:26600.",
-    "halted": "Keep its data directory, and compare its state root with the others': see `novate testnet status`.",
+    "halted": "Its log says what to do; do not merely start it again. `novate testnet status` compares the roots.",
     "storage_failure": "Repair the disk; a validator without data/ledger fetches it anew, but keep data/safety.",
     "cannot_listen": (
         "Stop the process that uses the address (`ss -ltnp` shows it; an older testnet may still run), or choose "
@@ -46,7 +46,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "genesis_installed": "A home serves one chain; make another with `novate node init --home OTHER`.",
     "bad_genesis": _GENESIS,
     "bad_parameter": "Correct the [params] table of the genesis document.",
-    "bad_state": "The ledger on disk cannot be read: move data/ledger of its home away (not data/safety) and start again.",
+    "bad_state": "The ledger on disk cannot be read: move data/ledger of its home away (not data/safety), start again.",
     "wrong_store_format": "Run the version that wrote it, or move data/ledger of its home away (not data/safety).",
     # Reaching validators.
     "unreachable": "See `novate testnet status` and start what is down with `novate testnet up`, or correct --url.",
