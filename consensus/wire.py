@@ -18,13 +18,11 @@ from consensus.types import QC, TC, Anchor, Certificates, Header, Message, Propo
 from genesis.codec import Shape, Value, choice, decode, encode, integer, optional, record, sequence
 from genesis.document import VALIDATORS_MAX
 from genesis.errors import Rejected
+from genesis.params import BLOCK_BATCHES_MAX
 from genesis.values import DIGEST, SIGNATURE, UNIX_MS
 
 MESSAGE_BYTES_MAX: Final = 131_072
 """Over the largest message: a timeout with a QC and a TC of `VALIDATORS_MAX` signers, and a full block's header."""
-
-PAYLOAD_ITEMS_MAX: Final = 1_024
-"""What the encoding allows; the chain's own bound is `ChainParams.block_batches_max`."""
 
 _PROPOSAL, _VOTE, _TIMEOUT, _CERTIFICATES = 1, 2, 3, 4
 
@@ -42,7 +40,7 @@ _HEADER: Final = record(
     _VIEW,
     UNIX_MS,
     _ANCHOR,
-    sequence(DIGEST, 0, PAYLOAD_ITEMS_MAX),
+    sequence(DIGEST, 0, BLOCK_BATCHES_MAX),
 )
 
 

@@ -167,11 +167,6 @@ class ChainParams:
         """How long before an expiry an instant can still bear on its time-weighted price, in milliseconds."""
         return self.settlement_window_ms + self.settlement_sample_validity_ms
 
-    @property
-    def oracle_sample_age_ms_max(self) -> int:
-        """How old an instant may be when its sample arrives and no expiry waits for a price (block time)."""
-        return self.settlement_reach_ms + self.settlement_delay_ms
-
     def scaled(self, speed: int) -> ChainParams:
         """The parameters as they bind on a chain whose block time runs `speed` times faster than the wall.
 
