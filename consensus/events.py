@@ -22,7 +22,7 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class SafetyState:
-    """What must survive a crash for this replica to stay honest. See `consensus.safety` for the rules it serves.
+    """What must survive a crash for this replica to stay honest. See `hotstuff.safety` for the rules it serves.
 
     Attributes:
         epoch: The epoch it belongs to.

@@ -27,8 +27,8 @@ from functools import partial
 import trio
 
 from consensus.config import CoreConfig, Recovery, Tip
-from consensus.core import Core
 from consensus.events import Executed, PayloadWaiting, Report
+from consensus.hotstuff.core import Core
 from consensus.types import Header
 from consensus.validators import ValidatorSet, genesis_validators
 from contracts.machine import State, admit

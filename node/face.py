@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from consensus.core import Core
+from consensus.hotstuff.core import Core
 from consensus.validators import ValidatorSet
 from contracts import queries
 from contracts.machine import State

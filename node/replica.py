@@ -25,7 +25,6 @@ from typing import Protocol
 
 import trio
 
-from consensus.core import Core
 from consensus.events import (
     Commit,
     Effect,
@@ -48,6 +47,7 @@ from consensus.events import (
     WakeAt,
     WokenUp,
 )
+from consensus.hotstuff.core import Core
 from consensus.types import Header, Message, Proposal, Statement, signing_message
 from consensus.wire import decode_message, encode_message
 from genesis.errors import Rejected

@@ -24,14 +24,14 @@ holds n - 1, something torn, or n + 1. `load` takes the intact record with the h
   counts. If the other slot holds n + 1, that counts: newer only forbids more.
 - A pair with both slots damaged may have been acted upon and have rotted, or have torn under way. Nobody can tell; the
   file is refused. So it is when intact records contradict each other: two contents of one number, or numbers that no
-  order of saves leaves behind. Power lost in the middle of a sync can thus cost a restart by `consensus.amnesia`, if it
+  order of saves leaves behind. Power lost in the middle of a sync can thus cost a restart by `hotstuff.amnesia`, if it
   tears both copies; no vote is ever forgotten.
 - What `load` reads may be in the page cache alone, left there by a killed process or a failed sync. So it first writes
   the record that it chose into its own pair again and syncs, which completes a save that was under way; then, as the
   next record, into the other pair, which makes that whole too. Every start so begins with four good copies.
 
 A whole older file put in its place loads: nothing in it shows its age. The core stops when it meets its own later
-signatures (`consensus.core`). A file taken away under a running node fails the next save.
+signatures (`consensus.hotstuff.core`). A file taken away under a running node fails the next save.
 
 One process at a time: `node.home.exclusive` holds the lock of the whole home.
 

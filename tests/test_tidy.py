@@ -71,7 +71,7 @@ Rule = Callable[[Source], Iterator[Finding]]
 
 def file_is_short(source: Source) -> Iterator[Finding]:
     """500 lines are a question; the safety rules must fit one sitting."""
-    lines_max = SAFETY_LINES_MAX - 1 if source.path == "consensus/safety.py" else FILE_LINES_MAX
+    lines_max = SAFETY_LINES_MAX - 1 if source.path == "consensus/hotstuff/safety.py" else FILE_LINES_MAX
     lines = source.text.count("\n")
     if lines > lines_max:
         yield lines, f"{lines} lines, at most {lines_max}"
@@ -274,7 +274,7 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
 
 PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (file_is_short, "node/a.py", "\n" * (FILE_LINES_MAX + 1)),
-    (file_is_short, "consensus/safety.py", "\n" * SAFETY_LINES_MAX),
+    (file_is_short, "consensus/hotstuff/safety.py", "\n" * SAFETY_LINES_MAX),
     (function_fits_a_screen, "node/a.py", "def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX),
     (module_says_what_it_is, "node/a.py", "x = 1"),
     (every_test_says_why, "tests/test_a.py", "def test_a(): ..."),

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from consensus import events as ev
-from consensus.core import Core, CoreConfig, Recovery, fresh_safety
-from consensus.tree import anchor_of_child
+from consensus.hotstuff.core import Core, CoreConfig, Recovery, fresh_safety
+from consensus.hotstuff.tree import anchor_of_child
 from consensus.types import (
     QC,
     TC,

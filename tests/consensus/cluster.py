@@ -23,7 +23,7 @@ from itertools import count
 from typing import TypeVar
 
 from consensus import events as ev
-from consensus.core import Core, CoreConfig, Recovery, Tip, fresh_safety
+from consensus.hotstuff.core import Core, CoreConfig, Recovery, Tip, fresh_safety
 from consensus.types import (
     QC,
     Certificates,

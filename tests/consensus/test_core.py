@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from consensus import events as ev
-from consensus.core import Core, CoreConfig, Recovery, Tip
+from consensus.hotstuff.core import Core, CoreConfig, Recovery, Tip
 from consensus.types import Certificates, Message, Vote
 from genesis.errors import InvariantViolation
 from tests.consensus.bench import (
@@ -91,7 +91,7 @@ def test_a_statement_of_another_chain_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("tests.consensus.cluster.CHAIN_ID", bytes(32))
     foreign = make_proposal(1)
     monkeypatch.undo()
-    monkeypatch.setattr("consensus.certificates.is_valid", lambda *_: False)
+    monkeypatch.setattr("consensus.hotstuff.certificates.is_valid", lambda *_: False)
     bench = Bench()
     bench.receive(foreign)
     assert bench.rejections() == ["bad_signature"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.core import fresh_safety
+from consensus.hotstuff.core import fresh_safety
 from consensus.types import Message, Proposal, Timeout, Vote
 from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node, Unscrupulous
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from consensus import safety
 from consensus.events import SafetyState
+from consensus.hotstuff import safety
 from consensus.types import QC, TC, Header, Message, Proposal, Timeout, Vote
 from tests.consensus.bench import GENESIS_QC, Bench, make_proposal, make_qc, make_tc
 from tests.consensus.cluster import PARAMS, Cluster, Unscrupulous
@@ -117,12 +117,12 @@ def swap(target: str, mutant: object) -> Mutate:
 
 
 SCENARIOS: list[tuple[Scenario, Mutate]] = [
-    (votes_once_in_a_view, swap("consensus.signatory.remember", forget_the_view)),
-    (gives_up_and_does_not_vote, swap("consensus.signatory.remember", forget_the_view)),
-    (respects_the_highest_qc_of_a_tc, swap("consensus.safety.follows", ignore_the_tcs_qcs)),
-    (commits_only_over_consecutive_views, swap("consensus.tree.decides", decide_over_gaps)),
-    (reports_the_qc_it_voted_on_over_a_restart, swap("consensus.signatory.remember", forget_the_lock)),
-    (refuses_a_root_that_is_not_its_own, swap("consensus.anchors.AnchorRule.agrees", lambda *_: True)),
+    (votes_once_in_a_view, swap("consensus.hotstuff.signatory.remember", forget_the_view)),
+    (gives_up_and_does_not_vote, swap("consensus.hotstuff.signatory.remember", forget_the_view)),
+    (respects_the_highest_qc_of_a_tc, swap("consensus.hotstuff.safety.follows", ignore_the_tcs_qcs)),
+    (commits_only_over_consecutive_views, swap("consensus.hotstuff.tree.decides", decide_over_gaps)),
+    (reports_the_qc_it_voted_on_over_a_restart, swap("consensus.hotstuff.signatory.remember", forget_the_lock)),
+    (refuses_a_root_that_is_not_its_own, swap("consensus.hotstuff.anchors.AnchorRule.agrees", lambda *_: True)),
 ]
 
 

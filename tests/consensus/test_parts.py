@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import consensus.safety
-from consensus import certificates
-from consensus.certificates import Verifier
+import consensus.hotstuff.safety
+from consensus.hotstuff import certificates
+from consensus.hotstuff.certificates import Verifier
 from consensus.leaders import SLOTS_MAX, LeaderSchedule
 from genesis.errors import Rejected
 from tests.consensus.bench import VALIDATORS, make_proposal, make_qc
@@ -78,4 +78,4 @@ def test_the_verifiers_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_safety_rules_stay_readable() -> None:
     """The file that decides what may be signed stays under 200 lines, so that it is read whole."""
-    assert len(Path(consensus.safety.__file__).read_text().splitlines()) < 200
+    assert len(Path(consensus.hotstuff.safety.__file__).read_text().splitlines()) < 200

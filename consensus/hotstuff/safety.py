@@ -40,7 +40,7 @@ def vote_refusal(state: SafetyState, proposal: Proposal) -> str | None:
     V3. The block extends the block that its `justify` certifies.
     V4. The view follows that QC directly, or it follows a TC directly and the QC is at least the highest in the TC.
 
-    That the certificates are genuine has been checked before (`consensus.certificates`).
+    That the certificates are genuine has been checked before (`consensus.hotstuff.certificates`).
     Source: Jolteon, step Vote.
     """
     header, justify = proposal.header, proposal.justify

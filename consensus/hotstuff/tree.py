@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from consensus.safety import decides
+from consensus.hotstuff.safety import decides
 from consensus.types import QC, Header, Proposal
 from genesis.errors import Rejected, invariant
 
@@ -95,7 +95,7 @@ class BlockTree:
             block.qc = qc
 
     def decided_by(self, qc: QC) -> Header | None:
-        """The uncommitted block that this certificate commits, if any: see `consensus.safety.decides`."""
+        """The uncommitted block that this certificate commits, if any: see `consensus.hotstuff.safety.decides`."""
         child = self._blocks.get(qc.block_hash)
         parent = self._blocks.get(child.proposal.header.parent_hash) if child is not None else None
         if child is None or parent is None:

@@ -12,14 +12,14 @@ All that comes in here has been verified, except in `on_certificates`, which ver
 
 from __future__ import annotations
 
-from consensus.certificates import Verifier
-from consensus.chain import Chain
-from consensus.collectors import VOTE_WINDOW_VIEWS, VoteCollector
 from consensus.config import CoreConfig
+from consensus.hotstuff.certificates import Verifier
+from consensus.hotstuff.chain import Chain
+from consensus.hotstuff.collectors import VOTE_WINDOW_VIEWS, VoteCollector
+from consensus.hotstuff.pacemaker import Pacemaker
+from consensus.hotstuff.signatory import Signatory
 from consensus.leaders import Leaders
 from consensus.outbox import Outbox
-from consensus.pacemaker import Pacemaker
-from consensus.signatory import Signatory
 from consensus.types import QC, TC, Certificates, Proposal, ReplicaIndex
 
 

@@ -4,7 +4,7 @@ Rules:
 
 1. Everything that enters has been verified. Certificates only ever rise.
 2. The view is one more than that of the highest certificate, QC or TC: nothing else moves it.
-3. A QC certifies its block and that block's anchor, and may commit the parent (`consensus.safety.decides`), with all
+3. A QC certifies its block and that block's anchor, and may commit the parent (`hotstuff.safety.decides`), with all
    uncommitted ancestors, oldest first, each once.
 4. The order in which blocks and certificates come does not matter: inserting a block takes in again what is known of
    it.
@@ -14,12 +14,12 @@ Where a quorum contradicts what we executed there is no going on: `Halted` carri
 
 from __future__ import annotations
 
-from consensus.anchors import AnchorRule
 from consensus.config import CoreConfig, Recovery
 from consensus.events import Commit, StoreProposal
+from consensus.hotstuff.anchors import AnchorRule
+from consensus.hotstuff.safety import fresh_safety, remember
+from consensus.hotstuff.tree import BlockTree
 from consensus.outbox import Outbox
-from consensus.safety import fresh_safety, remember
-from consensus.tree import BlockTree
 from consensus.types import QC, TC, Certificates, Header, Proposal
 from genesis.errors import Rejected, invariant, violated
 from genesis.params import ChainParams
@@ -30,7 +30,7 @@ class Halted(Exception):
 
 
 class Chain:
-    """The certified chain of one replica: everybody reads it, `consensus.following` writes to it."""
+    """The certified chain of one replica: everybody reads it, `consensus.hotstuff.following` writes to it."""
 
     def __init__(self, config: CoreConfig, recovery: Recovery, outbox: Outbox) -> None:
         fresh, tip = fresh_safety(config.genesis), recovery.tip

@@ -2,23 +2,23 @@
 
 Rules:
 
-1. A view is given up when its time is over (`consensus.pacemaker`), or when so much power has given it up that one of
-   them is honest. Once a view; whether it may be signed, `consensus.safety` says.
+1. A view is given up when its time is over (`hotstuff.pacemaker`), or when so much power has given it up that one of
+   them is honest. Once a view; whether it may be signed, `consensus.hotstuff.safety` says.
 2. A timeout's certificates are taken in first. It is collected in its own view only.
 3. Who makes a TC shows it to the leader of the view that it leads to, who may not have all the timeouts.
 """
 
 from __future__ import annotations
 
-from consensus.certificates import Verifier
-from consensus.chain import Chain
-from consensus.collectors import TimeoutCollector
 from consensus.config import CoreConfig
-from consensus.following import Following
+from consensus.hotstuff.certificates import Verifier
+from consensus.hotstuff.chain import Chain
+from consensus.hotstuff.collectors import TimeoutCollector
+from consensus.hotstuff.following import Following
+from consensus.hotstuff.pacemaker import Pacemaker
+from consensus.hotstuff.signatory import Signatory
 from consensus.leaders import Leaders
 from consensus.outbox import Outbox
-from consensus.pacemaker import Pacemaker
-from consensus.signatory import Signatory
 from consensus.types import ReplicaIndex, Timeout
 
 

@@ -25,29 +25,29 @@ This file hands each event to the part that owns the matter, and wires the parts
 Each part owns its own state. They call one another downwards only: `outbox`, `chain`, `signatory`, `following`, then
 `voting`, `giving_up` and `proposing`, then `syncing` and `repeating`.
 
-Source: Jolteon; see `consensus.safety`.
+Source: Jolteon; see `consensus.hotstuff.safety`.
 """
 
 from __future__ import annotations
 
 from consensus import events as ev
-from consensus.certificates import Verifier
-from consensus.chain import Chain, Halted
-from consensus.collectors import VoteCollector
 from consensus.config import CoreConfig, Recovery, Tip
 from consensus.events import Effect, Event, Now
-from consensus.following import Following
-from consensus.giving_up import GivingUp
+from consensus.hotstuff.certificates import Verifier
+from consensus.hotstuff.chain import Chain, Halted
+from consensus.hotstuff.collectors import VoteCollector
+from consensus.hotstuff.following import Following
+from consensus.hotstuff.giving_up import GivingUp
+from consensus.hotstuff.pacemaker import Pacemaker
+from consensus.hotstuff.proposing import Leading
+from consensus.hotstuff.repeating import Repeating
+from consensus.hotstuff.safety import fresh_safety
+from consensus.hotstuff.signatory import Signatory
+from consensus.hotstuff.syncing import Syncing
+from consensus.hotstuff.voting import Voting
 from consensus.leaders import LeaderSchedule
 from consensus.outbox import Outbox
-from consensus.pacemaker import Pacemaker
-from consensus.proposing import Leading
-from consensus.repeating import Repeating
-from consensus.safety import fresh_safety
-from consensus.signatory import Signatory
-from consensus.syncing import Syncing
 from consensus.types import QC, Certificates, Header, Message, Proposal, ReplicaIndex, Timeout, Vote
-from consensus.voting import Voting
 from genesis.errors import Rejected, invariant
 
 __all__ = ["Core", "CoreConfig", "Recovery", "Tip", "fresh_safety"]

@@ -7,11 +7,11 @@ off learns where the others are. Times are milliseconds of the shell's monotonic
 
 from __future__ import annotations
 
-from consensus.chain import Chain
 from consensus.config import CoreConfig
-from consensus.signatory import Signatory
+from consensus.hotstuff.chain import Chain
+from consensus.hotstuff.signatory import Signatory
+from consensus.hotstuff.voting import Voting
 from consensus.types import Message, Proposal, ReplicaIndex, Statement, Vote
-from consensus.voting import Voting
 
 
 class Repeating:

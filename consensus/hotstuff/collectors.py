@@ -1,6 +1,6 @@
 """Statements on their way to a certificate: one vote a voter and view, one timeout a voter, until a quorum stands.
 
-What is added here has been verified (`consensus.certificates`). Memory is bounded: votes are kept for
+What is added here has been verified (`consensus.hotstuff.certificates`). Memory is bounded: votes are kept for
 `VOTE_WINDOW_VIEWS` views either side of the current one, timeouts for the current view alone, one of each a voter.
 """
 

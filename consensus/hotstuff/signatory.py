@@ -2,9 +2,9 @@
 
 Rules:
 
-1. `consensus.safety` says what may be signed. `PersistSafety` stands before every `SignAndSend` that it permits, and
+1. `hotstuff.safety` says what may be signed. `PersistSafety` stands before every `SignAndSend` that it permits, and
    the certificates known by then are remembered with it.
-2. A replica that has lost its safety state signs nothing and sends nothing, until `consensus.amnesia` bounds what it
+2. A replica that has lost its safety state signs nothing and sends nothing, until `hotstuff.amnesia` bounds what it
    may have signed.
 3. A certificate that our key signed in a view above our last voted one comes from an old copy of the safety state, or
    from a second process with our key (docs/FAULTS.md row 4): we stop.
@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from consensus.amnesia import Amnesia
-from consensus.chain import Chain, Halted
 from consensus.config import CoreConfig
 from consensus.events import PersistSafety, SafetyState, Send, SignAndSend
-from consensus.outbox import Outbox
-from consensus.safety import (
+from consensus.hotstuff.amnesia import Amnesia
+from consensus.hotstuff.chain import Chain, Halted
+from consensus.hotstuff.safety import (
     after_proposal,
     after_timeout,
     after_vote,
@@ -30,6 +29,7 @@ from consensus.safety import (
     timeout_refusal,
     vote_refusal,
 )
+from consensus.outbox import Outbox
 from consensus.types import QC, TC, Header, Message, Proposal, ReplicaIndex, Timeout, Vote
 from genesis.errors import violated
 

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consensus.anchors import AnchorRule
-from consensus.chain import Chain
 from consensus.config import CoreConfig
 from consensus.events import Now, RequestPayload
+from consensus.hotstuff.anchors import AnchorRule
+from consensus.hotstuff.chain import Chain
+from consensus.hotstuff.pacemaker import Pacemaker
+from consensus.hotstuff.signatory import Signatory
+from consensus.hotstuff.tree import anchor_of_child
 from consensus.leaders import Leaders
 from consensus.outbox import Outbox
-from consensus.pacemaker import Pacemaker
-from consensus.signatory import Signatory
-from consensus.tree import anchor_of_child
 from consensus.types import Anchor, Header, ReplicaIndex
 from genesis.errors import invariant, violated
 from genesis.params import ChainParams

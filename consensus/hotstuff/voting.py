@@ -7,7 +7,7 @@ Rules:
 2. The view's proposal enters the tree once its parent is there; then the shell gets its payload. It may wait for both
    as long as its view lasts.
 3. With the payload here, the vote waits until the anchor is executed and block time is not too far ahead of our clock;
-   it is refused when `consensus.safety` forbids it or the anchor's root is not ours. Either way that is the end of it.
+   it is refused when `hotstuff.safety` forbids it or the anchor's root is not ours. Either way that is the end of it.
 4. In a small set votes go to everybody, so the loss of the next leader does not lose them. In a larger one they go to
    the next two leaders, and who makes a QC of them shows it to the others.
 """
@@ -17,15 +17,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from consensus.certificates import Verifier
-from consensus.chain import Chain
-from consensus.collectors import VOTE_WINDOW_VIEWS, VoteCollector
 from consensus.config import CoreConfig
 from consensus.events import EnsurePayload, Now
-from consensus.following import Following
+from consensus.hotstuff.certificates import Verifier
+from consensus.hotstuff.chain import Chain
+from consensus.hotstuff.collectors import VOTE_WINDOW_VIEWS, VoteCollector
+from consensus.hotstuff.following import Following
+from consensus.hotstuff.signatory import Signatory
 from consensus.leaders import Leaders
 from consensus.outbox import Outbox
-from consensus.signatory import Signatory
 from consensus.types import QC, Header, Proposal, ReplicaIndex, Vote
 from genesis.errors import Rejected
 
