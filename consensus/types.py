@@ -1,9 +1,7 @@
 """What replicas say to each other, and what each statement's signature covers.
 
 A *statement* is signed by one replica: a proposal, a vote, a timeout. A *certificate* is a quorum of them.
-
-Every signed message is ``H(domain, encode([chain_id, ...]))``, so no statement of one kind, epoch or chain can stand
-for another.
+`genesis.statements` states what each signature covers.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from functools import cached_property
 
 from genesis.codec import encode
 from genesis.hashing import ZERO_DIGEST, Domain, digest
+from genesis.statements import Phase, proposal_message, timeout_message, vote_message
 
 ReplicaIndex = int
 """A validator's place in the validator set of its epoch, from 0."""
@@ -160,27 +159,15 @@ def genesis_header(chain_id: bytes, time_unix_ms: int, state_root: bytes) -> Hea
     return Header(0, 0, 0, 0, chain_id, 0, time_unix_ms, Anchor(0, ZERO_DIGEST, state_root), ())
 
 
-def vote_message(chain_id: bytes, epoch: int, view: int, height: int, block_hash: bytes) -> bytes:
-    """What a vote's signature covers."""
-    return digest(Domain.VOTE, encode([chain_id, epoch, view, height, block_hash]))
-
-
-def timeout_message(chain_id: bytes, epoch: int, view: int, high_qc_view: int) -> bytes:
-    """What a timeout's signature covers."""
-    return digest(Domain.TIMEOUT, encode([chain_id, epoch, view, high_qc_view]))
-
-
-def proposal_message(chain_id: bytes, block_hash: bytes) -> bytes:
-    """What a proposal's signature covers."""
-    return digest(Domain.PROPOSAL, encode([chain_id, block_hash]))
-
-
 def signing_message(chain_id: bytes, statement: Statement) -> bytes:
     """What the signature of any statement covers."""
     match statement:
         case Vote():
-            return vote_message(chain_id, statement.epoch, statement.view, statement.height, statement.block_hash)
+            return vote_message(
+                chain_id, statement.epoch, statement.view, Phase.CERTIFY, statement.height, statement.block_hash
+            )
         case Timeout():
             return timeout_message(chain_id, statement.epoch, statement.view, statement.high_qc.view)
         case Proposal():
-            return proposal_message(chain_id, statement.header.block_hash)
+            header = statement.header
+            return proposal_message(chain_id, header.epoch, header.view, header.block_hash)

@@ -25,7 +25,7 @@ from genesis.values import DIGEST
 from node.frames import HEADER, HELLO_BYTES_MAX, HELLO_TABLE, FrameKind, FrameReader, Lane
 from node.tls import TlsStream
 
-WIRE_VERSION: Final = 1
+WIRE_VERSION: Final = 2
 WELCOME: Final = ""
 _CODE: Final = text(0, 32, "abcdefghijklmnopqrstuvwxyz_")
 _SHAPE: Final = record(uint(16), DIGEST, uint(64), raw(1, 32), uint(16), integer(0, 1), _CODE)

@@ -29,12 +29,11 @@ from consensus.types import (
     Vote,
     genesis_qc,
     signing_message,
-    timeout_message,
-    vote_message,
 )
 from consensus.validators import ValidatorSet
 from genesis.errors import Rejected
 from genesis.signing import is_valid
+from genesis.statements import Phase, timeout_message, vote_message
 
 SIGNATURES_REMEMBERED_MAX: Final = 8_192
 
@@ -87,7 +86,7 @@ class Verifier:
                 "bad_certificate", "Only the genesis QC has view or height 0.", view=qc.view, height=qc.height
             )
         self._check_quorum(voter for voter, _ in qc.signatures)
-        message = vote_message(self._chain_id, qc.epoch, qc.view, qc.height, qc.block_hash)
+        message = vote_message(self._chain_id, qc.epoch, qc.view, Phase.CERTIFY, qc.height, qc.block_hash)
         for voter, signature in qc.signatures:
             self._check_signature(voter, message, signature)
 
