@@ -49,9 +49,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$$pip install $(PIP_FLAGS) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .; \
 	touch $@
 
-COMPILE := from contracts import merkle; merkle.self_test(); merkle.MerkleTree(2).update([(b"key", b"value")])
+COMPILE := from contracts import merkle; merkle.self_test(); merkle.MerkleTree(2).update([(b"key", b"value")]); \
+    from node import signatures; signatures.self_test()
 # Compiled once here, because several validators that compile the same kernels at once would fight for the cache.
-$(VENV)/.kernels: $(VENV)/.installed contracts/merkle.py
+$(VENV)/.kernels: $(VENV)/.installed contracts/merkle.py node/signatures.py
 	@echo "Compiling the kernels"; $(PY) -c '$(COMPILE)'; touch $@
 
 test: setup ## run the tests (ARGS=... goes to pytest)

@@ -17,7 +17,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NewType
 
@@ -25,7 +26,7 @@ from genesis.codec import Value, decode, describe, encode, raw, record, sequence
 from genesis.errors import Rejected
 from genesis.hashing import Domain, digest
 from genesis.params import ChainParams
-from genesis.signing import SigningKey, first_invalid
+from genesis.signing import Signed, SigningKey, first_invalid
 from genesis.values import DIGEST, PUBLIC_KEY, SIGNATURE, UNIX_MS
 
 SALT_BYTES: Final = 16
@@ -58,7 +59,7 @@ class UnverifiedEnvelope:
 
 
 Envelope = NewType("Envelope", UnverifiedEnvelope)
-"""An envelope whose every signature has been verified; only `verify_all` makes one."""
+"""An envelope whose every signature has been verified; only `verify_all` and `verify_each` make one."""
 
 
 _FIELDS: Final = tree(1 + OPERATION_DEPTH_MAX)
@@ -120,21 +121,51 @@ def decode_envelope(wire: bytes, chain_id: bytes, params: ChainParams) -> Unveri
     return UnverifiedEnvelope(wire, digest(Domain.ENVELOPE, body), signers, operations, expires_at_unix_ms, signatures)
 
 
-def verify_all(envelopes: Sequence[UnverifiedEnvelope]) -> list[Envelope]:
+FirstInvalid = Callable[[Sequence[Signed]], int | None]
+"""The position of the first invalid signature, or None: `genesis.signing.first_invalid`, or a faster form of it."""
+
+
+def verify_all(envelopes: Sequence[UnverifiedEnvelope], first_invalid: FirstInvalid = first_invalid) -> list[Envelope]:
     """Check every signature of every envelope; all or nothing.
 
     Raises:
         Rejected: ``bad_signature``, naming the first envelope (by position and id) that has an invalid one.
     """
-    for position, each in enumerate(envelopes):
-        signed = ((key, each.id, mark) for key, mark in zip(each.signers, each.signatures, strict=True))
-        wrong = first_invalid(signed)
-        if wrong is not None:
-            raise Rejected(
-                "bad_signature",
-                "A signature does not match its key and envelope.",
-                envelope=each.id.hex(),
-                position=position,
-                signer=each.signers[wrong].hex(),
-            )
+    for position, outcome in enumerate(verify_each(envelopes, first_invalid, keep_going=False)):
+        if isinstance(outcome, Rejected):
+            raise Rejected(outcome.code, outcome.message, **outcome.details, position=position)
     return [Envelope(each) for each in envelopes]
+
+
+def verify_each(
+    envelopes: Sequence[UnverifiedEnvelope], first_invalid: FirstInvalid = first_invalid, *, keep_going: bool = True
+) -> list[Envelope | Rejected]:
+    """Check every signature of every envelope, each at most once; one outcome for each envelope, in order.
+
+    Where `keep_going` is false the list ends with the first rejection. A rejection is ``bad_signature``, with the
+    envelope's id and the signer.
+    """
+    signed = [
+        (key, each.id, mark) for each in envelopes for key, mark in zip(each.signers, each.signatures, strict=True)
+    ]
+    owners = [position for position, each in enumerate(envelopes) for _ in each.signers]
+    outcomes: list[Envelope | Rejected] = []
+    at = 0
+    while (wrong := first_invalid(signed[at:])) is not None:
+        position = owners[at + wrong]
+        outcomes += [Envelope(each) for each in envelopes[len(outcomes) : position]]
+        outcomes.append(_bad_signature(envelopes[position], signed[at + wrong][0]))
+        if not keep_going:
+            return outcomes
+        at = bisect_right(owners, position)
+    outcomes += [Envelope(each) for each in envelopes[len(outcomes) :]]
+    return outcomes
+
+
+def _bad_signature(envelope: UnverifiedEnvelope, signer: bytes) -> Rejected:
+    return Rejected(
+        "bad_signature",
+        "A signature does not match its key and envelope.",
+        envelope=envelope.id.hex(),
+        signer=signer.hex(),
+    )

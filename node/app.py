@@ -57,6 +57,7 @@ from node.receipt_waits import ReceiptWaits
 from node.replica import Ports, Replica
 from node.router import Router
 from node.safety_file import SafetyFile
+from node.signatures import self_test as signatures_self_test
 from node.store import RESYNC, Store
 from node.tls import TlsIdentity
 from node.unused_key import mark_used
@@ -94,6 +95,7 @@ async def run_node(opened: OpenedHome) -> None:
         Rejected: The home and its ledger do not belong together.
     """
     merkle_self_test()
+    signatures_self_test()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     config, document = opened.config, opened.document
     store = await trio.to_thread.run_sync(Store.open, config.ledger_path, document.chain_id)

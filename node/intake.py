@@ -24,11 +24,12 @@ from typing import Final
 
 import trio
 
-from genesis.envelope import Envelope, UnverifiedEnvelope, decode_envelope, verify_all
+from genesis.envelope import Envelope, UnverifiedEnvelope, decode_envelope, verify_each
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from node.batch_maker import BatchMaker
 from node.offload import Offload
+from node.signatures import first_invalid
 
 VISIT_ENVELOPES: Final = 250
 CHECK_US: Final = 150
@@ -150,10 +151,19 @@ class Intake:
         return group
 
     def _check_all(self, wires: Sequence[bytes]) -> list[tuple[Admission, Envelope | None]]:
-        return [self._check(each) for each in wires]
+        """Decode and admit each, then verify together what is left: the cheap refusals first. The envelope is None when
+        there is nothing to queue."""
+        checked = [self._admission(each) for each in wires]
+        outcomes = iter(verify_each([envelope for _, envelope in checked if envelope is not None], first_invalid))
+        results: list[tuple[Admission, Envelope | None]] = []
+        for admission, envelope in checked:
+            outcome = None if envelope is None else next(outcomes)
+            if isinstance(outcome, Rejected):
+                admission, outcome = _refusal(admission.envelope_id, outcome), None
+            results.append((admission, outcome))
+        return results
 
-    def _check(self, wire: bytes) -> tuple[Admission, Envelope | None]:
-        """Decode, admit, verify: the cheap refusals first. The envelope is None when there is nothing to queue."""
+    def _admission(self, wire: bytes) -> tuple[Admission, UnverifiedEnvelope | None]:
         envelope_id: bytes | None = None
         try:
             envelope = decode_envelope(wire, self._chain_id, self._params)
@@ -161,6 +171,10 @@ class Intake:
             if envelope_id in self._live:
                 return Admission(envelope_id), None
             self._admit(envelope)
-            return Admission(envelope_id), verify_all([envelope])[0]
+            return Admission(envelope_id), envelope
         except Rejected as rejected:
-            return Admission(envelope_id, rejected.code, str(rejected).removeprefix(f"{rejected.code}: ")), None
+            return _refusal(envelope_id, rejected), None
+
+
+def _refusal(envelope_id: bytes | None, rejected: Rejected) -> Admission:
+    return Admission(envelope_id, rejected.code, str(rejected).removeprefix(f"{rejected.code}: "))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genesis.codec import encode
-from genesis.envelope import SALT_BYTES, SIGNERS_MAX, decode_envelope, sign_envelope, verify_all
+from genesis.envelope import SALT_BYTES, SIGNERS_MAX, decode_envelope, sign_envelope, verify_all, verify_each
 from genesis.errors import Rejected
 from genesis.hashing import Domain, digest
 from genesis.params import ChainParams
@@ -188,6 +188,22 @@ def test_a_bad_signature_names_the_envelope_and_the_signer(wrong_signer: int) ->
         verify_all([good, bad, good])
     assert caught.value.code == "bad_signature"
     assert caught.value.details == {"envelope": bad.id.hex(), "position": 1, "signer": SIGNERS[wrong_signer].hex()}
+
+
+@pytest.mark.parametrize("wrong", [(), (0,), (4,), (1, 2), (0, 2, 4), (0, 1, 2, 3, 4)])
+def test_each_envelope_gets_its_own_verdict(wrong: tuple[int, ...]) -> None:
+    """What clients post is checked together; one bad signature must not cost its neighbours."""
+    wires = [_wire(_body(salt=bytes([number]) * SALT_BYTES)) for number in range(5)]
+    envelopes = [decode_envelope(wire, CHAIN, PARAMS) for wire in wires]
+    for number in wrong:
+        envelopes[number] = replace(envelopes[number], signatures=(envelopes[number].signatures[0], bytes(64)))
+    outcomes = verify_each(envelopes)
+    assert [isinstance(each, Rejected) for each in outcomes] == [number in wrong for number in range(5)]
+    for number in wrong:
+        assert f"envelope={envelopes[number].id.hex()}, signer={SIGNERS[1].hex()}" in str(outcomes[number])
+    assert [each for number, each in enumerate(outcomes) if number not in wrong] == [
+        each for number, each in enumerate(envelopes) if number not in wrong
+    ]
 
 
 def test_swapped_signatures_are_bad() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genesis.signing import SigningKey, first_invalid, is_valid
+from node import signatures
 from tests.genesis.ed25519_reference import L, verdict
 
 Locate = Callable[[str], Path]
@@ -67,6 +68,7 @@ def test_wycheproof_verdicts_follow_the_rule(shared_data: Locate) -> None:
             message, signature = bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"])
             accepted = is_valid(public_key, message, signature)
             assert accepted == (case["result"] == "valid"), case["tcId"]
+            assert signatures.first_invalid([(public_key, message, signature)]) == (None if accepted else 0)
             assert accepted == (verdict(public_key, message, signature) == "valid"), case["tcId"]
             counts[case["result"]] += 1
     assert counts == {"valid": 88, "invalid": 63}
@@ -79,6 +81,8 @@ def test_speccheck_verdict(number: int, shared_data: Locate) -> None:
     public_key, message, signature = (bytes.fromhex(case[key]) for key in ("pub_key", "message", "signature"))
     assert verdict(public_key, message, signature) == SPECCHECK_VERDICTS[number]
     assert is_valid(public_key, message, signature) == (SPECCHECK_VERDICTS[number] == "valid")
+    found = signatures.first_invalid([(public_key, message, signature)])
+    assert found == (None if SPECCHECK_VERDICTS[number] == "valid" else 0)
 
 
 @pytest.mark.parametrize("encoding", SMALL_ORDER_ENCODINGS)
