@@ -1,7 +1,7 @@
 """Serves the HTTP interface: Hypercorn's Trio worker behind bounds of our own.
 
 Hypercorn parses HTTP and runs the application; this module owns the sockets around it, because Hypercorn's own accept
-loop has no limit of connections and shields its writes from cancellation.
+loop has no limit of connections.
 
 Rules:
 
@@ -21,14 +21,15 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from math import inf
 from typing import Any, Final
 
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -42,6 +43,8 @@ BACKLOG: Final = 128
 BODY_EVENTS_MAX: Final = 2**14
 """Pieces of a body between Hypercorn and the application: more than one read can hold (64 KiB of the shortest chunks,
 six bytes each). With fewer, Hypercorn's reader could wait for room that a request answered early never makes."""
+
+_PIPE: Final = "novate.pipe"
 
 _log = logging.getLogger("novate.http")
 
@@ -157,7 +160,7 @@ class _Connection:
         self._input_ended = trio.Event()
         self._idle = trio.CancelScope(deadline=trio.current_time() + server.limits.idle_ms_max / 1000)
         self._holds_head = False
-        self._head = b""
+        self._held = b""
         self._body_is_open = False
         self._drops_input = False
         self._is_reading = False
@@ -167,8 +170,9 @@ class _Connection:
         """The socket, for its addresses."""
         return self._stream.socket
 
-    async def call_app(self, scope: dict[str, Any], receive: Any, send: Any, *_threads: object) -> None:
+    async def call_app(self, scope: dict[str, Any], _receive: Any, send: Any, *_threads: object) -> None:
         """Answer one request (the application as Hypercorn calls it)."""
+        pipe: _Pipe = scope.pop(_PIPE)
         self._wait = scope[WAIT_SCOPE] = trio.CancelScope()
         self._body_is_open = any(
             name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
@@ -177,7 +181,7 @@ class _Connection:
         self.busy = not self._body_is_open
 
         async def receive_piece() -> Any:
-            message = await receive()
+            message = await pipe.take()
             self._body_is_open = message.get("more_body", False)
             self.busy = not self._body_is_open
             return message
@@ -217,14 +221,15 @@ class _Connection:
         """How much to read: of a request's head no more than it may have, since h11 bounds only what is incomplete."""
         return max_bytes if self._idle.deadline == inf else min(max_bytes, self.server.limits.header_bytes_max + 1)
 
-    async def send_all(self, data: bytes) -> None:
-        """Write to the client; one that does not take it in time is cut. An answer's head waits for its body."""
-        data, self._head = self._head + data, b""
-        if self._holds_head:
-            self._holds_head, self._head = False, data
-            return
-        if not data:
-            return
+    def holds_back(self, data: bytes) -> bool:
+        """Take a piece of an answer; whether there is nothing to write yet. An answer's head waits for its body."""
+        self._held += data
+        held_back, self._holds_head = self._holds_head or not self._held, False
+        return held_back
+
+    async def send_held(self) -> None:
+        """Write to the client what is held; one that does not take it in time is cut."""
+        data, self._held = self._held, b""
         with trio.move_on_after(self.server.limits.send_ms_max / 1000):
             await self._stream.send_all(data)
             return
@@ -267,7 +272,11 @@ class _Connection:
 
 
 class _Http11(TCPServer):
-    """Hypercorn's connection, which speaks HTTP/1.1 alone (rule 4)."""
+    """Hypercorn's connection, which speaks HTTP/1.1 alone (rule 4), with its passes of the event loop saved.
+
+    Hypercorn yields to the loop for every piece of a request and of an answer, nine times for a small one. Here an
+    answer yields when it is written, and a request when nothing of it has arrived.
+    """
 
     def __init__(self, connection: _Connection) -> None:
         server = connection.server
@@ -276,19 +285,32 @@ class _Http11(TCPServer):
         stream: Any = connection
         super().__init__(app, server.config, server.context, ConnectionState({}), stream)
         self.idle_task = stream
+        self._connection = connection
+
+    async def protocol_send(self, event: Event) -> None:
+        """Carry out what the protocol asks for."""
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+        elif not self._connection.holds_back(event.data):
+            async with self.send_lock:
+                try:
+                    await self._connection.send_held()
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
-        plain: Any = _NoUpgrade(self.protocol)
+        plain: Any = _Protocol(self.protocol, self._task_group)
         self.protocol = plain
         await super()._read_data()
 
 
-class _NoUpgrade:
-    """Hypercorn's choice of a protocol, with the choice taken out."""
+class _Protocol:
+    """Hypercorn's HTTP/1.1, with its choice of a protocol taken out."""
 
-    def __init__(self, wrapped: Any) -> None:
-        self._protocol: H11Protocol = wrapped.protocol
-        self._send = wrapped.send
+    def __init__(self, chosen: Any, requests: TaskGroup) -> None:
+        self._protocol: H11Protocol = chosen.protocol
+        self._protocol.task_group = _Requests(requests)
+        self._send = chosen.send
 
     async def handle(self, event: Event) -> None:
         """Pass an event of the connection on; ask for HTTP/2, and the connection is closed."""
@@ -296,6 +318,46 @@ class _NoUpgrade:
             await self._protocol.handle(event)
         except (H2ProtocolAssumedError, H2CProtocolRequiredError):
             await self._send(Closed())
+
+
+class _Requests:
+    """Hypercorn's way of starting the application, with a pipe that yields only when it must."""
+
+    def __init__(self, requests: TaskGroup) -> None:
+        self._requests = requests
+
+    async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
+        """Start the application for one request; returns where its messages go."""
+        pipe = scope[_PIPE] = _Pipe()
+        await self._requests.spawn_app(app, config, scope, send)
+        return pipe.put
+
+
+class _Pipe:
+    """The messages of one request on their way to the application, `BODY_EVENTS_MAX` at most."""
+
+    def __init__(self) -> None:
+        self._messages: deque[Any] = deque()
+        self._changed = trio.Event()
+
+    async def put(self, message: Any) -> None:
+        """Append a message; waits while the pipe is full."""
+        while len(self._messages) >= BODY_EVENTS_MAX:
+            await self._changed.wait()
+        self._messages.append(message)
+        self._note_change()
+
+    async def take(self) -> Any:
+        """The next message; waits while there is none."""
+        while not self._messages:
+            await self._changed.wait()
+        message = self._messages.popleft()
+        self._note_change()
+        return message
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
 
 def _hypercorn_config(limits: HttpLimits) -> Config:
