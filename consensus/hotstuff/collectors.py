@@ -21,6 +21,9 @@ class VoteCollector:
         self._validators = validators
         self._views: dict[int, dict[ReplicaIndex, Vote]] = {}
 
+    def __len__(self) -> int:
+        return sum(map(len, self._views.values()))
+
     def rival(self, vote: Vote) -> Vote | None:
         """The vote of the same voter in the same view for another block, if one is held: equivocation."""
         held = self._views.get(vote.view, {}).get(vote.voter)

@@ -64,8 +64,8 @@ class Core:
         self._armed_ms: int | None = None
 
         self._outbox = outbox = Outbox(config.index)
-        self._leaders = leaders = LeaderSchedule(config.validators)
-        verifier = Verifier(config.chain_id, config.validators, leaders, config.genesis.block_hash)
+        self._leaders = leaders = config.leaders or LeaderSchedule(config.validators)
+        verifier = Verifier(config, leaders)
         self._chain = chain = Chain(config, recovery, outbox)
         self._votes = votes = VoteCollector(config.validators)
         self._pacemaker = pacemaker = Pacemaker(config.params, chain.view)
@@ -119,6 +119,12 @@ class Core:
     def silent_below_view(self) -> int:
         """Views below this one see no signature of ours, after a loss of memory; 0 when nothing is barred."""
         return self._signatory.silent_below_view
+
+    @property
+    def held(self) -> tuple[tuple[str, int], ...]:
+        """What is kept for later, (name, entries): all of it is bounded, and a simulator watches that it is."""
+        anchors, votes = len(self._chain.anchors), len(self._votes)
+        return (("blocks", len(self._chain.tree)), ("votes", votes), ("anchors", anchors))
 
     # --- dispatch -----------------------------------------------------------------------------------------------------
 
