@@ -56,7 +56,7 @@ class Recovery:
     """What the stores hold when the process starts. All of it was verified before it was stored.
 
     Attributes:
-        safety: The safety state; None when its file is *missing* (see `consensus.hotstuff.amnesia`). A fresh home has
+        safety: The safety state; None when its file is *missing* (see `consensus.amnesia`). A fresh home has
             `fresh_safety`.
         tip: The last executed block; None when nothing but genesis is.
         executed: The last executed blocks with their state roots, oldest first, ending at `tip`: the last two, or the

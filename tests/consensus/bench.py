@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from consensus import events as ev
-from consensus.hotstuff.core import Core, CoreConfig, Recovery, fresh_safety
-from consensus.hotstuff.tree import anchor_of_child
+from consensus.config import CoreConfig, Recovery
+from consensus.engine import make_engine
+from consensus.hotstuff.safety import anchor_of_child
+from consensus.safety import fresh_safety
 from consensus.types import (
     QC,
     TC,
@@ -22,6 +24,7 @@ from consensus.types import (
     genesis_qc,
 )
 from genesis.hashing import Domain, digest
+from genesis.statements import Phase
 from tests.consensus.cluster import CHAIN_ID, GENESIS, PARAMS, make_validators, sign
 
 VALIDATORS = make_validators((1, 1, 1, 1))
@@ -52,16 +55,16 @@ def make_proposal(
         payload=(),
     )
     header = replace(header, **changes)  # type: ignore[arg-type]
-    return sign(Proposal(header, justify if justify is not None else make_qc(parent), tc), header.proposer)
+    return sign(Proposal(header.view, header, justify if justify is not None else make_qc(parent), tc), header.proposer)
 
 
 def make_qc(header: Header, voters: Iterable[int] = QUORUM) -> QC:
     """A QC by these voters."""
     if header.height == 0:
         return GENESIS_QC
-    vote = Vote(0, header.view, header.height, header.block_hash, 0)
+    vote = Vote(0, header.view, Phase.CERTIFY, header.height, header.block_hash, 0)
     marks = tuple((voter, sign(replace(vote, voter=voter), voter).signature) for voter in voters)
-    return QC(0, header.view, header.height, header.block_hash, marks)
+    return QC(0, header.view, Phase.CERTIFY, header.height, header.block_hash, marks)
 
 
 def make_timeout(view: int, high_qc: QC, voter: int, tc: TC | None = None) -> Timeout:
@@ -93,7 +96,7 @@ class Bench:
     def restart(self) -> None:
         """A new process on the same safety state and an empty store."""
         self.committed = []
-        self.core = Core(CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), Recovery(self.safety))
+        self.core = make_engine("hotstuff", CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), Recovery(self.safety))
         self.feed(ev.Started())
 
     def receive(self, message: Message, sender: int = 1) -> None:

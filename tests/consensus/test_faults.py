@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.hotstuff.core import fresh_safety
+from consensus.safety import fresh_safety
 from consensus.types import Message, Proposal, Timeout, Vote
-from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node, Unscrupulous
+from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node
 
 pytestmark = pytest.mark.usefixtures("fast_signatures")
 
@@ -320,7 +320,7 @@ def test_equivocating_leaders_and_voters_are_named_and_nobody_else() -> None:
     """Rows 1 and 2: a twin of validator 3 runs on the other side of a split; safety holds, reports name 3 alone."""
     named: set[int] = set()
     for seed in range(2):
-        cluster = Cluster(seed=seed, twins=(3,), core_types={3: Unscrupulous})
+        cluster = Cluster(seed=seed, twins=(3,))
         cluster.nodes[4].clock_skew_ms = 7
         cluster.delay_ms = (1, 30)
         cluster.start()

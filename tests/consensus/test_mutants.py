@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import pytest
 
+from consensus import safety
 from consensus.events import SafetyState
-from consensus.hotstuff import safety
 from consensus.types import QC, TC, Header, Message, Proposal, Timeout, Vote
 from tests.consensus.bench import GENESIS_QC, Bench, make_proposal, make_qc, make_tc
-from tests.consensus.cluster import PARAMS, Cluster, Unscrupulous
+from tests.consensus.cluster import PARAMS, Cluster
 
 pytestmark = pytest.mark.usefixtures("fast_signatures")
 
@@ -117,12 +117,12 @@ def swap(target: str, mutant: object) -> Mutate:
 
 
 SCENARIOS: list[tuple[Scenario, Mutate]] = [
-    (votes_once_in_a_view, swap("consensus.hotstuff.signatory.remember", forget_the_view)),
-    (gives_up_and_does_not_vote, swap("consensus.hotstuff.signatory.remember", forget_the_view)),
+    (votes_once_in_a_view, swap("consensus.signatory.remember", forget_the_view)),
+    (gives_up_and_does_not_vote, swap("consensus.signatory.remember", forget_the_view)),
     (respects_the_highest_qc_of_a_tc, swap("consensus.hotstuff.safety.follows", ignore_the_tcs_qcs)),
-    (commits_only_over_consecutive_views, swap("consensus.hotstuff.tree.decides", decide_over_gaps)),
-    (reports_the_qc_it_voted_on_over_a_restart, swap("consensus.hotstuff.signatory.remember", forget_the_lock)),
-    (refuses_a_root_that_is_not_its_own, swap("consensus.hotstuff.anchors.AnchorRule.agrees", lambda *_: True)),
+    (commits_only_over_consecutive_views, swap("consensus.hotstuff.safety.decides", decide_over_gaps)),
+    (reports_the_qc_it_voted_on_over_a_restart, swap("consensus.signatory.remember", forget_the_lock)),
+    (refuses_a_root_that_is_not_its_own, swap("consensus.anchors.AnchorRule.agrees", lambda *_: True)),
 ]
 
 
@@ -155,7 +155,7 @@ FAST = replace(
 @pytest.mark.parametrize("seed", range(12))
 def test_twins_partitions_losses_and_restarts_together_never_split_the_chain(seed: int) -> None:
     """f of 3f + 1 validators run as two nodes with one key, and the network does its worst at random; S throughout."""
-    cluster = Cluster(seed=seed, twins=(3,), core_types={3: Unscrupulous}, params=FAST)
+    cluster = Cluster(seed=seed, twins=(3,), params=FAST)
     chance = cluster.random
     cluster.nodes[4].clock_skew_ms = 7
     cluster.delay_ms = (1, 25)

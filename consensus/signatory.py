@@ -2,9 +2,9 @@
 
 Rules:
 
-1. `hotstuff.safety` says what may be signed. `PersistSafety` stands before every `SignAndSend` that it permits, and
-   the certificates known by then are remembered with it.
-2. A replica that has lost its safety state signs nothing and sends nothing, until `hotstuff.amnesia` bounds what it
+1. `consensus.safety` and the engine's rules say what may be signed. `PersistSafety` stands before every `SignAndSend`
+   that it permits, and the certificates known by then are remembered with it.
+2. A replica that has lost its safety state signs nothing and sends nothing, until `consensus.amnesia` bounds what it
    may have signed.
 3. A certificate that our key signed in a view above our last voted one comes from an old copy of the safety state, or
    from a second process with our key (docs/FAULTS.md row 4): we stop.
@@ -16,28 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from consensus.amnesia import Amnesia
+from consensus.chain import Chain, Halted
 from consensus.config import CoreConfig
 from consensus.events import PersistSafety, SafetyState, Send, SignAndSend
-from consensus.hotstuff.amnesia import Amnesia
-from consensus.hotstuff.chain import Chain, Halted
-from consensus.hotstuff.safety import (
-    after_proposal,
-    after_timeout,
-    after_vote,
-    propose_refusal,
-    remember,
-    timeout_refusal,
-    vote_refusal,
-)
 from consensus.outbox import Outbox
-from consensus.types import QC, TC, Header, Message, Proposal, ReplicaIndex, Timeout, Vote
+from consensus.rules import Rules
+from consensus.safety import after_proposal, after_timeout, propose_refusal, remember, timeout_refusal
+from consensus.types import QC, TC, Message, Proposal, ReplicaIndex, Timeout, Vote
 from genesis.errors import violated
 
 
 class Signatory:
     """The keeper of the safety state."""
 
-    def __init__(self, config: CoreConfig, safety: SafetyState | None, chain: Chain, outbox: Outbox) -> None:
+    def __init__(
+        self, config: CoreConfig, rules: Rules, safety: SafetyState | None, chain: Chain, outbox: Outbox
+    ) -> None:
+        self._rules = rules
         self._me = config.index
         self._epoch = config.validators.epoch
         self._others = config.others
@@ -83,32 +79,42 @@ class Signatory:
 
     def vote_refusal(self, proposal: Proposal) -> str | None:
         """Why we must not vote for `proposal`; None when we may."""
-        return vote_refusal(self._state, proposal)
+        return self._rules.vote_refusal(self._state, proposal)
 
     def vote(self, proposal: Proposal, recipients: tuple[ReplicaIndex, ...]) -> None:
         """Vote for a proposal; the shell makes it durable with the state."""
-        self._persist(after_vote(self._state, proposal), proposal)
+        self._persist(self._rules.after_vote(self._state, proposal), proposal)
         header = proposal.header
-        vote = Vote(header.epoch, header.view, header.height, header.block_hash, self._me)
+        phase = self._rules.PHASES[0]
+        vote = Vote(header.epoch, proposal.view, phase, header.height, header.block_hash, self._me)
         self._outbox.put(SignAndSend(vote, recipients))
 
-    def timeout_refusal(self, view: int, qc: QC, tc: TC | None) -> str | None:
-        """Why we must not sign that we give up `view` reporting these; None when we may."""
-        return timeout_refusal(self._state, view, qc, tc)
+    def has_given_up(self, view: int) -> bool:
+        """Whether our timeout of `view` has been signed."""
+        last = self._safety.last_timeout if self._safety is not None else None
+        return last is not None and last.view == view
 
-    def give_up(self, view: int, qc: QC, tc: TC | None) -> None:
-        """Tell everybody that we give up `view`."""
-        self._persist(after_timeout(self._state, view, qc, tc))
-        self._outbox.put(SignAndSend(Timeout(self._epoch, view, qc, tc, self._me), self._others))
+    def give_up(self, view: int, qc: QC, tc: TC | None) -> bool:
+        """Tell everybody that we give up `view`, or tell them again what we then said; whether it may be said."""
+        if not self.has_given_up(view):
+            timeout = Timeout(self._epoch, view, qc, tc, self._me)
+            if timeout_refusal(self._state, timeout) is not None:
+                return False
+            self._persist(after_timeout(self._state, timeout))
+        last = self._state.last_timeout
+        if last is None:
+            violated("a timeout is remembered before it is signed", view=view)
+        self._outbox.put(SignAndSend(last, self._others))
+        return True
 
-    def propose_refusal(self, view: int, justify: QC, tc: TC | None) -> str | None:
-        """Why we, the leader of `view`, must not propose on these; None when we may."""
-        return propose_refusal(self._state, view, justify, tc)
+    def may_propose(self, view: int) -> bool:
+        """Whether we, the leader of `view`, may propose in it."""
+        return propose_refusal(self._state, view) is None
 
-    def propose(self, header: Header, justify: QC, tc: TC | None) -> None:
+    def propose(self, proposal: Proposal) -> None:
         """Propose a block to everybody."""
-        self._persist(after_proposal(self._state, header.view, justify, tc))
-        self._outbox.put(SignAndSend(Proposal(header, justify, tc), self._others))
+        self._persist(after_proposal(self._rules, self._state, proposal))
+        self._outbox.put(SignAndSend(proposal, self._others))
 
     def send(self, message: Message, recipients: tuple[ReplicaIndex, ...]) -> None:
         """Send what needs no new signature, unless we are silent or there is nobody to send it to."""
