@@ -51,6 +51,7 @@ class Chain:
         self.view = max(known.high_qc.leads_to, known.high_tc.view + 1 if known.high_tc is not None else 0)
         self.tree = BlockTree(rules, tip.proposal.header if tip is not None else config.genesis)
         self.anchors = restored_anchors(config.genesis, recovery)
+        self._rules = rules
         self._params: ChainParams = config.params
         self._outbox = outbox
 
@@ -78,10 +79,14 @@ class Chain:
 
     @property
     def may_idle(self) -> bool:
-        """Whether the leader may take its time: the view before was no failure, and no uncommitted block orders
-        anything. Where a block is missing we cannot tell, and are patient."""
-        is_fresh = self.base_qc.leads_to == self.view and self.high_qc.phase is not Phase.PREPARE
-        return is_fresh and not any(proposal.header.payload for proposal in self.uncommitted)
+        """Whether the leader may take its time: the view before was no failure, and nothing that is ordered waits for
+        its block. Where a block is missing we cannot tell, and are patient."""
+        if self.base_qc.leads_to != self.view:
+            return False
+        if self.base_qc.block_hash not in self.tree:
+            return True
+        path = tuple(block.proposal.header for block in self.tree.path(self.base_qc.block_hash))
+        return not self._rules.awaits_blocks(self.tree.root, path)
 
     def is_news(self, qc: QC) -> bool:
         """Whether a QC, not verified, would tell us something."""

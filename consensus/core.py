@@ -194,11 +194,15 @@ class Core:
         self._signatory.recover_if_bounded()
         self._voting.take_candidate_in(now.monotonic_ms)
         self._giving_up.give_up_if_due(now.monotonic_ms)
-        self._voting.vote_if_ready(now)
+        self._vote(now)
         self._leading.propose_if_due(now)
         self._syncing.fetch_if_missing(now.monotonic_ms)
         self._repeating.repeat_if_due(now.monotonic_ms)
         self._set_timer(now)
+
+    def _vote(self, now: Now) -> None:
+        """Our vote for the view's proposal; an engine of more phases adds to it."""
+        self._voting.vote_if_ready(now)
 
     def _set_timer(self, now: Now) -> None:
         """Wake up at the earliest of what is yet to come. The beat always is."""

@@ -12,6 +12,7 @@ from consensus.config import CoreConfig, Recovery
 from consensus.core import Core
 from consensus.events import Effect, Event, Now
 from consensus.hotstuff import safety as hotstuff_rules
+from consensus.pbft.core import PbftCore
 from consensus.types import QC, Header, Proposal, ReplicaIndex
 from genesis.errors import violated
 
@@ -70,4 +71,6 @@ def make_engine(name: str, config: CoreConfig, recovery: Recovery) -> Engine:
     """The engine of this name, one of `genesis.document.ENGINES`."""
     if name == "hotstuff":
         return Core(config, recovery, hotstuff_rules)
+    if name == "pbft":
+        return PbftCore(config, recovery)
     return violated("the genesis document names an engine that exists", engine=name)

@@ -64,7 +64,7 @@ class GivingUp:
 
     def restore(self) -> None:
         """Say again what was said about the current view before the restart, if it was given up then."""
-        if self._signatory.has_given_up(self._chain.view):
+        if self._signatory.said_of(self._chain.view) is not None:
             self._give_up("restarted")
 
     def give_up_if_due(self, now_ms: int) -> None:

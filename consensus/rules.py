@@ -36,6 +36,10 @@ class Rules(Protocol):
     def fits(self, header: Header, parent: Header) -> bool:
         """Whether the views of a block and of the certificate it extends go together with its parent's."""
 
+    def awaits_blocks(self, root: Header, uncommitted: tuple[Header, ...]) -> bool:
+        """Whether something that is ordered waits for the blocks to come, so that no leader may idle: `uncommitted`
+        lies between the last committed block, `root`, and the next one."""
+
     def anchor_of_child(self, parent: Header) -> tuple[int, bytes]:
         """Height and hash of the anchor that a child of `parent` names: the highest block that the ancestry of that
         child commits."""

@@ -52,7 +52,7 @@ class Signatory:
     @property
     def silent_below_view(self) -> int:
         """The view that `recover_if_bounded` has barred us from, while it is ahead of the current one; else 0."""
-        last = self._state.last_voted_view if self._safety is not None else 0
+        last = self.state.last_voted_view if self._safety is not None else 0
         return last if last > self._chain.view else 0
 
     def start(self, now_ms: int) -> None:
@@ -79,41 +79,44 @@ class Signatory:
 
     def vote_refusal(self, proposal: Proposal) -> str | None:
         """Why we must not vote for `proposal`; None when we may."""
-        return self._rules.vote_refusal(self._state, proposal)
+        return self._rules.vote_refusal(self.state, proposal)
 
     def vote(self, proposal: Proposal, recipients: tuple[ReplicaIndex, ...]) -> None:
         """Vote for a proposal; the shell makes it durable with the state."""
-        self._persist(self._rules.after_vote(self._state, proposal), proposal)
+        self._persist(self._rules.after_vote(self.state, proposal), proposal)
         header = proposal.header
         phase = self._rules.PHASES[0]
         vote = Vote(header.epoch, proposal.view, phase, header.height, header.block_hash, self._me)
         self._outbox.put(SignAndSend(vote, recipients))
 
-    def has_given_up(self, view: int) -> bool:
-        """Whether our timeout of `view` has been signed."""
+    def vote_again(self, state: SafetyState, vote: Vote, recipients: tuple[ReplicaIndex, ...]) -> None:
+        """A vote of a later phase; `state` is what the engine's rules leave behind it."""
+        self._persist(state)
+        self._outbox.put(SignAndSend(vote, recipients))
+
+    def said_of(self, view: int) -> Timeout | None:
+        """Our timeout of `view`, unsigned, if we have given it up."""
         last = self._safety.last_timeout if self._safety is not None else None
-        return last is not None and last.view == view
+        return last if last is not None and last.view == view else None
 
     def give_up(self, view: int, qc: QC, tc: TC | None) -> bool:
         """Tell everybody that we give up `view`, or tell them again what we then said; whether it may be said."""
-        if not self.has_given_up(view):
+        timeout = self.said_of(view)
+        if timeout is None:
             timeout = Timeout(self._epoch, view, qc, tc, self._me)
-            if timeout_refusal(self._state, timeout) is not None:
+            if timeout_refusal(self.state, timeout) is not None:
                 return False
-            self._persist(after_timeout(self._state, timeout))
-        last = self._state.last_timeout
-        if last is None:
-            violated("a timeout is remembered before it is signed", view=view)
-        self._outbox.put(SignAndSend(last, self._others))
+            self._persist(after_timeout(self.state, timeout))
+        self._outbox.put(SignAndSend(timeout, self._others))
         return True
 
     def may_propose(self, view: int) -> bool:
         """Whether we, the leader of `view`, may propose in it."""
-        return propose_refusal(self._state, view) is None
+        return propose_refusal(self.state, view) is None
 
     def propose(self, proposal: Proposal) -> None:
         """Propose a block to everybody."""
-        self._persist(after_proposal(self._rules, self._state, proposal))
+        self._persist(after_proposal(self._rules, self.state, proposal))
         self._outbox.put(SignAndSend(proposal, self._others))
 
     def send(self, message: Message, recipients: tuple[ReplicaIndex, ...]) -> None:
@@ -130,7 +133,8 @@ class Signatory:
             raise Halted(f"our key signed in view {view}, our safety state ends at view {last}: an old copy, or a twin")
 
     @property
-    def _state(self) -> SafetyState:
+    def state(self) -> SafetyState:
+        """The safety state; only a replica that is not silent has one."""
         if self._safety is None:
             violated("a replica without a safety state signs nothing")
         return self._safety

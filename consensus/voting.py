@@ -112,11 +112,11 @@ class Voting:
         candidate = self._candidate
         if candidate is None or candidate.in_tree or candidate.settled:
             return
-        header = candidate.proposal.header
-        if header.parent_hash not in self._chain.tree:
+        header, tree = candidate.proposal.header, self._chain.tree
+        if header.block_hash not in tree and header.parent_hash not in tree:
             return
         try:
-            if header.block_hash not in self._chain.tree:
+            if header.block_hash not in tree:
                 self._following.insert(candidate.proposal, now_ms)
         except Rejected as fault:
             candidate.settled = True

@@ -97,3 +97,8 @@ def anchor_of_child(parent: Header) -> tuple[int, bytes]:
     if parent.view == parent.parent_view + 1:
         return parent.height - 1, parent.parent_hash
     return parent.anchor.height, parent.anchor.block_hash
+
+
+def awaits_blocks(_root: Header, uncommitted: tuple[Header, ...]) -> bool:
+    """Whether a block that orders something waits for those to come: one that is not committed."""
+    return any(header.payload for header in uncommitted)

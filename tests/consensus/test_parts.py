@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import consensus.hotstuff.safety
+import consensus.pbft.safety
 import consensus.safety
 from consensus import certificates
 from consensus.certificates import Verifier
@@ -84,7 +85,7 @@ def test_the_verifiers_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(verifier._seen) == 4
 
 
-@pytest.mark.parametrize("rules", [consensus.safety, consensus.hotstuff.safety])
+@pytest.mark.parametrize("rules", [consensus.safety, consensus.hotstuff.safety, consensus.pbft.safety])
 def test_the_safety_rules_stay_readable(rules: ModuleType) -> None:
     """The files that decide what may be signed stay under 200 lines, so that they are read whole."""
     assert len(Path(str(rules.__file__)).read_text().splitlines()) < 200
