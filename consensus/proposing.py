@@ -11,8 +11,8 @@ Rules:
    the shell says that something waits, and asks again. While something uncommitted waits to be committed, empty blocks
    follow at pace.
 4. Block time is the leader's clock, at least one millisecond above the parent's.
-5. When the view's TC shows that a block was prepared above that parent, the leader proposes that very block again, at
-   once (`consensus.pbft.safety`, V4).
+5. When the view's TC shows that a block was prepared, of whose commit the leader knows nothing, it proposes that very
+   block again, at once (`consensus.pbft.safety`, V4).
 
 `ProposalPlan` holds the pace (rules 2 and 3), `Leading` asks, answers and proposes when the turn is ours.
 """
@@ -165,8 +165,10 @@ class Leading:
 
     def _propose_prepared(self) -> bool:
         """Rule 5; whether that is what this turn is for, also while the block is still missing."""
-        tc = self._chain.entry_tc
-        if tc is None or tc.high_qc.phase is not Phase.PREPARE or tc.high_qc.view <= self._chain.base_qc.view:
+        tc, base = self._chain.entry_tc, self._chain.base_qc
+        if tc is None or tc.high_qc.phase is not Phase.PREPARE:
+            return False
+        if tc.high_qc.view <= base.view or tc.high_qc.block_hash == base.block_hash:
             return False
         block = self._chain.tree.get(tc.high_qc.block_hash)
         if block is not None and self._is_ours:

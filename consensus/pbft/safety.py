@@ -15,9 +15,9 @@ certificate of a block above it. The quorum of them that a NEW-VIEW carries is t
 Why it is safe, in short. Let a quorum commit b in view v. Each honest one of them held PREPARE(b, v) before (L4), holds
 a certificate of view v or more from then on (L5), had not given v up (L2), and reports such a certificate when it gives
 up v or a later view (T3). A TC of view v or above is a quorum, so it has one of them among its signers, and carries a
-certificate of view v or more. A proposal that rests on it repeats a block that was prepared in view v or later, or
-extends one that was committed in view v or later (V4), and by induction over the views these are b and what descends
-from it. In one view only one block can be prepared, since each honest replica prepares once (V1).
+certificate of view v or more. A proposal that rests on it repeats or extends a block that was prepared or committed in
+view v or later (V4), and by induction over the views these are b and what descends from it. In one view only one block
+can be prepared, since each honest replica prepares once (V1).
 
 Source: Castro, Liskov, "Practical Byzantine Fault Tolerance", OSDI 1999, sections 4.2 (normal case), 4.3 (checkpoints),
 4.4 (view changes); Castro's thesis, MIT-LCS-TR-817, 2001, chapter 2. That the chain carries certificates and the leader
@@ -69,7 +69,8 @@ def follows(proposal: Proposal) -> bool:
     """Condition V4. The block is new, made in this view,
 
     a. and the view follows the commit of its parent directly;
-    b. or it follows a TC directly, and the parent was committed in no lower view than that of the TC's certificate.
+    b. or it follows a TC directly, and the parent is the block of the TC's certificate, or was committed in no lower
+       view than that of the certificate.
 
     Or it was made in an earlier view,
 
@@ -83,7 +84,7 @@ def follows(proposal: Proposal) -> bool:
     if tc is None or view != tc.view + 1:
         return False
     if header.view == view:
-        return proposal.justify.view >= tc.high_qc.view
+        return proposal.justify.view >= tc.high_qc.view or proposal.justify.block_hash == tc.high_qc.block_hash
     return tc.high_qc.phase is Phase.PREPARE and tc.high_qc.block_hash == header.block_hash
 
 

@@ -352,16 +352,26 @@ class Cluster:
                     return
 
     def blocks_above(self, source: Node, from_height: int) -> ev.BlocksReceived | None:
-        """What a server answers: committed blocks, then the certified chain above them."""
+        """What a server answers: committed blocks, then those that it has stored up to its highest QC."""
         chain = [(p, qc) for p, qc, _ in source.disk.committed[from_height:]]
-        tail = [p for p in source.core.uncommitted if p.header.height > source.height]
-        certificates = [*(p.justify for p in tail[1:]), source.core.high_qc]
-        if tail and tail[0].header.height == source.height + 1:
-            chain += zip(tail, certificates, strict=True)
-        chain = [pair for pair in chain if pair[0].header.height > from_height][: self.params.sync_blocks_max]
+        chain += self.stored_above(source, max(from_height, source.height))
+        chain = chain[: self.params.sync_blocks_max]
         if not chain:
             return None
         return ev.BlocksReceived(source.index, tuple(p for p, _ in chain), chain[-1][1])
+
+    @staticmethod
+    def stored_above(source: Node, above_height: int) -> list[tuple[Proposal, QC]]:
+        """From the disk, as the node does: a core forgets blocks that were not certified for many views, and a voter
+        has promised to have them."""
+        stored, qc, chain = source.disk.proposals | source.unsynced, source.core.high_qc, []
+        while qc.height > above_height:
+            proposal = stored.get(qc.block_hash)
+            if proposal is None:
+                return []
+            chain.append((proposal, qc))
+            qc = proposal.justify
+        return chain[::-1]
 
     # --- oracles ------------------------------------------------------------------------------------------------------
 

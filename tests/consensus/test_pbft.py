@@ -75,6 +75,18 @@ PREPARING: list[tuple[str, ev.SafetyState, Proposal, str | None]] = [
         propose(2, FIRST.header, tc=make_tc(1, *[prepared(FIRST.header)] * 3)),
         None,
     ),
+    (
+        "a new block on the commit of what the TC shows prepared once more",
+        FRESH,
+        propose(3, FIRST.header, tc=make_tc(2, *[prepared(FIRST.header, 2)] * 3)),
+        None,
+    ),
+    (
+        "a new block on an older commit than what the TC shows prepared",
+        FRESH,
+        propose(4, FIRST.header, tc=make_tc(3, *[prepared(SECOND.header)] * 3)),
+        "V4",
+    ),
 ]
 
 
@@ -220,6 +232,16 @@ def test_a_new_leader_that_knows_the_commit_goes_on_above_it() -> None:
     bench.receive(Certificates(GENESIS_QC, THIRD_TC))
     asked = [each for each in bench.effects if isinstance(each, ev.RequestPayload)]
     assert [each.parent_hash for each in asked] == [FIRST.header.block_hash]
+    bench.feed(ev.PayloadOffered(4, ()))
+    assert [(each.header.height, each.justify) for each in bench.proposals] == [(2, committed(FIRST.header))]
+
+
+def test_a_new_leader_goes_on_above_a_block_that_was_prepared_once_more_after_its_commit() -> None:
+    """Those who had not heard of the commit prepared it again and failed; its leader need not repeat what is done."""
+    bench = Bench("pbft")
+    bench.receive(FIRST)
+    bench.receive(Certificates(committed(FIRST.header), None))
+    bench.receive(Certificates(GENESIS_QC, make_tc(3, *[prepared(FIRST.header, 2)] * 3)))
     bench.feed(ev.PayloadOffered(4, ()))
     assert [(each.header.height, each.justify) for each in bench.proposals] == [(2, committed(FIRST.header))]
 
