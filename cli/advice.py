@@ -47,6 +47,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_genesis": _GENESIS,
     "bad_parameter": "Correct the [params] table of the genesis document.",
     "bad_state": "The ledger on disk cannot be read: move data/ledger of its home away (not data/safety), start again.",
+    "wrong_safety_format": "Run the version that wrote it; a new version needs a new chain, and so a new home.",
     "wrong_store_format": "Run the version that wrote it, or move data/ledger of its home away (not data/safety).",
     # Reaching validators.
     "unreachable": "See `novate testnet status` and start what is down with `novate testnet up`, or correct --url.",

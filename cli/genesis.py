@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cli.output import Failure, Output, reporting
-from genesis.document import ChainClock, GenesisDocument, GenesisRole, GenesisValidator
+from genesis.document import ENGINE_DEFAULT, ENGINES, ChainClock, GenesisDocument, GenesisRole, GenesisValidator
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from node.certificates import certificate_public_key
@@ -43,6 +43,9 @@ def genesis() -> None:
     help="name=,key=HEX,roles=governor+issuer+oracle (any of the three).",
 )
 @click.option("--param", "params", multiple=True, metavar="NAME=N", help="A chain parameter in place of its default.")
+@click.option(
+    "--consensus", type=click.Choice(ENGINES), default=ENGINE_DEFAULT, show_default=True, help="The agreement's engine."
+)
 @click.option("--speed", type=int, default=1, show_default=True, help="Block time per wall time.")
 @click.option("--wall-origin-unix-ms", type=int, default=0, help="Replay: the wall time at which the clock starts.")
 @click.option("--chain-origin-unix-ms", type=int, default=0, help="Replay: the block time at that moment.")
@@ -54,6 +57,7 @@ def create(
     validators: tuple[str, ...],
     roles: tuple[str, ...],
     params: tuple[str, ...],
+    consensus: str,
     speed: int,
     wall_origin_unix_ms: int,
     chain_origin_unix_ms: int,
@@ -68,6 +72,7 @@ def create(
         roles=tuple(_role(each) for each in roles),
         clock=ChainClock(wall_origin_unix_ms, chain_origin_unix_ms, speed),
         params=_params(params),
+        consensus=consensus,
     )
     _check_certificates(document)
     create_private(file, format_document(document).encode())
@@ -113,6 +118,7 @@ def _summary(document: GenesisDocument) -> dict[str, Any]:
         "chain_id": document.chain_id.hex(),
         "validators": len(document.validators),
         "power": sum(each.power for each in document.validators),
+        "consensus": document.consensus,
         "roles": len(document.roles),
         "speed": document.clock.speed,
     }

@@ -28,7 +28,7 @@ from cli.testnet_files import (
 )
 from cli.testnet_run import Survey, bring_up, survey, take_down
 from cli.testnet_run import restart as restart_validators
-from genesis.document import SPEED_MAX
+from genesis.document import ENGINE_DEFAULT, ENGINES, SPEED_MAX
 from genesis.errors import Rejected
 
 VALIDATORS_DEFAULT: Final = 4
@@ -79,9 +79,16 @@ def testnet() -> None:
     "--replay-from", type=Moment(), metavar="TIME", help="Where the chain's clock starts: ISO 8601 or Unix ms."
 )
 @click.option("--speed", type=click.IntRange(1, SPEED_MAX), help="How much faster than the wall its clock runs.")
+@click.option("--consensus", type=click.Choice(ENGINES), help=f"The agreement's engine.  [default: {ENGINE_DEFAULT}]")
 @reporting
 def up(
-    out: Output, count: int | None, directory: Path, detach: bool, replay_from: int | None, speed: int | None
+    out: Output,
+    count: int | None,
+    directory: Path,
+    detach: bool,
+    replay_from: int | None,
+    speed: int | None,
+    consensus: str | None,
 ) -> None:
     """Start a testnet, or what has stopped of it.
 
@@ -90,7 +97,7 @@ def up(
     """
     existed = directory.exists()
     with interruptible():
-        network, is_new = _open_or_create(directory, count, replay_from, speed)
+        network, is_new = _open_or_create(directory, count, replay_from, speed, consensus)
         try:
             with out.progress("validators ready", len(network.validators)) as progress:
                 started = bring_up(network.validators, progress.advance)
@@ -235,16 +242,19 @@ def _show_restarted(out: Output, entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _open_or_create(
-    directory: Path, count: int | None, replay_from: int | None, speed: int | None
+    directory: Path, count: int | None, replay_from: int | None, speed: int | None, consensus: str | None
 ) -> tuple[LocalNetwork, bool]:
     """The directory's testnet, and whether it was made just now."""
     if not exists(directory):
-        return create_testnet(directory, count or VALIDATORS_DEFAULT, Era(replay_from, speed or 1)), True
+        era = Era(replay_from, speed or 1)
+        return create_testnet(directory, count or VALIDATORS_DEFAULT, era, consensus=consensus or ENGINE_DEFAULT), True
     network = load_testnet(directory)
-    if replay_from is not None or speed is not None or count not in (None, len(network.validators)):
+    is_fixed = any(each is not None for each in (replay_from, speed, consensus))
+    if is_fixed or count not in (None, len(network.validators)):
         message = (
-            "There is a testnet in this directory, and its clock and validators are fixed. Give another --dir, delete "
-            "it with `novate testnet down --delete`, or go on without --validators, --replay-from and --speed."
+            "There is a testnet in this directory, and its clock, validators and engine are fixed. Give another --dir, "
+            "delete it with `novate testnet down --delete`, or go on without --validators, --replay-from, --speed and "
+            "--consensus."
         )
         raise Rejected("testnet_exists", message, dir=str(directory), validators=len(network.validators))
     return network, False

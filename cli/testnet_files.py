@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.wallet import Wallet
-from genesis.document import ChainClock, GenesisDocument, GenesisRole, GenesisValidator
+from genesis.document import ENGINE_DEFAULT, ChainClock, GenesisDocument, GenesisRole, GenesisValidator
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from node.config import LOOPBACK, NodeConfig
@@ -136,7 +136,9 @@ def load_testnet(directory: Path) -> LocalNetwork:
     return LocalNetwork(home, tuple(LocalValidator(name, home / name, url) for name, url in entries))
 
 
-def create_testnet(directory: Path, count: int, era: Era, params: ChainParams | None = None) -> LocalNetwork:
+def create_testnet(
+    directory: Path, count: int, era: Era, params: ChainParams | None = None, consensus: str = ENGINE_DEFAULT
+) -> LocalNetwork:
     """Make keys, homes, ports and the genesis document of a testnet; nothing is started.
 
     If that fails or is interrupted, everything that was made is removed again.
@@ -146,6 +148,7 @@ def create_testnet(directory: Path, count: int, era: Era, params: ChainParams | 
         count: The number of validators, 1 to `VALIDATORS_MAX`.
         era: Which time the chain lives in.
         params: The chain's parameters.
+        consensus: Its engine, one of `genesis.document.ENGINES`.
 
     Raises:
         Rejected: ``testnet_exists``, ``testnet_busy``, ``bad_validators``, ``bad_genesis``; all but the last before
@@ -154,7 +157,7 @@ def create_testnet(directory: Path, count: int, era: Era, params: ChainParams | 
     if not 1 <= count <= VALIDATORS_MAX:
         raise Rejected("bad_validators", f"A testnet has 1 to {VALIDATORS_MAX} validators.", validators=count)
     directory = directory.resolve()
-    draft = _draft(directory, era, params or ChainParams())
+    draft = replace(_draft(directory, era, params or ChainParams()), consensus=consensus)
     with _making(directory):
         return _create(directory, count, era, draft)
 

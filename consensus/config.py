@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from consensus.events import Executed, SafetyState
+from consensus.leaders import Leaders
 from consensus.types import QC, Header, Proposal, ReplicaIndex
 from consensus.validators import ValidatorSet
 from genesis.params import ChainParams
+
+SignatureRule = Callable[[bytes, bytes, bytes], bool]
+"""(public key, message, signature) -> whether it is valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,8 @@ class CoreConfig:
         validators: The epoch's validator set.
         params: The chain's limits as they bind (`GenesisDocument.limits`).
         genesis: Block 0, from `consensus.types.genesis_header`.
+        is_valid: The signature rule; None for that of `genesis.signing`. A simulator remembers its answers.
+        leaders: Who leads a view; None for the schedule of `consensus.leaders`.
     """
 
     chain_id: bytes
@@ -27,6 +34,8 @@ class CoreConfig:
     validators: ValidatorSet
     params: ChainParams
     genesis: Header
+    is_valid: SignatureRule | None = None
+    leaders: Leaders | None = None
 
     @property
     def others(self) -> tuple[ReplicaIndex, ...]:
@@ -47,7 +56,7 @@ class Recovery:
     """What the stores hold when the process starts. All of it was verified before it was stored.
 
     Attributes:
-        safety: The safety state; None when its file is *missing* (see `consensus.hotstuff.amnesia`). A fresh home has
+        safety: The safety state; None when its file is *missing* (see `consensus.amnesia`). A fresh home has
             `fresh_safety`.
         tip: The last executed block; None when nothing but genesis is.
         executed: The last executed blocks with their state roots, oldest first, ending at `tip`: the last two, or the

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consensus.types import QC, TC, Header, Message, Proposal, ReplicaIndex, Statement
+from consensus.types import QC, TC, Header, Message, Proposal, ReplicaIndex, Statement, Timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,16 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class SafetyState:
-    """What must survive a crash for this replica to stay honest. See `hotstuff.safety` for the rules it serves.
+    """What must survive a crash for this replica to stay honest. See `consensus.safety` for the rules it serves.
 
     Attributes:
         epoch: The epoch it belongs to.
         last_voted_view: No vote in this view or below, ever again (a timeout sets it too).
         last_proposed_view: No proposal in this view or below, ever again.
-        high_qc: The highest QC this replica has voted on top of or reported; timeouts never carry a lower one.
+        high_qc: The highest QC this replica has voted on or reported; timeouts never carry a lower one.
         high_tc: The TC that let it enter a view, if that is newer than `high_qc`.
+        last_timeout: The last timeout, unsigned, until it votes in a later view. One view sees one timeout of ours,
+            over any number of restarts; this one is what may be said again.
     """
 
     epoch: int
@@ -37,6 +39,7 @@ class SafetyState:
     last_proposed_view: int
     high_qc: QC
     high_tc: TC | None
+    last_timeout: Timeout | None = None
 
 
 # --- events ---------------------------------------------------------------------------------------------------------

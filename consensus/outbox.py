@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 from consensus.events import Effect, Report
-from consensus.types import ReplicaIndex
+from consensus.types import Proposal, ReplicaIndex, Statement, Vote
 from genesis.errors import Rejected, violated
 
 
@@ -35,10 +35,12 @@ class Outbox:
         """Something worth a log line and a counter."""
         self._effects.append(Report(kind, tuple(details.items())))
 
-    def report_equivocation(self, what: str, validator: ReplicaIndex, view: int, first: bytes, second: bytes) -> None:
+    def report_equivocation(
+        self, what: str, validator: ReplicaIndex, view: int, first: Statement, second: Statement
+    ) -> None:
         """The seam for evidence: two genuine statements of one key that an honest replica never both makes."""
-        hashes = {"first": first.hex(), "second": second.hex()}
-        self.report("equivocation", statement=what, validator=validator, view=view, **hashes)
+        said = {"first": _said(first), "second": _said(second)}
+        self.report("equivocation", statement=what, validator=validator, view=view, **said)
 
     def report_rejected(self, sender: ReplicaIndex | None, fault: Rejected) -> None:
         """What `sender` sent was refused; None is our own shell. What we ourselves said is never at fault, unless this
@@ -46,3 +48,13 @@ class Outbox:
         if sender is None or sender == self._me:
             violated("our own statement was refused: a wrong key or a broken core", fault=str(fault))
         self.report("rejected", sender=sender, code=fault.code, reason=str(fault))
+
+
+def _said(statement: Statement) -> str:
+    """What a statement says in which it can contradict another."""
+    match statement:
+        case Vote():
+            return statement.block_hash.hex()
+        case Proposal():
+            return statement.header.block_hash.hex()
+    return f"high_qc of view {statement.high_qc.view}"

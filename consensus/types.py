@@ -35,7 +35,7 @@ class Header:
         height: One more than the parent's.
         view: The view whose leader made it; strictly above `parent_view`.
         proposer: That leader.
-        parent_hash, parent_view: The certified block it extends.
+        parent_hash, parent_view: The certified block it extends, and the view of the certificate.
         time_unix_ms: Block time, strictly above the parent's.
         anchor: The certified root (rule C8 of docs/PROTOCOL.md).
         payload: Digests of 32 bytes each, in the order in which they execute.
@@ -75,13 +75,25 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class QC:
-    """A quorum certificate: a quorum voted for this block in this view. The genesis QC has view 0 and no signatures."""
+    """A quorum certificate: a quorum gave this block a vote of this phase in this view. The genesis QC has view 0, the
+    phase of HotStuff and no signatures."""
 
     epoch: int
     view: int
+    phase: Phase
     height: int
     block_hash: bytes
     signatures: tuple[tuple[ReplicaIndex, bytes], ...]
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of two certificates the higher one; in one view, what is committed stands above what is prepared."""
+        return self.view, self.phase
+
+    @property
+    def leads_to(self) -> int:
+        """The view in which its holder is: its own while the block is only prepared, else the one behind it."""
+        return self.view if self.phase is Phase.PREPARE else self.view + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +117,12 @@ class TC:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A replica's vote for one block in one view. Unsigned (the signature empty) until the shell has signed it."""
+    """A replica's vote for one block in one view and phase. Unsigned (the signature empty) until the shell has signed
+    it."""
 
     epoch: int
     view: int
+    phase: Phase
     height: int
     block_hash: bytes
     voter: ReplicaIndex
@@ -117,7 +131,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """A replica gives up a view. `tc` justifies being in that view when `high_qc` alone does not."""
+    """A replica gives up a view, which it does once. `tc` justifies being there when `high_qc` alone does not."""
 
     epoch: int
     view: int
@@ -129,8 +143,12 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A leader's block with the QC it extends and, when the previous view failed, the TC that allows it."""
+    """A leader's block with the QC it extends and, when the previous view failed, the TC that allows it.
 
+    `view` is the leader's. In HotStuff it is the header's, in PBFT it may be a later one: see `pbft.safety`.
+    """
+
+    view: int
     header: Header
     justify: QC
     tc: TC | None
@@ -151,7 +169,7 @@ Message = Vote | Timeout | Proposal | Certificates
 
 def genesis_qc(genesis_block_hash: bytes) -> QC:
     """The certificate of block 0, which needs no votes: its hash is in the chain id's definition."""
-    return QC(0, 0, 0, genesis_block_hash, ())
+    return QC(0, 0, Phase.CERTIFY, 0, genesis_block_hash, ())
 
 
 def genesis_header(chain_id: bytes, time_unix_ms: int, state_root: bytes) -> Header:
@@ -164,10 +182,9 @@ def signing_message(chain_id: bytes, statement: Statement) -> bytes:
     match statement:
         case Vote():
             return vote_message(
-                chain_id, statement.epoch, statement.view, Phase.CERTIFY, statement.height, statement.block_hash
+                chain_id, statement.epoch, statement.view, statement.phase, statement.height, statement.block_hash
             )
         case Timeout():
             return timeout_message(chain_id, statement.epoch, statement.view, statement.high_qc.view)
         case Proposal():
-            header = statement.header
-            return proposal_message(chain_id, header.epoch, header.view, header.block_hash)
+            return proposal_message(chain_id, statement.header.epoch, statement.view, statement.header.block_hash)

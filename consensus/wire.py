@@ -3,7 +3,8 @@
 Rules:
 
 1. The one canonical encoding of `genesis.codec`, bounded before it is decoded; every field has a declared range.
-2. A message is a record that opens with its tag. A record never changes its meaning; a new form takes a new tag.
+2. A message is a record that opens with its tag. What a record means is fixed for one version of the wire, which peers
+   compare before anything else (`node.hello`).
 3. Signatures stand in strictly ascending order of their signers, so a certificate has one form and counts nobody twice.
 4. What decodes is well-formed, not true: no signature has been checked.
 """
@@ -19,6 +20,7 @@ from genesis.codec import Shape, Value, choice, decode, encode, integer, optiona
 from genesis.document import VALIDATORS_MAX
 from genesis.errors import Rejected
 from genesis.params import BLOCK_BATCHES_MAX
+from genesis.statements import Phase
 from genesis.values import DIGEST, SIGNATURE, UNIX_MS
 
 MESSAGE_BYTES_MAX: Final = 131_072
@@ -29,6 +31,7 @@ _PROPOSAL, _VOTE, _TIMEOUT, _CERTIFICATES = 1, 2, 3, 4
 _EPOCH: Final = integer(0, 2**32)
 _VIEW: Final = integer(0, 2**48)
 _HEIGHT: Final = integer(0, 2**48)
+_PHASE: Final = integer(min(Phase), max(Phase))
 _INDEX: Final = integer(0, VALIDATORS_MAX - 1)
 _ANCHOR: Final = record(_HEIGHT, DIGEST, DIGEST)
 _HEADER: Final = record(
@@ -57,17 +60,19 @@ def _signers(item: Shape) -> Shape:
     return check
 
 
-_QC: Final = record(_EPOCH, _VIEW, _HEIGHT, DIGEST, _signers(record(_INDEX, SIGNATURE)))
+_QC: Final = record(_EPOCH, _VIEW, _PHASE, _HEIGHT, DIGEST, _signers(record(_INDEX, SIGNATURE)))
 _TC: Final = record(_EPOCH, _VIEW, _QC, _signers(record(_INDEX, _VIEW, SIGNATURE)))
-_PROPOSAL_FIELDS: Final = (_HEADER, _QC, optional(_TC), SIGNATURE)
+_PROPOSAL_FIELDS: Final = (_VIEW, _HEADER, _QC, optional(_TC), SIGNATURE)
 _PROPOSAL_RECORD: Final = record(*_PROPOSAL_FIELDS)
-_SAFETY: Final = record(_EPOCH, _VIEW, _VIEW, _QC, optional(_TC))
+_TIMEOUT_FIELDS: Final = (_EPOCH, _VIEW, _QC, optional(_TC), _INDEX)
+_LAST_TIMEOUT: Final = record(*_TIMEOUT_FIELDS)
+_SAFETY: Final = record(_EPOCH, _VIEW, _VIEW, _QC, optional(_TC), optional(_LAST_TIMEOUT))
 _TAG: Final = integer(0, 255)
 _MESSAGE: Final = choice(
     {
         _PROPOSAL: record(_TAG, *_PROPOSAL_FIELDS),
-        _VOTE: record(_TAG, _EPOCH, _VIEW, _HEIGHT, DIGEST, _INDEX, SIGNATURE),
-        _TIMEOUT: record(_TAG, _EPOCH, _VIEW, _QC, optional(_TC), _INDEX, SIGNATURE),
+        _VOTE: record(_TAG, _EPOCH, _VIEW, _PHASE, _HEIGHT, DIGEST, _INDEX, SIGNATURE),
+        _TIMEOUT: record(_TAG, *_TIMEOUT_FIELDS, SIGNATURE),
         _CERTIFICATES: record(_TAG, _QC, optional(_TC)),
     }
 )
@@ -78,10 +83,10 @@ def encode_message(message: Message) -> bytes:
     match message:
         case Proposal():
             return encode([_PROPOSAL, *_proposal_values(message)])
-        case Vote(epoch, view, height, block_hash, voter, signature):
-            return encode([_VOTE, epoch, view, height, block_hash, voter, signature])
-        case Timeout(epoch, view, high_qc, tc, voter, signature):
-            return encode([_TIMEOUT, epoch, view, _qc_values(high_qc), _tc_values(tc), voter, signature])
+        case Vote(epoch, view, phase, height, block_hash, voter, signature):
+            return encode([_VOTE, epoch, view, int(phase), height, block_hash, voter, signature])
+        case Timeout():
+            return encode([_TIMEOUT, *_timeout_values(message), message.signature])
         case Certificates(high_qc, high_tc):
             return encode([_CERTIFICATES, _qc_values(high_qc), _tc_values(high_tc)])
 
@@ -96,10 +101,10 @@ def decode_message(data: bytes) -> Message:
     if tag == _PROPOSAL:
         return _proposal(values)
     if tag == _VOTE:
-        return Vote(*values)
+        epoch, view, phase, *rest = values
+        return Vote(epoch, view, Phase(phase), *rest)
     if tag == _TIMEOUT:
-        epoch, view, high_qc, tc, voter, signature = values
-        return Timeout(epoch, view, _qc(high_qc), _tc(tc), voter, signature)
+        return _timeout(values)
     high_qc, high_tc = values
     return Certificates(_qc(high_qc), _tc(high_tc))
 
@@ -133,22 +138,25 @@ def encode_safety(state: SafetyState) -> bytes:
             state.last_proposed_view,
             _qc_values(state.high_qc),
             _tc_values(state.high_tc),
+            _timeout_values(state.last_timeout) if state.last_timeout is not None else None,
         ]
     )
 
 
 def decode_safety(data: bytes) -> SafetyState:
     """The inverse of `encode_safety`; raises `Rejected` (``too_large``, ``malformed``)."""
-    epoch, last_voted_view, last_proposed_view, high_qc, high_tc = decode(data, _SAFETY, size_max=MESSAGE_BYTES_MAX)
-    return SafetyState(epoch, last_voted_view, last_proposed_view, _qc(high_qc), _tc(high_tc))
+    epoch, voted, proposed, high_qc, high_tc, timeout = decode(data, _SAFETY, size_max=MESSAGE_BYTES_MAX)
+    last_timeout = _timeout(timeout) if timeout is not None else None
+    return SafetyState(epoch, voted, proposed, _qc(high_qc), _tc(high_tc), last_timeout)
 
 
 def _qc_values(qc: QC) -> Value:
-    return [qc.epoch, qc.view, qc.height, qc.block_hash, qc.signatures]
+    return [qc.epoch, qc.view, int(qc.phase), qc.height, qc.block_hash, qc.signatures]
 
 
 def _qc(values: Value) -> QC:
-    return QC(*values)
+    epoch, view, phase, *rest = values
+    return QC(epoch, view, Phase(phase), *rest)
 
 
 def _tc_values(tc: TC | None) -> Value:
@@ -163,6 +171,16 @@ def _tc(values: Value) -> TC | None:
         return None
     epoch, view, high_qc, signatures = values
     return TC(epoch, view, _qc(high_qc), tuple(TimeoutSignature(*each) for each in signatures))
+
+
+def _timeout_values(timeout: Timeout) -> list[Value]:
+    return [timeout.epoch, timeout.view, _qc_values(timeout.high_qc), _tc_values(timeout.tc), timeout.voter]
+
+
+def _timeout(values: Value) -> Timeout:
+    """From the values of `_timeout_values`, with the signature behind them or without one."""
+    epoch, view, high_qc, tc, voter, *signature = values
+    return Timeout(epoch, view, _qc(high_qc), _tc(tc), voter, *signature)
 
 
 def _header_values(header: Header) -> Value:
@@ -182,6 +200,7 @@ def _header_values(header: Header) -> Value:
 
 def _proposal_values(proposal: Proposal) -> list[Value]:
     return [
+        proposal.view,
         _header_values(proposal.header),
         _qc_values(proposal.justify),
         _tc_values(proposal.tc),
@@ -190,8 +209,8 @@ def _proposal_values(proposal: Proposal) -> list[Value]:
 
 
 def _proposal(values: Value) -> Proposal:
-    header, justify, tc, signature = values
-    return Proposal(_header(header), _qc(justify), _tc(tc), signature)
+    view, header, justify, tc, signature = values
+    return Proposal(view, _header(header), _qc(justify), _tc(tc), signature)
 
 
 def _header(values: Value) -> Header:

@@ -21,7 +21,8 @@ from genesis.signing import PUBLIC_KEY_BYTES
 from genesis.values import NAME
 
 FORMAT_VERSION: Final = 1
-ENGINES: Final = ("hotstuff",)
+ENGINES: Final = ("hotstuff", "pbft")
+ENGINE_DEFAULT: Final = "hotstuff"
 ROLES: Final = ("governor", "issuer", "oracle")
 CERTIFICATE_BYTES_MAX: Final = 1_024
 VALIDATORS_MAX: Final = 256
@@ -84,7 +85,7 @@ class GenesisDocument:
     roles: tuple[GenesisRole, ...]
     clock: ChainClock = ChainClock()
     params: ChainParams = ChainParams()
-    consensus: str = "hotstuff"
+    consensus: str = ENGINE_DEFAULT
 
     def __post_init__(self) -> None:
         _name("the chain", self.name)
@@ -168,7 +169,7 @@ def parse_document(text: str) -> GenesisDocument:
     _only(params, "params", tuple(each.name for each in fields(ChainParams)))
     return GenesisDocument(
         name=_text(root, "name"),
-        consensus=_text(root, "consensus"),
+        consensus=_text(root, "consensus") if "consensus" in root else ENGINE_DEFAULT,
         clock=ChainClock(**clock),
         validators=tuple(_validator(each) for each in _tables(root, "validators")),
         roles=tuple(_role(each) for each in _tables(root, "roles")),

@@ -28,15 +28,14 @@ from typing import Final
 import trio
 
 from consensus.config import CoreConfig, Recovery, Tip
+from consensus.engine import make_engine
 from consensus.events import Executed, PayloadWaiting, Report
-from consensus.hotstuff.core import Core
 from consensus.types import Header
-from consensus.validators import ValidatorSet, genesis_validators
+from consensus.validators import genesis_validators
 from contracts.machine import State, admit
 from contracts.merkle import kernel_hash
 from contracts.merkle import self_test as merkle_self_test
 from genesis.addresses import split_address
-from genesis.document import GenesisDocument
 from node.batch_maker import BatchMaker
 from node.batch_pool import BatchPool
 from node.batches import BatchFormat
@@ -142,7 +141,8 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
 
     executor = Executor(state, store, pool, receipts, intake, executed, report)
     fetcher = BlockFetcher(mesh, limits, lambda blocks: replica.post(blocks), report)
-    core = Core(_core_config(document, index, validators, genesis), _recovery(store, safety))
+    core_config = CoreConfig(document.chain_id, index, validators, limits, genesis)
+    core = make_engine(document.consensus, core_config, _recovery(store, safety))
     ports = Ports(mesh, pool, Durable(store, safety, pool), executor, fetcher, clock.now, _report_core)
     replica = Replica(core, opened.keys.consensus, document.chain_id, index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: core.high_qc)
@@ -158,10 +158,6 @@ def report(kind: str, details: dict[str, int | str]) -> None:
 
 def _report_core(event: Report) -> None:
     report(event.kind, dict(event.details))
-
-
-def _core_config(document: GenesisDocument, index: int, validators: ValidatorSet, genesis: Header) -> CoreConfig:
-    return CoreConfig(document.chain_id, index, validators, document.limits, genesis)
 
 
 def _recovery(store: Store, safety: SafetyFile) -> Recovery:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from consensus.hotstuff.core import Core
+from consensus.engine import Engine
 from consensus.validators import ValidatorSet
 from contracts import queries
 from contracts.machine import State
@@ -37,7 +37,7 @@ class Face:
         document: GenesisDocument,
         validators: ValidatorSet,
         clock: Clock,
-        core: Core,
+        core: Engine,
         mesh: Mesh,
         store: Store,
         executor: Executor,

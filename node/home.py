@@ -6,7 +6,7 @@ Three steps, in this order, because a chain's genesis names its validators' keys
    which somebody creates the genesis document.
 2. `install_genesis` gives the home that document, and with it the initial safety state. Only this step ever writes an
    initial safety state, and only for a key that has never signed (`node.unused_key`): a home that was wiped and made
-   again around its old key has lost its votes, and its node must not vote (`consensus.hotstuff.amnesia`).
+   again around its old key has lost its votes, and its node must not vote (`consensus.amnesia`).
 3. `open_home` reads it all back and checks that keys, certificate and genesis document belong together.
 
 Steps 1 and 2 may be repeated with the same arguments; a second chain is refused.
@@ -283,7 +283,7 @@ def _write_initial_safety(config: NodeConfig, document: GenesisDocument) -> None
 
 def _save_safety(config: NodeConfig, document: GenesisDocument) -> None:
     # Imported here: the state machine brings Numba, which the other commands on a home do not need.
-    from consensus.hotstuff.safety import fresh_safety
+    from consensus.safety import fresh_safety
     from consensus.types import genesis_header
     from contracts.machine import genesis_state
     from node.safety_file import SafetyFile

@@ -25,6 +25,7 @@ from typing import Protocol
 
 import trio
 
+from consensus.engine import Engine
 from consensus.events import (
     Commit,
     Effect,
@@ -47,7 +48,6 @@ from consensus.events import (
     WakeAt,
     WokenUp,
 )
-from consensus.hotstuff.core import Core
 from consensus.types import Header, Message, Proposal, Statement, signing_message
 from consensus.wire import decode_message, encode_message
 from genesis.errors import Rejected
@@ -125,7 +125,7 @@ class Replica:
     """One validator's seat in the agreement. Not thread-safe: everything but the disk runs in the Trio thread."""
 
     def __init__(
-        self, core: Core, key: SigningKey, chain_id: bytes, index: int, ports: Ports, batches_max: int
+        self, core: Engine, key: SigningKey, chain_id: bytes, index: int, ports: Ports, batches_max: int
     ) -> None:
         self.core = core
         self._key = key

@@ -24,14 +24,14 @@ holds n - 1, something torn, or n + 1. `load` takes the intact record with the h
   counts. If the other slot holds n + 1, that counts: newer only forbids more.
 - A pair with both slots damaged may have been acted upon and have rotted, or have torn under way. Nobody can tell; the
   file is refused. So it is when intact records contradict each other: two contents of one number, or numbers that no
-  order of saves leaves behind. Power lost in the middle of a sync can thus cost a restart by `hotstuff.amnesia`, if it
+  order of saves leaves behind. Power lost in the middle of a sync can thus cost a restart by `consensus.amnesia`, if it
   tears both copies; no vote is ever forgotten.
 - What `load` reads may be in the page cache alone, left there by a killed process or a failed sync. So it first writes
   the record that it chose into its own pair again and syncs, which completes a save that was under way; then, as the
   next record, into the other pair, which makes that whole too. Every start so begins with four good copies.
 
 A whole older file put in its place loads: nothing in it shows its age. The core stops when it meets its own later
-signatures (`consensus.hotstuff.core`). A file taken away under a running node fails the next save.
+signatures (`consensus.core`). A file taken away under a running node fails the next save.
 
 One process at a time: `node.home.exclusive` holds the lock of the whole home.
 
@@ -57,7 +57,8 @@ from genesis.errors import Rejected, invariant
 from node.failures import StorageFailure
 from node.files import make_private_directory, sync_directory, write_all, write_private
 
-MAGIC: Final = b"novate/safety/2\n"
+_MAGIC_STEM: Final = b"novate/safety/"
+MAGIC: Final = _MAGIC_STEM + b"3\n"
 PAIRS: Final = 2
 COPIES: Final = 2
 _ALIGNMENT_BYTES: Final = 4_096
@@ -84,6 +85,7 @@ class _Damage(StrEnum):
     TORN = "torn or altered"
     MISPLACED = "in the wrong place"
     UNREADABLE = "unreadable"
+    OF_ANOTHER_VERSION = "of another version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class SafetyFile:
         """The saved state, durable on return, or None when there is no file.
 
         Raises:
-            Rejected: ``corrupt_safety_file`` or ``wrong_chain``; the node must not start.
+            Rejected: ``corrupt_safety_file``, ``wrong_chain`` or ``wrong_safety_format``; the node must not start.
             StorageFailure: The file exists and cannot be read or written.
         """
         self._refuse_after_failure()
@@ -223,6 +225,8 @@ class SafetyFile:
         if size != FILE_BYTES:
             raise self._corrupt(f"it is {'truncated' if size < FILE_BYTES else 'too long'}, {size} bytes")
         pairs = [[_read_slot(file, pair, copy) for copy in range(COPIES)] for pair in range(PAIRS)]
+        if any(each is _Damage.OF_ANOTHER_VERSION for pair in pairs for each in pair):
+            raise self._of_another_version()
         for record in (each for pair in pairs for each in pair if isinstance(each, _Record)):
             self._check_chain(record)
         older, newest = sorted((self._newer_of(pair) for pair in pairs), key=lambda record: record.number)
@@ -254,6 +258,10 @@ class SafetyFile:
         message = f"The safety file is damaged: {why}. {_ADVICE}."
         return Rejected("corrupt_safety_file", message, path=str(self._path))
 
+    def _of_another_version(self) -> Rejected:
+        message = "Another version of this node wrote the safety file, and a chain of that version cannot be continued."
+        return Rejected("wrong_safety_format", message, path=str(self._path), known=MAGIC.decode().strip())
+
     def _unreadable(self, error: OSError) -> StorageFailure:
         return StorageFailure(f"read {self._path}", str(error), "Check the disk and the file's owner")
 
@@ -279,8 +287,10 @@ def _read_slot(file: int, pair: int, copy: int) -> _Record | _Damage:
         return _Damage.BLANK
     end = _HEADER_BYTES + int.from_bytes(header[-_LENGTH_BYTES:], "big")
     body, checksum = data[:end], data[end : end + _CHECKSUM_BYTES]
-    if not body.startswith(MAGIC) or len(body) != end or checksum != _checksum(body):
+    if len(body) != end or checksum != _checksum(body):
         return _Damage.TORN
+    if not body.startswith(MAGIC):
+        return _Damage.OF_ANOTHER_VERSION if body.startswith(_MAGIC_STEM) else _Damage.TORN
     number = int.from_bytes(header[-_LENGTH_BYTES - _NUMBER_BYTES : -_LENGTH_BYTES], "big")
     if number % PAIRS != pair:
         return _Damage.MISPLACED

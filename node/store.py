@@ -57,7 +57,7 @@ from genesis.values import DIGEST, UNIX_MS
 from node.failures import StorageFailure
 from node.offload import Offload
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 WRITE_BUFFER_BYTES: Final = 32 * 2**20
 BLOOM_BITS_PER_KEY: Final = 10
 RECEIPT_KEY_BYTES: Final = 16

@@ -8,11 +8,11 @@ Rules:
 
 1. The mark is made before its key, and names it by its public half. No mark ever fits a key that came from elsewhere.
 2. The mark is gone, durably, before the node that uses the key takes part.
-3. Whenever in doubt the mark is missing. That costs a start by `hotstuff.amnesia`; a mark too many could cost a second
+3. Whenever in doubt the mark is missing. That costs a start by `consensus.amnesia`; a mark too many could cost a second
    vote in one view.
 
 A copy of the whole home made before its first run, and put back after it, brings mark and key back together. Nothing
-in the home shows its age; the core stops when it meets its own later signatures (`consensus.hotstuff.signatory`).
+in the home shows its age; the core stops when it meets its own later signatures (`consensus.signatory`).
 """
 
 from __future__ import annotations

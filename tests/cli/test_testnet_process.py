@@ -203,6 +203,28 @@ def test_down_stops_every_validator(story: Story) -> None:
     assert not any(each["running"] for each in story.down["validators"])
 
 
+def test_a_testnet_on_pbft_trades_and_survives_the_loss_of_one(tmp_path: Path) -> None:
+    """The other engine under the same shell: a tape is traded and settled, one is killed and catches up."""
+    tape = tmp_path / "tape.csv"
+    tape.write_text(generate_tape())
+    plan = make_plan(parse_tape(tape.read_text()), ChainParams())
+    start = plan.trades[0].trade.ts_unix_ms - 2_000 * SPEED
+    net = Net(tmp_path / "net")
+    try:
+        era = ("--replay-from", str(start), "--speed", str(SPEED))
+        net.run("testnet", "up", "--detach", "--consensus", "pbft", *era)
+        with subprocess.Popen(net.command("replay", str(tape)), stdout=subprocess.PIPE, text=True) as replaying:
+            net.until(lambda status: committed(status) > 150)
+            net.kill("v1")
+            replay = json.loads(replaying.communicate(timeout=PATIENCE_S * 2)[0])
+        net.run("testnet", "restart", "v1")
+        net.until_level(replay["height"])
+    finally:
+        subprocess.run(net.command("testnet", "down"), capture_output=True, timeout=PATIENCE_S)
+    assert (replay["trades"], replay["conserved"], replay["source"]) == (320, True, "time_weighted")
+    assert 'consensus = "pbft"' in (tmp_path / "net" / "genesis.toml").read_text()
+
+
 @pytest.mark.parametrize("mark", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_testnet_leaves_no_process(tmp_path: Path, mark: signal.Signals) -> None:
     """Without ``--detach`` the validators live as long as the command, also as a job in the background."""

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from consensus import events as ev
-from consensus.hotstuff.core import Core, CoreConfig, Recovery, fresh_safety
-from consensus.hotstuff.tree import anchor_of_child
+from consensus.config import CoreConfig, Recovery
+from consensus.engine import make_engine
+from consensus.hotstuff import safety as hotstuff
+from consensus.rules import Rules
+from consensus.safety import fresh_safety
 from consensus.types import (
     QC,
     TC,
@@ -22,6 +25,7 @@ from consensus.types import (
     genesis_qc,
 )
 from genesis.hashing import Domain, digest
+from genesis.statements import Phase
 from tests.consensus.cluster import CHAIN_ID, GENESIS, PARAMS, make_validators, sign
 
 VALIDATORS = make_validators((1, 1, 1, 1))
@@ -36,32 +40,41 @@ def state_root(height: int, block_hash: bytes) -> bytes:
 
 
 def make_proposal(
-    view: int, parent: Header = GENESIS, justify: QC | None = None, tc: TC | None = None, **changes: object
+    view: int,
+    parent: Header = GENESIS,
+    justify: QC | None = None,
+    tc: TC | None = None,
+    rules: Rules = hotstuff,
+    **changes: object,
 ) -> Proposal:
     """A signed proposal of the leader of `view` on top of `parent`; `changes` replace fields of its header."""
-    height, block_hash = anchor_of_child(parent)
+    height, block_hash = rules.anchor_of_child(parent)
+    justify = justify if justify is not None else make_qc(parent, phase=rules.PHASES[-1])
     header = Header(
         epoch=0,
         height=parent.height + 1,
         view=view,
         proposer=view % 4,
         parent_hash=parent.block_hash,
-        parent_view=parent.view,
+        parent_view=justify.view,
         time_unix_ms=parent.time_unix_ms + 1,
         anchor=Anchor(height, block_hash, state_root(height, block_hash)),
         payload=(),
     )
     header = replace(header, **changes)  # type: ignore[arg-type]
-    return sign(Proposal(header, justify if justify is not None else make_qc(parent), tc), header.proposer)
+    return sign(Proposal(header.view, header, justify, tc), header.proposer)
 
 
-def make_qc(header: Header, voters: Iterable[int] = QUORUM) -> QC:
-    """A QC by these voters."""
+def make_qc(
+    header: Header, voters: Iterable[int] = QUORUM, *, phase: Phase = Phase.CERTIFY, view: int | None = None
+) -> QC:
+    """A QC by these voters; `view` is the block's unless it was proposed again later."""
     if header.height == 0:
         return GENESIS_QC
-    vote = Vote(0, header.view, header.height, header.block_hash, 0)
+    view = header.view if view is None else view
+    vote = Vote(0, view, phase, header.height, header.block_hash, 0)
     marks = tuple((voter, sign(replace(vote, voter=voter), voter).signature) for voter in voters)
-    return QC(0, header.view, header.height, header.block_hash, marks)
+    return QC(0, view, phase, header.height, header.block_hash, marks)
 
 
 def make_timeout(view: int, high_qc: QC, voter: int, tc: TC | None = None) -> Timeout:
@@ -73,13 +86,14 @@ def make_tc(view: int, *high_qcs: QC) -> TC:
     """A TC whose signers, from validator 1 on (the core on the bench is 0), report these QCs."""
     each = [make_timeout(view, high_qc, voter) for voter, high_qc in enumerate(high_qcs, start=1)]
     marks = tuple(TimeoutSignature(t.voter, t.high_qc.view, t.signature) for t in each)
-    return TC(0, view, max(high_qcs, key=lambda qc: qc.view), marks)
+    return TC(0, view, max(high_qcs, key=lambda qc: qc.rank), marks)
 
 
 class Bench:
     """A core of validator 0 whose shell does at once what it is asked to."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str = "hotstuff") -> None:
+        self.engine = engine
         self.safety: ev.SafetyState | None = fresh_safety(GENESIS)
         self.signed: list[Statement] = []
         self.committed: list[Header] = []
@@ -90,10 +104,11 @@ class Bench:
         self.wrong_roots = False
         self.restart()
 
-    def restart(self) -> None:
-        """A new process on the same safety state and an empty store."""
+    def restart(self, pending: tuple[Proposal, ...] = ()) -> None:
+        """A new process on the same safety state and a store that holds these blocks above genesis."""
         self.committed = []
-        self.core = Core(CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), Recovery(self.safety))
+        config = CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS)
+        self.core = make_engine(self.engine, config, Recovery(self.safety, pending=pending))
         self.feed(ev.Started())
 
     def receive(self, message: Message, sender: int = 1) -> None:
@@ -131,8 +146,22 @@ class Bench:
 
     @property
     def votes(self) -> list[bytes]:
-        """The blocks voted for, over all restarts."""
-        return [each.block_hash for each in self.signed if isinstance(each, Vote)]
+        """The proposed blocks voted for, over all restarts."""
+        return [each.block_hash for each in self._votes if each.phase is not Phase.COMMIT]
+
+    @property
+    def commits(self) -> list[tuple[int, bytes]]:
+        """The COMMIT votes signed, over all restarts: view and block."""
+        return [(each.view, each.block_hash) for each in self._votes if each.phase is Phase.COMMIT]
+
+    @property
+    def proposals(self) -> list[Proposal]:
+        """What was proposed, over all restarts."""
+        return [each for each in self.signed if isinstance(each, Proposal)]
+
+    @property
+    def _votes(self) -> list[Vote]:
+        return [each for each in self.signed if isinstance(each, Vote)]
 
     @property
     def timeouts(self) -> list[Timeout]:

@@ -5,7 +5,8 @@ delay and reordering of messages, links cut by a predicate, crashes between any 
 has signed is recorded for ever, and `Cluster` fails at once when
 
 * two honest commits differ at one height, or one node commits out of order (oracle S),
-* an honest key ever signs two votes or two proposals of one view that differ, over any number of restarts.
+* an honest key ever signs two votes of one view and phase, two proposals or two timeouts of one view that differ, over
+  any number of restarts.
 
 Signatures are replaced by a keyed digest, except where a test asks for the real ones.
 """
@@ -23,7 +24,10 @@ from itertools import count
 from typing import TypeVar
 
 from consensus import events as ev
-from consensus.hotstuff.core import Core, CoreConfig, Recovery, Tip, fresh_safety
+from consensus.config import CoreConfig, Recovery, Tip
+from consensus.core import Core
+from consensus.engine import make_engine
+from consensus.safety import fresh_safety
 from consensus.types import (
     QC,
     Certificates,
@@ -78,14 +82,6 @@ def sign(statement: S, index: int, *, real: bool = False) -> S:
     return replace(statement, signature=key.sign(message) if real else fast_sign(key.public_key, message))
 
 
-class Unscrupulous(Core):
-    """A Byzantine node's core: it does not stop for its twin."""
-
-    def __init__(self, config: CoreConfig, recovery: Recovery) -> None:
-        super().__init__(config, recovery)
-        self._signatory.stop_if_impersonated = lambda *_: None  # type: ignore[method-assign]
-
-
 @dataclass
 class Disk:
     """What survives a crash."""
@@ -105,11 +101,10 @@ class Disk:
 class Node:
     """One process: a core, its disk, and the shell that carries out its effects."""
 
-    def __init__(self, cluster: Cluster, name: int, index: int, core_type: type[Core]) -> None:
+    def __init__(self, cluster: Cluster, name: int, index: int) -> None:
         self.cluster = cluster
         self.name = name
         self.index = index
-        self.core_type = core_type
         self.disk = Disk(fresh_safety(GENESIS))
         self.unsynced: dict[bytes, Proposal] = {}
         self.up = False
@@ -136,7 +131,9 @@ class Node:
         self.incarnation += 1
         self.up = True
         config = CoreConfig(CHAIN_ID, self.index, self.cluster.validators, self.cluster.params, GENESIS)
-        self.core = self.core_type(config, self.disk.recovery())
+        self.core = make_engine(self.cluster.engine, config, self.disk.recovery())
+        if self.index in self.cluster.byzantine:
+            self.core._signatory.stop_if_impersonated = lambda *_: None  # it does not stop for its twin
         self.executing = self.height
         self.handle(ev.Started())
 
@@ -239,7 +236,7 @@ class Cluster:
         seed: int = 0,
         params: ChainParams = PARAMS,
         twins: tuple[int, ...] = (),
-        core_types: dict[int, type[Core]] | None = None,
+        engine: str = "hotstuff",
         real_signatures: bool = False,
     ) -> None:
         self.random = random.Random(seed)
@@ -251,15 +248,15 @@ class Cluster:
         self.loss = self.duplication = 0.0
         self.payload_delay_ms = self.execute_ms = 1
         self.link: Link = lambda _sender, _recipient, _message: True
+        self.engine = engine
         self.byzantine = set(twins)
         self.decided: dict[int, bytes] = {}
         self.sent: Counter[str] = Counter()
-        self._signed: dict[tuple[str, int, int], bytes] = {}
+        self._signed: dict[tuple[type[Statement], int | None, int, int], bytes] = {}
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
-        kinds = core_types or {}
         indices = [*range(len(powers)), *twins]
-        self.nodes = [Node(self, name, index, kinds.get(index, Core)) for name, index in enumerate(indices)]
+        self.nodes = [Node(self, name, index) for name, index in enumerate(indices)]
 
     # --- driving ------------------------------------------------------------------------------------------------------
 
@@ -355,29 +352,37 @@ class Cluster:
                     return
 
     def blocks_above(self, source: Node, from_height: int) -> ev.BlocksReceived | None:
-        """What a server answers: committed blocks, then the certified chain above them."""
+        """What a server answers: committed blocks, then those that it has stored up to its highest QC."""
         chain = [(p, qc) for p, qc, _ in source.disk.committed[from_height:]]
-        tail = [p for p in source.core.uncommitted if p.header.height > source.height]
-        certificates = [*(p.justify for p in tail[1:]), source.core.high_qc]
-        if tail and tail[0].header.height == source.height + 1:
-            chain += zip(tail, certificates, strict=True)
-        chain = [pair for pair in chain if pair[0].header.height > from_height][: self.params.sync_blocks_max]
+        chain += self.stored_above(source, max(from_height, source.height))
+        chain = chain[: self.params.sync_blocks_max]
         if not chain:
             return None
         return ev.BlocksReceived(source.index, tuple(p for p, _ in chain), chain[-1][1])
+
+    @staticmethod
+    def stored_above(source: Node, above_height: int) -> list[tuple[Proposal, QC]]:
+        """From the disk, as the node does: a core forgets blocks that were not certified for many views, and a voter
+        has promised to have them."""
+        stored, qc, chain = source.disk.proposals | source.unsynced, source.core.high_qc, []
+        while qc.height > above_height:
+            proposal = stored.get(qc.block_hash)
+            if proposal is None:
+                return []
+            chain.append((proposal, qc))
+            qc = proposal.justify
+        return chain[::-1]
 
     # --- oracles ------------------------------------------------------------------------------------------------------
 
     def sign(self, node: Node, statement: Statement) -> Message:
         """Sign, and hold every honest key to what it has signed before."""
         node.timeouts_sent += isinstance(statement, Timeout)
-        if not isinstance(statement, Timeout) and node.index not in self.byzantine:
-            is_vote = isinstance(statement, Vote)
-            view = statement.view if isinstance(statement, Vote) else statement.header.view
-            block_hash = statement.block_hash if isinstance(statement, Vote) else statement.header.block_hash
-            held = self._signed.setdefault(("vote" if is_vote else "proposal", node.index, view), block_hash)
-            assert held == block_hash, f"v{node.index} signed two {type(statement).__name__}s in view {view}"
         key, message = signing_key(node.index), signing_message(CHAIN_ID, statement)
+        if node.index not in self.byzantine:
+            phase = int(statement.phase) if isinstance(statement, Vote) else None
+            held = self._signed.setdefault((type(statement), phase, node.index, statement.view), message)
+            assert held == message, f"v{node.index} signed two {type(statement).__name__}s in view {statement.view}"
         mark = key.sign(message) if self.real_signatures else fast_sign(key.public_key, message)
         return replace(statement, signature=mark)
 

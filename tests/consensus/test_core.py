@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from consensus import events as ev
-from consensus.hotstuff.core import Core, CoreConfig, Recovery, Tip
+from consensus.config import CoreConfig, Recovery, Tip
+from consensus.engine import make_engine
 from consensus.types import Certificates, Message, Vote
 from genesis.errors import InvariantViolation
+from genesis.statements import Phase
 from tests.consensus.bench import (
     GENESIS_QC,
     VALIDATORS,
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("fast_signatures")
 FIRST = make_proposal(1)
 GENESIS_ANCHOR = FIRST.header.anchor
 SECOND = make_proposal(2, FIRST.header)
-VOTE = sign(Vote(0, 1, 1, FIRST.header.block_hash, 2), 2)
+VOTE = sign(Vote(0, 1, Phase.CERTIFY, 1, FIRST.header.block_hash, 2), 2)
 BAD = bytes(64)
 SKIPPING = replace(FIRST.header.anchor, height=1)
 FORGED = replace(make_qc(FIRST.header), signatures=((1, BAD), (2, BAD), (3, BAD)))
@@ -91,7 +93,7 @@ def test_a_statement_of_another_chain_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("tests.consensus.cluster.CHAIN_ID", bytes(32))
     foreign = make_proposal(1)
     monkeypatch.undo()
-    monkeypatch.setattr("consensus.hotstuff.certificates.is_valid", lambda *_: False)
+    monkeypatch.setattr("consensus.certificates.is_valid", lambda *_: False)
     bench = Bench()
     bench.receive(foreign)
     assert bench.rejections() == ["bad_signature"]
@@ -124,7 +126,7 @@ def test_a_quorum_of_votes_commits_without_waiting_for_the_next_proposal() -> No
     bench.receive(FIRST)
     bench.receive(SECOND)
     for voter in (1, 2):
-        bench.receive(sign(Vote(0, 2, 2, SECOND.header.block_hash, voter), voter), sender=voter)
+        bench.receive(sign(Vote(0, 2, Phase.CERTIFY, 2, SECOND.header.block_hash, voter), voter), sender=voter)
     assert bench.committed == [FIRST.header]
 
 
@@ -179,6 +181,37 @@ def test_f_plus_one_timeouts_are_joined_and_one_is_not() -> None:
     assert bench.core.view == 2
 
 
+def test_a_timeout_is_said_again_word_for_word_after_a_restart() -> None:
+    """T5: a higher QC that came later must not change what was said: two timeouts of one view are evidence."""
+    bench = Bench()
+    bench.receive(FIRST)
+    bench.receive(make_timeout(2, GENESIS_QC, 1, make_tc(1, *[GENESIS_QC] * 3)), sender=1)
+    bench.wait(20_000)
+    bench.receive(Certificates(make_qc(FIRST.header), None))
+    bench.restart()
+    bench.wait(20_000)
+    assert [(each.view, each.high_qc.view) for each in bench.timeouts] == [(2, 0)] * 2
+    assert len(set(bench.timeouts)) == 1
+
+
+def test_a_view_that_was_given_up_is_given_up_again_at_once_after_a_restart() -> None:
+    """Row 22: nobody else can say it, and nobody should wait for a second time-out to hear it."""
+    bench = Bench()
+    bench.wait(5_000)
+    bench.restart()
+    assert [each.view for each in bench.timeouts] == [1, 1]
+
+
+def test_two_timeouts_of_one_view_that_differ_are_equivocation() -> None:
+    """The first one counts; both are shown."""
+    bench = Bench()
+    tc = make_tc(1, *[GENESIS_QC] * 3)
+    bench.receive(make_timeout(2, GENESIS_QC, 2, tc), sender=2)
+    bench.receive(make_timeout(2, make_qc(FIRST.header), 2), sender=2)
+    found = [each for each in bench.reports if each["kind"] == "equivocation"]
+    assert [(each["statement"], each["validator"]) for each in found] == [("timeout", 2)]
+
+
 def test_equivocation_is_reported_with_both_hashes() -> None:
     """Rows 1 and 2: the seam for evidence names the key, the view and both statements."""
     bench = Bench()
@@ -197,7 +230,7 @@ def test_votes_far_ahead_are_not_kept() -> None:
     bench = Bench()
     for view in (10**6, 10**6 + 1, 20, 9):
         bench.receive(sign(replace(VOTE, view=view), 2), sender=2)
-    assert set(bench.core._votes._views) == {9}
+    assert {view for view, _ in bench.core._votes._views} == {9}
 
 
 def test_a_missing_ancestor_is_fetched_and_the_view_goes_on() -> None:
@@ -256,9 +289,8 @@ def test_a_pending_chain_is_taken_up_after_a_restart() -> None:
         ev.Executed(h.height, h.block_hash, state_root(h.height, h.block_hash)) for h in (FIRST.header, SECOND.header)
     )
     safety = ev.SafetyState(0, 4, 0, make_qc(third.header), None)
-    core = Core(
-        CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), Recovery(safety, tip, executed, (fourth, third, FIRST))
-    )
+    recovery = Recovery(safety, tip, executed, (fourth, third, FIRST))
+    core = make_engine("hotstuff", CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), recovery)
     core.handle(ev.Started(), ev.Now(0, GENESIS.time_unix_ms))
     assert [each.header.height for each in core.uncommitted] == [3]
     effects = core.handle(ev.Received(1, Certificates(make_qc(fourth.header), None)), ev.Now(1, GENESIS.time_unix_ms))
@@ -274,7 +306,7 @@ def test_a_wrong_key_stops_the_process() -> None:
 
 def test_events_come_only_after_the_start() -> None:
     """A shell that forgets `Started` has no timers; better to stop."""
-    core = Core(CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), Recovery(None))
+    core = make_engine("hotstuff", CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), Recovery(None))
     with pytest.raises(InvariantViolation, match="Started"):
         core.handle(ev.WokenUp(), ev.Now(0, 0))
 

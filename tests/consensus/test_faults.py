@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.hotstuff.core import fresh_safety
+from consensus.safety import fresh_safety
 from consensus.types import Message, Proposal, Timeout, Vote
-from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node, Unscrupulous
+from genesis.document import ENGINES
+from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node
 
-pytestmark = pytest.mark.usefixtures("fast_signatures")
+pytestmark = [pytest.mark.usefixtures("fast_signatures"), pytest.mark.parametrize("engine", ENGINES)]
 
 
 def everyone(_sender: int, _recipient: int, _message: Message) -> bool:
@@ -40,9 +41,9 @@ def timeouts(cluster: Cluster) -> int:
 
 
 @pytest.mark.parametrize(("size", "dead"), [(4, {2}), (7, {2, 3}), (7, {1, 4}), (7, {5, 6})])
-def test_each_silent_leader_costs_one_timeout_a_turn(size: int, dead: set[int]) -> None:
+def test_each_silent_leader_costs_one_timeout_a_turn(engine: str, size: int, dead: set[int]) -> None:
     """Row 11: a dead leader costs its own view and no other, though its votes are missing as well."""
-    cluster = Cluster((1,) * size).start()
+    cluster = Cluster((1,) * size, engine=engine).start()
     cluster.load(20)
     cluster.run(200)
     crash(*(cluster.nodes[index] for index in dead))
@@ -54,9 +55,9 @@ def test_each_silent_leader_costs_one_timeout_a_turn(size: int, dead: set[int]) 
     assert lost - len(dead) <= timeouts(cluster) <= lost + 1
 
 
-def test_a_silent_leader_delays_a_payload_by_one_view_timeout() -> None:
+def test_a_silent_leader_delays_a_payload_by_one_view_timeout(engine: str) -> None:
     """Votes go to everyone, so the loss of the next leader does not lose the votes for the block before."""
-    cluster = Cluster().start()
+    cluster = Cluster(engine=engine).start()
     cluster.load(20)
     cluster.run(500)
     crash(cluster.nodes[1])
@@ -65,9 +66,9 @@ def test_a_silent_leader_delays_a_payload_by_one_view_timeout() -> None:
     assert took_ms <= PARAMS.view_timeout_ms * 2 + 200
 
 
-def test_a_proposal_that_reaches_only_some_does_not_stop_the_chain() -> None:
+def test_a_proposal_that_reaches_only_some_does_not_stop_the_chain(engine: str) -> None:
     """Row 13: the leader of one view in four sends its proposal to one replica only."""
-    cluster = Cluster()
+    cluster = Cluster(engine=engine)
     cluster.link = lambda sender, recipient, message: (
         not (isinstance(message, Proposal) and sender == 1 and recipient != 2)
     )
@@ -76,9 +77,9 @@ def test_a_proposal_that_reaches_only_some_does_not_stop_the_chain() -> None:
     cluster.grow(20, 30_000)
 
 
-def test_the_view_timeout_grows_and_is_capped() -> None:
+def test_the_view_timeout_grows_and_is_capped(engine: str) -> None:
     """Row 23: without a quorum nobody floods, and a long outage is not followed by a longer one."""
-    cluster = Cluster().start().run(100)
+    cluster = Cluster(engine=engine).start().run(100)
     crash(*cluster.nodes[2:])
     cluster.run(120_000)
     pacemaker = cluster.nodes[0].core._pacemaker
@@ -91,9 +92,9 @@ def test_the_view_timeout_grows_and_is_capped() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_loss_duplicates_and_reordering_cost_time_only(seed: int) -> None:
+def test_loss_duplicates_and_reordering_cost_time_only(engine: str, seed: int) -> None:
     """Row 19: 5 % loss, 5 % duplicates, delays from 1 to 100 ms."""
-    cluster = Cluster(seed=seed)
+    cluster = Cluster(engine=engine, seed=seed)
     cluster.loss, cluster.duplication, cluster.delay_ms = 0.05, 0.05, (1, 100)
     cluster.start()
     cluster.load(100)
@@ -105,9 +106,11 @@ def test_loss_duplicates_and_reordering_cost_time_only(seed: int) -> None:
     ("parts", "goes_on"),
     [(({0, 1}, {2, 3}), set()), (({0}, {1, 2, 3}), {1, 2, 3}), (({0, 1, 2}, {2, 3}), {0, 1, 2, 3})],
 )
-def test_a_partition_never_splits_the_chain_and_heals(parts: tuple[set[int], ...], goes_on: set[int]) -> None:
+def test_a_partition_never_splits_the_chain_and_heals(
+    engine: str, parts: tuple[set[int], ...], goes_on: set[int]
+) -> None:
     """Row 20: 2/2, 1/3, and a bridge over which the fourth follows. Who has a quorum goes on; healed, all do."""
-    cluster = Cluster().start()
+    cluster = Cluster(engine=engine).start()
     cluster.load(50)
     cluster.run(1_000)
     before = cluster.heights
@@ -119,9 +122,9 @@ def test_a_partition_never_splits_the_chain_and_heals(parts: tuple[set[int], ...
     cluster.grow(5, 3 * PARAMS.view_timeout_ms_max)
 
 
-def test_after_half_an_hour_of_partition_views_agree_within_a_few_timeouts() -> None:
+def test_after_half_an_hour_of_partition_views_agree_within_a_few_timeouts(engine: str) -> None:
     """Row 21."""
-    cluster = Cluster().start().run(1_000)
+    cluster = Cluster(engine=engine).start().run(1_000)
     cluster.link = groups({0, 1}, {2, 3})
     cluster.run(1_800_000)
     cluster.link = everyone
@@ -129,16 +132,16 @@ def test_after_half_an_hour_of_partition_views_agree_within_a_few_timeouts() -> 
     assert max(node.core.view for node in cluster.nodes) - min(node.core.view for node in cluster.nodes) <= 1
 
 
-def test_one_way_links_do_not_stop_the_others() -> None:
+def test_one_way_links_do_not_stop_the_others(engine: str) -> None:
     """Row 20: a replica that hears everyone and is heard by nobody."""
-    cluster = Cluster()
+    cluster = Cluster(engine=engine)
     cluster.link = lambda sender, _recipient, _message: sender != 3
     cluster.start()
     cluster.load(50)
     cluster.grow(15, 30_000)
 
 
-def test_every_first_timeout_message_may_be_lost() -> None:
+def test_every_first_timeout_message_may_be_lost(engine: str) -> None:
     """Row 22: timeouts are sent again, never only once."""
     lost: set[tuple[int, int, int]] = set()
 
@@ -150,7 +153,7 @@ def test_every_first_timeout_message_may_be_lost() -> None:
         lost.add(key)
         return known
 
-    cluster = Cluster().start().run(500)
+    cluster = Cluster(engine=engine).start().run(500)
     cluster.link = drop_first
     crash(cluster.nodes[1])
     cluster.load(50)
@@ -158,8 +161,8 @@ def test_every_first_timeout_message_may_be_lost() -> None:
 
 
 @pytest.mark.parametrize("kind", [Vote, Proposal])
-def test_every_first_vote_or_proposal_may_be_lost(kind: type[Message]) -> None:
-    """Votes and proposals are sent again within the view, so their loss costs a beat and not a view change."""
+def test_every_first_vote_or_proposal_may_be_lost(engine: str, kind: type[Message]) -> None:
+    """Votes and proposals are sent again within the view, so their loss costs a beat a round and not a view change."""
     lost: set[tuple[int, int, object]] = set()
 
     def drop_first(sender: int, recipient: int, message: Message) -> bool:
@@ -170,7 +173,8 @@ def test_every_first_vote_or_proposal_may_be_lost(kind: type[Message]) -> None:
         lost.add(key)
         return known
 
-    cluster = Cluster()
+    rounds_ms = 4 * PARAMS.resend_interval_ms
+    cluster = Cluster(engine=engine, params=replace(PARAMS, view_timeout_ms=rounds_ms))
     cluster.link = drop_first
     cluster.start()
     cluster.load(50)
@@ -179,9 +183,9 @@ def test_every_first_vote_or_proposal_may_be_lost(kind: type[Message]) -> None:
     assert timeouts(cluster) == 0
 
 
-def test_clock_skew_on_one_replica_only_costs_its_own_views() -> None:
+def test_clock_skew_on_one_replica_only_costs_its_own_views(engine: str) -> None:
     """Row 26: a leader whose clock is minutes ahead gets no votes; block time stays near the others' clocks."""
-    cluster = Cluster()
+    cluster = Cluster(engine=engine)
     cluster.nodes[2].clock_skew_ms = 600_000
     cluster.start()
     cluster.load(50)
@@ -196,9 +200,9 @@ def test_clock_skew_on_one_replica_only_costs_its_own_views() -> None:
 
 
 @pytest.mark.parametrize("at_ms", range(1_000, 1_030, 2))
-def test_all_replicas_crash_together_and_go_on(at_ms: int) -> None:
+def test_all_replicas_crash_together_and_go_on(engine: str, at_ms: int) -> None:
     """Row 10: whatever was pending, the chain goes on from the last committed block."""
-    cluster = Cluster().start()
+    cluster = Cluster(engine=engine).start()
     cluster.load(3)
     cluster.run(at_ms)
     held = dict(cluster.decided)
@@ -210,9 +214,9 @@ def test_all_replicas_crash_together_and_go_on(at_ms: int) -> None:
 
 
 @pytest.mark.parametrize("keep_safety", [True, False])
-def test_a_replica_with_an_empty_store_catches_up_and_votes_again(keep_safety: bool) -> None:
+def test_a_replica_with_an_empty_store_catches_up_and_votes_again(engine: str, keep_safety: bool) -> None:
     """Row 10: a deleted data directory, with and without the safety state in it."""
-    cluster = Cluster().start()
+    cluster = Cluster(engine=engine).start()
     cluster.load(25)
     cluster.run(2_000)
     victim = cluster.nodes[3]
@@ -228,9 +232,9 @@ def test_a_replica_with_an_empty_store_catches_up_and_votes_again(keep_safety: b
     cluster.grow(10, 10_000, cluster.nodes[1:])
 
 
-def test_an_amnesiac_says_nothing_until_a_quorum_of_others_has_reported() -> None:
+def test_an_amnesiac_says_nothing_until_a_quorum_of_others_has_reported(engine: str) -> None:
     """Row 3: it must not contradict what it forgot, so it neither votes nor gives up a view nor vouches for others."""
-    cluster = Cluster().start()
+    cluster = Cluster(engine=engine).start()
     cluster.load(10)
     cluster.run(1_000)
     victim = cluster.nodes[3]
@@ -251,9 +255,9 @@ def test_an_amnesiac_says_nothing_until_a_quorum_of_others_has_reported() -> Non
     assert said == []
 
 
-def test_an_amnesiac_in_a_set_whose_others_are_no_quorum_never_signs_again() -> None:
+def test_an_amnesiac_in_a_set_whose_others_are_no_quorum_never_signs_again(engine: str) -> None:
     """With three validators nobody can vouch: it follows, and says so."""
-    cluster = Cluster((1, 1, 1)).start().run(500)
+    cluster = Cluster((1, 1, 1), engine=engine).start().run(500)
     victim = cluster.nodes[2]
     victim.crash()
     wipe(victim, keep_safety=False)
@@ -263,9 +267,9 @@ def test_an_amnesiac_in_a_set_whose_others_are_no_quorum_never_signs_again() -> 
     assert victim.reports["amnesia"] == 1
 
 
-def test_an_old_copy_of_the_safety_state_stops_the_replica() -> None:
+def test_an_old_copy_of_the_safety_state_stops_the_replica(engine: str) -> None:
     """Row 4: our own signature in a certificate that our state does not know of."""
-    cluster = Cluster().start().run(500)
+    cluster = Cluster(engine=engine).start().run(500)
     victim = cluster.nodes[1]
     backup = victim.disk.safety
     cluster.run(10_000)
@@ -280,9 +284,9 @@ def test_an_old_copy_of_the_safety_state_stops_the_replica() -> None:
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_replica_whose_root_differs_halts_and_the_others_go_on() -> None:
+def test_a_replica_whose_root_differs_halts_and_the_others_go_on(engine: str) -> None:
     """Row 37: the replica stops itself, not the chain."""
-    cluster = Cluster()
+    cluster = Cluster(engine=engine)
     cluster.nodes[1].wrong_root_from = 5
     cluster.start()
     cluster.load(20)
@@ -292,9 +296,9 @@ def test_a_replica_whose_root_differs_halts_and_the_others_go_on() -> None:
     assert all(node.height > 20 for node in cluster.nodes if node.index != 1)
 
 
-def test_a_slow_executor_slows_the_chain_and_nothing_else() -> None:
+def test_a_slow_executor_slows_the_chain_and_nothing_else(engine: str) -> None:
     """The certified root ties the pace to execution: nobody runs ahead of what has been executed."""
-    cluster = Cluster()
+    cluster = Cluster(engine=engine)
     cluster.execute_ms = 200
     cluster.start()
     cluster.load(20)
@@ -304,9 +308,9 @@ def test_a_slow_executor_slows_the_chain_and_nothing_else() -> None:
     assert all(node.core.committed.height - node.height <= 2 for node in cluster.nodes)
 
 
-def test_the_tree_and_the_collectors_stay_bounded_without_a_quorum() -> None:
+def test_the_tree_and_the_collectors_stay_bounded_without_a_quorum(engine: str) -> None:
     """Oracle B: proposals and votes of a hundred failed views do not pile up."""
-    cluster = Cluster()
+    cluster = Cluster(engine=engine)
     cluster.link = lambda _sender, _recipient, message: not isinstance(message, Vote)
     cluster.start()
     cluster.run(600_000)
@@ -316,11 +320,11 @@ def test_the_tree_and_the_collectors_stay_bounded_without_a_quorum() -> None:
         assert len(node.core._votes._views) <= 18
 
 
-def test_equivocating_leaders_and_voters_are_named_and_nobody_else() -> None:
+def test_equivocating_leaders_and_voters_are_named_and_nobody_else(engine: str) -> None:
     """Rows 1 and 2: a twin of validator 3 runs on the other side of a split; safety holds, reports name 3 alone."""
     named: set[int] = set()
     for seed in range(2):
-        cluster = Cluster(seed=seed, twins=(3,), core_types={3: Unscrupulous})
+        cluster = Cluster(engine=engine, seed=seed, twins=(3,))
         cluster.nodes[4].clock_skew_ms = 7
         cluster.delay_ms = (1, 30)
         cluster.start()
@@ -331,17 +335,17 @@ def test_equivocating_leaders_and_voters_are_named_and_nobody_else() -> None:
     assert named == {3}
 
 
-def test_large_sets_send_votes_to_the_next_leaders() -> None:
+def test_large_sets_send_votes_to_the_next_leaders(engine: str) -> None:
     """Above `broadcast_votes_validators_max` votes are not broadcast, and the chain still moves and commits."""
-    cluster = Cluster((1,) * 7, params=replace(PARAMS, broadcast_votes_validators_max=4)).start()
+    cluster = Cluster((1,) * 7, engine=engine, params=replace(PARAMS, broadcast_votes_validators_max=4)).start()
     cluster.load(20)
     cluster.run(2_000)
     assert min(cluster.heights) > 50
     assert timeouts(cluster) == 0
 
 
-def test_a_fresh_validator_may_sign_at_once() -> None:
+def test_a_fresh_validator_may_sign_at_once(engine: str) -> None:
     """`node init` writes a safety state, so a new chain is not a chain of amnesiacs."""
     assert fresh_safety(GENESIS).last_voted_view == 0
-    cluster = Cluster().start()
+    cluster = Cluster(engine=engine).start()
     assert not any(node.core.is_amnesiac for node in cluster.nodes)

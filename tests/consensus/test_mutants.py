@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import pytest
 
+from consensus import safety
 from consensus.events import SafetyState
-from consensus.hotstuff import safety
-from consensus.types import QC, TC, Header, Message, Proposal, Timeout, Vote
-from tests.consensus.bench import GENESIS_QC, Bench, make_proposal, make_qc, make_tc
-from tests.consensus.cluster import PARAMS, Cluster, Unscrupulous
+from consensus.types import QC, TC, Certificates, Header, Message, Proposal, Timeout, Vote
+from genesis.document import ENGINES
+from tests.consensus.bench import GENESIS_QC, Bench, make_proposal, make_qc, make_tc, make_timeout
+from tests.consensus.cluster import PARAMS, Cluster
 
 pytestmark = pytest.mark.usefixtures("fast_signatures")
 
@@ -73,6 +74,17 @@ def reports_the_qc_it_voted_on_over_a_restart() -> None:
     assert [each.high_qc.view for each in bench.timeouts] == [1]
 
 
+def says_one_thing_about_a_view_it_gave_up() -> None:
+    """T5: also when it has learnt of a higher QC since, and was restarted."""
+    bench = Bench()
+    bench.receive(make_timeout(2, GENESIS_QC, 1, make_tc(1, *[GENESIS_QC] * 3)))
+    bench.wait(20_000)
+    bench.restart()
+    bench.receive(Certificates(make_qc(make_proposal(1).header), None))
+    bench.wait(20_000)
+    assert {each.high_qc for each in bench.timeouts} == {GENESIS_QC}
+
+
 def refuses_a_root_that_is_not_its_own() -> None:
     """Row 15: no vote for a header whose anchor root differs from what was executed."""
     bench = Bench()
@@ -109,6 +121,11 @@ def forget_the_lock(state: SafetyState, high_qc: QC, high_tc: TC | None) -> Safe
     return replace(REAL_REMEMBER(state, high_qc, high_tc), high_qc=GENESIS_QC, high_tc=None)
 
 
+def forget_the_timeout(state: SafetyState, high_qc: QC, high_tc: TC | None) -> SafetyState:
+    """The state remembers all but what was said in giving up."""
+    return replace(REAL_REMEMBER(state, high_qc, high_tc), last_timeout=None)
+
+
 REAL_REMEMBER = safety.remember
 
 
@@ -117,12 +134,13 @@ def swap(target: str, mutant: object) -> Mutate:
 
 
 SCENARIOS: list[tuple[Scenario, Mutate]] = [
-    (votes_once_in_a_view, swap("consensus.hotstuff.signatory.remember", forget_the_view)),
-    (gives_up_and_does_not_vote, swap("consensus.hotstuff.signatory.remember", forget_the_view)),
+    (votes_once_in_a_view, swap("consensus.signatory.remember", forget_the_view)),
+    (gives_up_and_does_not_vote, swap("consensus.signatory.remember", forget_the_view)),
     (respects_the_highest_qc_of_a_tc, swap("consensus.hotstuff.safety.follows", ignore_the_tcs_qcs)),
-    (commits_only_over_consecutive_views, swap("consensus.hotstuff.tree.decides", decide_over_gaps)),
-    (reports_the_qc_it_voted_on_over_a_restart, swap("consensus.hotstuff.signatory.remember", forget_the_lock)),
-    (refuses_a_root_that_is_not_its_own, swap("consensus.hotstuff.anchors.AnchorRule.agrees", lambda *_: True)),
+    (commits_only_over_consecutive_views, swap("consensus.hotstuff.safety.decides", decide_over_gaps)),
+    (reports_the_qc_it_voted_on_over_a_restart, swap("consensus.signatory.remember", forget_the_lock)),
+    (says_one_thing_about_a_view_it_gave_up, swap("consensus.signatory.remember", forget_the_timeout)),
+    (refuses_a_root_that_is_not_its_own, swap("consensus.anchors.AnchorRule.agrees", lambda *_: True)),
 ]
 
 
@@ -152,10 +170,11 @@ FAST = replace(
 )
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("seed", range(12))
-def test_twins_partitions_losses_and_restarts_together_never_split_the_chain(seed: int) -> None:
+def test_twins_partitions_losses_and_restarts_together_never_split_the_chain(engine: str, seed: int) -> None:
     """f of 3f + 1 validators run as two nodes with one key, and the network does its worst at random; S throughout."""
-    cluster = Cluster(seed=seed, twins=(3,), core_types={3: Unscrupulous}, params=FAST)
+    cluster = Cluster(engine=engine, seed=seed, twins=(3,), params=FAST)
     chance = cluster.random
     cluster.nodes[4].clock_skew_ms = 7
     cluster.delay_ms = (1, 25)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from genesis.document import ENGINES
 from tests.consensus.cluster import Cluster
 
-pytestmark = pytest.mark.usefixtures("fast_signatures")
+pytestmark = [pytest.mark.usefixtures("fast_signatures"), pytest.mark.parametrize("engine", ENGINES)]
 
 
 @pytest.mark.parametrize("effects", range(60))
-def test_a_crash_before_any_effect_of_a_leader_or_voter_is_harmless(effects: int) -> None:
+def test_a_crash_before_any_effect_of_a_leader_or_voter_is_harmless(engine: str, effects: int) -> None:
     """Every boundary of several views, on each validator in turn; the oracle watches the signatures."""
-    cluster = Cluster(seed=effects).start()
+    cluster = Cluster(engine=engine, seed=effects).start()
     cluster.load(5)
     cluster.run(100)
     victim = cluster.nodes[effects % 4]
@@ -24,9 +25,9 @@ def test_a_crash_before_any_effect_of_a_leader_or_voter_is_harmless(effects: int
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_random_crashes_of_everyone_under_loss_never_break_agreement(seed: int) -> None:
+def test_random_crashes_of_everyone_under_loss_never_break_agreement(engine: str, seed: int) -> None:
     """Many crashes at random boundaries, several nodes at once, on a lossy network; then liveness returns."""
-    cluster = Cluster(seed=seed)
+    cluster = Cluster(engine=engine, seed=seed)
     cluster.loss, cluster.delay_ms = 0.02, (1, 40)
     cluster.start()
     cluster.load(20)

@@ -21,6 +21,7 @@ from consensus.wire import (
 )
 from genesis.document import VALIDATORS_MAX
 from genesis.errors import Rejected
+from genesis.statements import Phase
 from tests.consensus.bench import GENESIS_QC, make_proposal, make_qc, make_tc, make_timeout
 
 FIRST = make_proposal(1, payload=(bytes(32), b"\1" * 32))
@@ -29,7 +30,7 @@ TC2 = make_tc(2, QC1, GENESIS_QC, GENESIS_QC)
 MESSAGES: list[Message] = [
     FIRST,
     make_proposal(3, FIRST.header, tc=TC2),
-    Vote(0, 1, 1, FIRST.header.block_hash, 3, bytes(64)),
+    Vote(0, 1, Phase.CERTIFY, 1, FIRST.header.block_hash, 3, bytes(64)),
     make_timeout(1, GENESIS_QC, 1),
     make_timeout(3, GENESIS_QC, 1, TC2),
     Certificates(GENESIS_QC, None),
@@ -54,7 +55,7 @@ def test_stored_forms_go_round() -> None:
 def test_the_largest_message_fits_its_bound() -> None:
     """A timeout with both certificates of the largest set."""
     marks = tuple((voter, bytes(64)) for voter in range(VALIDATORS_MAX))
-    qc = QC(0, 2**48, 2**48, bytes(32), marks)
+    qc = QC(0, 2**48, Phase.CERTIFY, 2**48, bytes(32), marks)
     tc = TC(0, 2**48, qc, tuple(TimeoutSignature(voter, 2**48, bytes(64)) for voter in range(VALIDATORS_MAX)))
     timeout = Timeout(0, 2**48, qc, tc, 0, bytes(64))
     assert decode_message(encode_message(timeout)) == timeout
@@ -70,7 +71,7 @@ def test_an_oversized_message_is_refused_unread() -> None:
 def test_signatures_stand_in_ascending_order_once_each(marks: tuple[tuple[int, bytes], ...]) -> None:
     """A certificate has one form, and counts nobody twice."""
     with pytest.raises(Rejected, match="ascending"):
-        decode_qc(encode_qc(QC(0, 1, 1, bytes(32), marks)))
+        decode_qc(encode_qc(QC(0, 1, Phase.CERTIFY, 1, bytes(32), marks)))
 
 
 @given(st.binary(max_size=300))

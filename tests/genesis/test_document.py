@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -108,7 +108,6 @@ BAD_FIELDS: tuple[tuple[str, Callable[[Mapping], None], str], ...] = (
     ("a name with a space", _set("name", "my chain"), "name"),
     ("a name too long", _set("name", "n" * 33), "name"),
     ("a name that is a number", _set("name", 7), "name"),
-    ("no engine", _without("consensus"), "consensus"),
     ("an unknown engine", _set("consensus", "raft"), "consensus"),
     ("the clock no table", _set("clock", 1), "clock"),
     ("an unknown field of the clock", _set("clock", "zone", 1), "zone"),
@@ -218,10 +217,15 @@ def test_any_change_of_a_value_makes_another_chain(change: tuple[Any, ...]) -> N
 
 
 def test_the_engine_is_part_of_the_chain() -> None:
-    """With one engine known no file can say another; the id must cover it all the same."""
-    other = parse_document(_written())
-    object.__setattr__(other, "consensus", "another")
+    """Validators that run different engines can never agree, so they must not even be on one chain."""
+    other = replace(DOCUMENT, consensus="pbft")
     assert other.chain_id != DOCUMENT.chain_id
+    assert parse_document(_written(_set("consensus", "pbft"))) == other
+
+
+def test_a_document_without_an_engine_means_hotstuff() -> None:
+    """Whoever writes the file need not know that there is a choice."""
+    assert parse_document(_written(_without("consensus"))) == replace(DOCUMENT, consensus="hotstuff")
 
 
 @pytest.mark.parametrize("which", ["validators", "roles"])

@@ -23,6 +23,7 @@ from genesis.errors import Rejected
 from genesis.hashing import ZERO_DIGEST
 from genesis.params import ChainParams
 from genesis.signing import SigningKey
+from genesis.statements import Phase
 from node.batch_pool import BatchPool
 from node.batches import BatchFormat
 from node.frames import FrameKind
@@ -88,7 +89,7 @@ def header_of(height: int, parent: Header | None, payload: Sequence[bytes] = (),
 def certificate(header: Header) -> QC:
     """A QC of this block with made-up signatures: nothing here verifies it."""
     signatures = tuple((index, bytes([index]) * 64) for index in range(3))
-    return QC(0, header.view, header.height, header.block_hash, signatures)
+    return QC(0, header.view, Phase.CERTIFY, header.height, header.block_hash, signatures)
 
 
 def chain_of(length: int, genesis: Header | None = None, payloads: Sequence[Sequence[bytes]] = ()) -> list[Proposal]:
@@ -97,7 +98,7 @@ def chain_of(length: int, genesis: Header | None = None, payloads: Sequence[Sequ
     parent, justify = genesis, genesis_qc(genesis.block_hash if genesis else ZERO_DIGEST)
     for height in range(1, length + 1):
         header = header_of(height, parent, payloads[height - 1] if height <= len(payloads) else ())
-        proposals.append(Proposal(header, justify, None, b"\x05" * 64))
+        proposals.append(Proposal(header.view, header, justify, None, b"\x05" * 64))
         parent, justify = header, certificate(header)
     return proposals
 

@@ -28,6 +28,7 @@ from consensus.types import Certificates, Proposal, Vote
 from consensus.wire import decode_message, encode_message
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
+from genesis.statements import Phase
 from node.failures import StorageFailure
 from node.frames import FrameKind
 from node.offload import IN_PLACE_US_MAX, Offload
@@ -52,12 +53,12 @@ Script = Callable[[Event], Sequence[Effect]]
 def vote_for(proposal: Proposal, voter: int = ME) -> Vote:
     """An unsigned vote."""
     header = proposal.header
-    return Vote(0, header.view, header.height, header.block_hash, voter)
+    return Vote(0, header.view, Phase.CERTIFY, header.height, header.block_hash, voter)
 
 
 def wire_of(number: int) -> bytes:
     """A peer's message that is told from the others by its view."""
-    return encode_message(Vote(0, number, 1, b"\x01" * 32, 1, b"\x07" * 64))
+    return encode_message(Vote(0, number, Phase.CERTIFY, 1, b"\x01" * 32, 1, b"\x07" * 64))
 
 
 def executed(height: int) -> Executed:

@@ -192,7 +192,7 @@ async def test_search_begins_again_until_someone_answers(clock: object) -> None:
         assert rig.received[0].sender == 2
 
 
-FORK = Proposal(header_of(5, CHAIN[3].header, view=77), CHAIN[4].justify, None, b"\x07" * 64)
+FORK = Proposal(77, header_of(5, CHAIN[3].header, view=77), CHAIN[4].justify, None, b"\x07" * 64)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from consensus.types import QC, TC, TimeoutSignature
 from consensus.wire import encode_safety
 from genesis.document import VALIDATORS_MAX
 from genesis.errors import InvariantViolation, Rejected
+from genesis.statements import Phase
 from node.failures import StorageFailure
 from node.safety_file import COPIES, MAGIC, PAIRS, SLOT_BYTES, SafetyFile
 from tests.node.dataplane import CHAIN_ID, safety_of
@@ -63,7 +64,7 @@ def test_every_save_of_a_process_counts(path: Path) -> None:
 def test_largest_state_fits(path: Path) -> None:
     """With the most validators that a chain can have, and every number at its longest."""
     signatures = tuple((index, b"\xff" * 64) for index in range(VALIDATORS_MAX))
-    qc = QC(0, VIEW_MAX, VIEW_MAX, b"\xff" * 32, signatures)
+    qc = QC(0, VIEW_MAX, Phase.CERTIFY, VIEW_MAX, b"\xff" * 32, signatures)
     shares = tuple(TimeoutSignature(index, VIEW_MAX, b"\xff" * 64) for index in range(VALIDATORS_MAX))
     state = SafetyState(0, VIEW_MAX, VIEW_MAX, qc, TC(0, VIEW_MAX, qc, shares))
     with closing(running(path)) as file:
@@ -159,7 +160,7 @@ def _table_of_damage() -> dict[str, tuple[str, Callable[[bytes], bytes]]]:
         "copies four apart": ("contradict", lambda image: with_slot(image, 1, 1, record(5, NEW))),
         "a pair of long ago": ("not of one order", both(1, record(3, NEW))),
         "no state in a whole record": (r"malformed", both(1, _reckoned(b"\x01"))),
-        "another version's records": ("torn or altered", both(1, _reckoned(encode_safety(OLD), b"novate/safety/9\n"))),
+        "no record at all": ("torn or altered", both(1, _reckoned(encode_safety(OLD), b"no/such/thing/9\n"))),
     }
 
 
@@ -167,6 +168,15 @@ def _reckoned(payload: bytes, magic: bytes = MAGIC) -> bytes:
     """Record 1 with any payload and magic, and the right checksum."""
     body = magic + CHAIN_ID + (1).to_bytes(8, "big") + len(payload).to_bytes(4, "big") + payload
     return body + blake2b(body, digest_size=32).digest()
+
+
+def test_the_file_of_another_version_is_refused_as_such(path: Path) -> None:
+    """Nothing is damaged, so nobody should be told to move it away and start without a memory."""
+    running(path).close()
+    other = _reckoned(encode_safety(OLD), b"novate/safety/2\n")
+    path.write_bytes(with_slot(with_slot(path.read_bytes(), 1, 0, other), 1, 1, other))
+    with pytest.raises(Rejected, match="wrong_safety_format"):
+        load(path)
 
 
 @pytest.mark.parametrize("name", _table_of_damage())

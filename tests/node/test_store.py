@@ -109,7 +109,7 @@ def test_committing_out_of_order_is_our_own_bug(store: Store, heights: list[int]
 def test_uncommitted_chain_is_found_again_and_ends_with_its_commit(store: Store, ledger: Path) -> None:
     """The core restarts from what it voted for; forks of decided heights would only take up space."""
     first, second, third = chain_of(3)
-    fork = Proposal(header_of(1, None, view=7), first.justify, None, b"\x06" * 64)
+    fork = Proposal(7, header_of(1, None, view=7), first.justify, None, b"\x06" * 64)
     store.sync_proposal(first, [])
     store.put_proposal(fork)
     store.put_proposal(second)

@@ -3,9 +3,11 @@
 Rules:
 
 1. A *vote*, *timeout* or *proposal* is genuine when its signer's key signed it, and a proposal's signer leads its view.
-2. A *QC* is genuine when it is the genesis QC, or votes for its block in its view by a quorum, each voter once.
-3. A *TC* is genuine when timeouts of its view by a quorum, each voter once, and `high_qc` is genuine and of the highest
-   view that its signers signed for.
+   A block's header names the leader of the view in which it was first proposed.
+2. A *QC* is genuine when it is the genesis QC, or votes of one of the engine's phases for its block in its view by a
+   quorum, each voter once. A proposal extends none that only prepares its block.
+3. A *TC* is genuine when timeouts of its view by a quorum, each voter once, and `high_qc` is genuine, of the highest
+   view that its signers signed for, and does not itself lead beyond the TC's view.
 4. A *timeout* shows how its signer came to its view: the QC or the TC it carries leads there. So nobody can spend our
    memory on views far ahead without a quorum's help.
 
@@ -19,7 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from consensus.config import CoreConfig
 from consensus.leaders import Leaders
+from consensus.rules import Rules
 from consensus.types import (
     QC,
     TC,
@@ -30,7 +34,6 @@ from consensus.types import (
     genesis_qc,
     signing_message,
 )
-from consensus.validators import ValidatorSet
 from genesis.errors import Rejected
 from genesis.signing import is_valid
 from genesis.statements import Phase, timeout_message, vote_message
@@ -41,23 +44,26 @@ SIGNATURES_REMEMBERED_MAX: Final = 8_192
 class Verifier:
     """Checks signatures and certificates of one epoch; raises `Rejected`, changes nothing but its memory."""
 
-    def __init__(self, chain_id: bytes, validators: ValidatorSet, leaders: Leaders, genesis_hash: bytes) -> None:
-        self._chain_id = chain_id
-        self._validators = validators
+    def __init__(self, config: CoreConfig, rules: Rules, leaders: Leaders) -> None:
+        self._rules = rules
+        self._chain_id = config.chain_id
+        self._validators = config.validators
         self._leaders = leaders
-        self._genesis_qc = genesis_qc(genesis_hash)
+        self._is_valid = config.is_valid
+        self._genesis_qc = genesis_qc(config.genesis.block_hash)
         self._seen: dict[tuple[ReplicaIndex, bytes, bytes], None] = {}
 
     def check_vote(self, vote: Vote) -> None:
-        """Rule 1; raises ``bad_signature``, ``wrong_epoch``, ``unknown_validator``."""
+        """Rule 1; raises ``bad_signature``, ``wrong_epoch``, ``wrong_phase``, ``unknown_validator``."""
         self._check_epoch(vote.epoch)
+        self._check_phase(vote.phase)
         self._check_signature(vote.voter, signing_message(self._chain_id, vote), vote.signature)
 
     def check_timeout(self, timeout: Timeout) -> None:
         """Rules 1 and 4; raises also ``unjustified_view`` and what its certificates raise."""
         self._check_epoch(timeout.epoch)
-        reached = {timeout.high_qc.view + 1, timeout.tc.view + 1 if timeout.tc is not None else 0}
-        if timeout.view not in reached or timeout.high_qc.view >= timeout.view:
+        reached = (timeout.high_qc.leads_to, timeout.tc.view + 1 if timeout.tc is not None else 0)
+        if timeout.view != max(reached):
             raise Rejected("unjustified_view", "No certificate in the timeout leads to its view.", view=timeout.view)
         self._check_signature(timeout.voter, signing_message(self._chain_id, timeout), timeout.signature)
         self.check_qc(timeout.high_qc)
@@ -71,7 +77,13 @@ class Verifier:
         leader = self._leaders.leader(header.view)
         if header.proposer != leader:
             raise Rejected("wrong_leader", "Not the leader of its view.", proposer=header.proposer, leader=leader)
-        self._check_signature(leader, signing_message(self._chain_id, proposal), proposal.signature)
+        is_again = header.view < proposal.view and Phase.PREPARE in self._rules.PHASES
+        if header.view != proposal.view and not is_again:
+            raise Rejected("bad_block", "A block of another view.", view=proposal.view, block_view=header.view)
+        signer = self._leaders.leader(proposal.view)
+        self._check_signature(signer, signing_message(self._chain_id, proposal), proposal.signature)
+        if proposal.justify.phase is Phase.PREPARE:
+            raise Rejected("bad_certificate", "A block extends no block that is only prepared.", view=proposal.view)
         self.check_qc(proposal.justify)
         if proposal.tc is not None:
             self.check_tc(proposal.tc)
@@ -81,12 +93,13 @@ class Verifier:
         if qc == self._genesis_qc:
             return
         self._check_epoch(qc.epoch)
+        self._check_phase(qc.phase)
         if qc.view == 0 or qc.height == 0:
             raise Rejected(
                 "bad_certificate", "Only the genesis QC has view or height 0.", view=qc.view, height=qc.height
             )
         self._check_quorum(voter for voter, _ in qc.signatures)
-        message = vote_message(self._chain_id, qc.epoch, qc.view, Phase.CERTIFY, qc.height, qc.block_hash)
+        message = vote_message(self._chain_id, qc.epoch, qc.view, qc.phase, qc.height, qc.block_hash)
         for voter, signature in qc.signatures:
             self._check_signature(voter, message, signature)
 
@@ -95,10 +108,10 @@ class Verifier:
         self._check_epoch(tc.epoch)
         self._check_quorum(each.voter for each in tc.signatures)
         highest = max(each.high_qc_view for each in tc.signatures)
-        if tc.high_qc.view != highest or highest >= tc.view:
+        if tc.high_qc.view != highest or tc.high_qc.leads_to > tc.view:
             raise Rejected(
                 "bad_certificate",
-                "A TC carries the highest QC its signers signed for, of a view below its own.",
+                "A TC carries the highest QC its signers signed for, and none that leads beyond it.",
                 view=tc.view,
                 carried=tc.high_qc.view,
                 highest=highest,
@@ -112,6 +125,10 @@ class Verifier:
         if epoch != self._validators.epoch:
             raise Rejected("wrong_epoch", "A statement of another epoch.", epoch=epoch, current=self._validators.epoch)
 
+    def _check_phase(self, phase: Phase) -> None:
+        if phase not in self._rules.PHASES:
+            raise Rejected("wrong_phase", "A vote of a phase that this chain's engine does not know.", phase=int(phase))
+
     def _check_quorum(self, voters: Iterable[ReplicaIndex]) -> None:
         each = list(voters)
         if len(set(each)) != len(each):
@@ -124,7 +141,8 @@ class Verifier:
         key = (signer, message, signature)
         if key in self._seen:
             return
-        if not is_valid(self._validators.member(signer).public_key, message, signature):
+        is_genuine = self._is_valid or is_valid
+        if not is_genuine(self._validators.member(signer).public_key, message, signature):
             raise Rejected("bad_signature", "A statement's signature does not match its signer's key.", signer=signer)
         if len(self._seen) >= SIGNATURES_REMEMBERED_MAX:
             del self._seen[next(iter(self._seen))]

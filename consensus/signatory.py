@@ -2,9 +2,9 @@
 
 Rules:
 
-1. `hotstuff.safety` says what may be signed. `PersistSafety` stands before every `SignAndSend` that it permits, and
-   the certificates known by then are remembered with it.
-2. A replica that has lost its safety state signs nothing and sends nothing, until `hotstuff.amnesia` bounds what it
+1. `consensus.safety` and the engine's rules say what may be signed. `PersistSafety` stands before every `SignAndSend`
+   that it permits, and the certificates known by then are remembered with it.
+2. A replica that has lost its safety state signs nothing and sends nothing, until `consensus.amnesia` bounds what it
    may have signed.
 3. A certificate that our key signed in a view above our last voted one comes from an old copy of the safety state, or
    from a second process with our key (docs/FAULTS.md row 4): we stop.
@@ -16,28 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from consensus.amnesia import Amnesia
+from consensus.chain import Chain, Halted
 from consensus.config import CoreConfig
 from consensus.events import PersistSafety, SafetyState, Send, SignAndSend
-from consensus.hotstuff.amnesia import Amnesia
-from consensus.hotstuff.chain import Chain, Halted
-from consensus.hotstuff.safety import (
-    after_proposal,
-    after_timeout,
-    after_vote,
-    propose_refusal,
-    remember,
-    timeout_refusal,
-    vote_refusal,
-)
 from consensus.outbox import Outbox
-from consensus.types import QC, TC, Header, Message, Proposal, ReplicaIndex, Timeout, Vote
+from consensus.rules import Rules
+from consensus.safety import after_proposal, after_timeout, propose_refusal, remember, timeout_refusal
+from consensus.types import QC, TC, Message, Proposal, ReplicaIndex, Timeout, Vote
 from genesis.errors import violated
 
 
 class Signatory:
     """The keeper of the safety state."""
 
-    def __init__(self, config: CoreConfig, safety: SafetyState | None, chain: Chain, outbox: Outbox) -> None:
+    def __init__(
+        self, config: CoreConfig, rules: Rules, safety: SafetyState | None, chain: Chain, outbox: Outbox
+    ) -> None:
+        self._rules = rules
         self._me = config.index
         self._epoch = config.validators.epoch
         self._others = config.others
@@ -56,7 +52,7 @@ class Signatory:
     @property
     def silent_below_view(self) -> int:
         """The view that `recover_if_bounded` has barred us from, while it is ahead of the current one; else 0."""
-        last = self._state.last_voted_view if self._safety is not None else 0
+        last = self.state.last_voted_view if self._safety is not None else 0
         return last if last > self._chain.view else 0
 
     def start(self, now_ms: int) -> None:
@@ -83,32 +79,45 @@ class Signatory:
 
     def vote_refusal(self, proposal: Proposal) -> str | None:
         """Why we must not vote for `proposal`; None when we may."""
-        return vote_refusal(self._state, proposal)
+        return self._rules.vote_refusal(self.state, proposal)
 
     def vote(self, proposal: Proposal, recipients: tuple[ReplicaIndex, ...]) -> None:
         """Vote for a proposal; the shell makes it durable with the state."""
-        self._persist(after_vote(self._state, proposal), proposal)
+        self._persist(self._rules.after_vote(self.state, proposal), proposal)
         header = proposal.header
-        vote = Vote(header.epoch, header.view, header.height, header.block_hash, self._me)
+        phase = self._rules.PHASES[0]
+        vote = Vote(header.epoch, proposal.view, phase, header.height, header.block_hash, self._me)
         self._outbox.put(SignAndSend(vote, recipients))
 
-    def timeout_refusal(self, view: int, qc: QC, tc: TC | None) -> str | None:
-        """Why we must not sign that we give up `view` reporting these; None when we may."""
-        return timeout_refusal(self._state, view, qc, tc)
+    def vote_again(self, state: SafetyState, vote: Vote, recipients: tuple[ReplicaIndex, ...]) -> None:
+        """A vote of a later phase; `state` is what the engine's rules leave behind it."""
+        self._persist(state)
+        self._outbox.put(SignAndSend(vote, recipients))
 
-    def give_up(self, view: int, qc: QC, tc: TC | None) -> None:
-        """Tell everybody that we give up `view`."""
-        self._persist(after_timeout(self._state, view, qc, tc))
-        self._outbox.put(SignAndSend(Timeout(self._epoch, view, qc, tc, self._me), self._others))
+    def said_of(self, view: int) -> Timeout | None:
+        """Our timeout of `view`, unsigned, if we have given it up."""
+        last = self._safety.last_timeout if self._safety is not None else None
+        return last if last is not None and last.view == view else None
 
-    def propose_refusal(self, view: int, justify: QC, tc: TC | None) -> str | None:
-        """Why we, the leader of `view`, must not propose on these; None when we may."""
-        return propose_refusal(self._state, view, justify, tc)
+    def give_up(self, view: int, qc: QC, tc: TC | None) -> bool:
+        """Tell everybody that we give up `view`, or tell them again what we then said; whether it may be said."""
+        timeout = self.said_of(view)
+        if timeout is None:
+            timeout = Timeout(self._epoch, view, qc, tc, self._me)
+            if timeout_refusal(self.state, timeout) is not None:
+                return False
+            self._persist(after_timeout(self.state, timeout))
+        self._outbox.put(SignAndSend(timeout, self._others))
+        return True
 
-    def propose(self, header: Header, justify: QC, tc: TC | None) -> None:
+    def may_propose(self, view: int) -> bool:
+        """Whether we, the leader of `view`, may propose in it."""
+        return propose_refusal(self.state, view) is None
+
+    def propose(self, proposal: Proposal) -> None:
         """Propose a block to everybody."""
-        self._persist(after_proposal(self._state, header.view, justify, tc))
-        self._outbox.put(SignAndSend(Proposal(header, justify, tc), self._others))
+        self._persist(after_proposal(self._rules, self.state, proposal))
+        self._outbox.put(SignAndSend(proposal, self._others))
 
     def send(self, message: Message, recipients: tuple[ReplicaIndex, ...]) -> None:
         """Send what needs no new signature, unless we are silent or there is nobody to send it to."""
@@ -124,7 +133,8 @@ class Signatory:
             raise Halted(f"our key signed in view {view}, our safety state ends at view {last}: an old copy, or a twin")
 
     @property
-    def _state(self) -> SafetyState:
+    def state(self) -> SafetyState:
+        """The safety state; only a replica that is not silent has one."""
         if self._safety is None:
             violated("a replica without a safety state signs nothing")
         return self._safety

@@ -11,11 +11,12 @@ signs nothing and sends nothing, but follows the chain, until it can bound what 
    takes up c + 3 as its last voted and last proposed view, makes that durable, and joins.
 4. Until then it sends no report of its own: one that forgot must not vouch.
 
-Why c + 2 bounds what it signed: to be in view w it held a certificate of view w - 1, signed by a quorum in that view.
-That quorum shares an honest replica with the reporters. To sign in view w - 1 it held a certificate of view w - 2,
-which it keeps, so it reports w - 2 or more, and w <= c + 2. Why one more: it may have voted in view c + 2 on top of a
-QC that it no longer has, so it must not give up that view either, reporting a lower one; T1 lets it time out from its
-last voted view on.
+Why c + 2 bounds what it signed: to be in view w it held a certificate of view w - 1 (or of w itself, of a block that is
+only prepared), signed by a quorum in that view. That quorum shares an honest replica with the reporters. To sign in
+view w - 1 it held a certificate of view w - 2 or more, which it keeps, so it reports w - 2 or more, and w <= c + 2. Why
+one more: it may have voted in view c + 2 on a QC that it no longer has, so it must not give up that view either,
+reporting a lower one; T1 lets it time out from its last voted view on. When it gets there, it has learnt that QC again
+or a higher one: whoever made the view before fail, without it, was a quorum.
 
 When the others hold no quorum without it (equal powers: n up to 3), nobody can vouch for it: it follows the chain and
 never signs again; its operator restores the safety file or replaces the validator.

@@ -7,9 +7,10 @@ Rules:
 2. The view's proposal enters the tree once its parent is there; then the shell gets its payload. It may wait for both
    as long as its view lasts.
 3. With the payload here, the vote waits until the anchor is executed and block time is not too far ahead of our clock;
-   it is refused when `hotstuff.safety` forbids it or the anchor's root is not ours. Either way that is the end of it.
+   it is refused when the engine's rules forbid it or the anchor's root is not ours. Either way that is the end of it.
 4. In a small set votes go to everybody, so the loss of the next leader does not lose them. In a larger one they go to
-   the next two leaders, and who makes a QC of them shows it to the others.
+   the next two leaders, and who makes a QC of them shows it to the others, unless the engine's go to all
+   (`Rules.VOTES_TO_ALL`).
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from consensus.certificates import Verifier
+from consensus.chain import Chain
+from consensus.collectors import VOTE_WINDOW_VIEWS, VoteCollector
 from consensus.config import CoreConfig
 from consensus.events import EnsurePayload, Now
-from consensus.hotstuff.certificates import Verifier
-from consensus.hotstuff.chain import Chain
-from consensus.hotstuff.collectors import VOTE_WINDOW_VIEWS, VoteCollector
-from consensus.hotstuff.following import Following
-from consensus.hotstuff.signatory import Signatory
+from consensus.following import Following
 from consensus.leaders import Leaders
 from consensus.outbox import Outbox
+from consensus.rules import Rules
+from consensus.signatory import Signatory
 from consensus.types import QC, Header, Proposal, ReplicaIndex, Vote
 from genesis.errors import Rejected
+from genesis.statements import Phase
 
 _WAITING: Final = "waiting"
 _ANCHOR_DIFFERS: Final = "the anchor's state root is not ours"
@@ -57,6 +60,7 @@ class Voting:
     def __init__(
         self,
         config: CoreConfig,
+        rules: Rules,
         leaders: Leaders,
         verifier: Verifier,
         chain: Chain,
@@ -68,7 +72,8 @@ class Voting:
         self._me = config.index
         self._others = config.others
         self._block_time_ahead_ms_max = config.params.block_time_ahead_ms_max
-        self._is_broadcast = len(config.validators) <= config.params.broadcast_votes_validators_max
+        is_small = len(config.validators) <= config.params.broadcast_votes_validators_max
+        self._is_broadcast = is_small or rules.VOTES_TO_ALL
         self._leaders = leaders
         self._verifier = verifier
         self._chain = chain
@@ -77,28 +82,29 @@ class Voting:
         self._signatory = signatory
         self._outbox = outbox
         self._latest: _Candidate | None = None
+        self._firsts: dict[int, Proposal] = {}
 
     # --- the view's proposal (rules 1 and 2) --------------------------------------------------------------------------
 
     def on_proposal(self, sender: ReplicaIndex, proposal: Proposal, now_ms: int) -> None:
         """A proposal, unchecked."""
-        header, tree = proposal.header, self._chain.tree
+        header, view, tree = proposal.header, proposal.view, self._chain.tree
         oldest = max(tree.root.view, self._chain.view - VOTE_WINDOW_VIEWS)
         is_known = header.block_hash in tree
-        if header.view <= oldest or (is_known and header.view < self._chain.view):
+        if view <= oldest or (is_known and view < self._chain.view):
             return
         self._verifier.check_proposal(proposal)
         self._following.learn_qc(proposal.justify, now_ms)
         if proposal.tc is not None:
             self._following.learn_tc(proposal.tc, now_ms)
-        if header.view > self._chain.view:
-            raise Rejected("unjustified_view", "No certificate in the proposal leads to its view.", view=header.view)
-        if self._has_rival(header):
+        if view > self._chain.view:
+            raise Rejected("unjustified_view", "No certificate in the proposal leads to its view.", view=view)
+        if self._has_rival(proposal):
             return
-        if header.view == self._chain.view and self._candidate is None:
+        if view == self._chain.view and self._candidate is None:
             self._following.informant = sender
             self._latest = _Candidate(proposal, sender)
-        elif header.view < self._chain.view and not is_known and header.parent_hash in tree:
+        elif view < self._chain.view and not is_known and header.parent_hash in tree:
             self._following.insert(proposal, now_ms)
 
     def take_candidate_in(self, now_ms: int) -> None:
@@ -106,11 +112,11 @@ class Voting:
         candidate = self._candidate
         if candidate is None or candidate.in_tree or candidate.settled:
             return
-        header = candidate.proposal.header
-        if header.parent_hash not in self._chain.tree:
+        header, tree = candidate.proposal.header, self._chain.tree
+        if header.block_hash not in tree and header.parent_hash not in tree:
             return
         try:
-            if header.block_hash not in self._chain.tree:
+            if header.block_hash not in tree:
                 self._following.insert(candidate.proposal, now_ms)
         except Rejected as fault:
             candidate.settled = True
@@ -141,17 +147,18 @@ class Voting:
     def _candidate(self) -> _Candidate | None:
         """The proposal of the current view: with its view it is forgotten."""
         latest = self._latest
-        return latest if latest is not None and latest.proposal.header.view == self._chain.view else None
+        return latest if latest is not None and latest.proposal.view == self._chain.view else None
 
-    def _has_rival(self, header: Header) -> bool:
-        """Whether another block of the view is here: its leader equivocates, and the first is the one that counts."""
-        candidate = self._candidate
-        held = self._chain.tree.of_view(header.view)
-        if candidate is not None and candidate.proposal.header.view == header.view:
-            held = candidate.proposal.header
-        if held is None or held.block_hash == header.block_hash:
+    def _has_rival(self, proposal: Proposal) -> bool:
+        """Whether another block was proposed in the view: its leader equivocates, and the first is the one that
+        counts. Views are remembered as long as `on_proposal` takes them."""
+        oldest = self._chain.view - VOTE_WINDOW_VIEWS
+        self._firsts = {view: first for view, first in self._firsts.items() if view > oldest}
+        first = self._firsts.setdefault(proposal.view, proposal)
+        if first.header.block_hash == proposal.header.block_hash:
             return False
-        self._outbox.report_equivocation("proposal", header.proposer, header.view, held.block_hash, header.block_hash)
+        leader = self._leaders.leader(proposal.view)
+        self._outbox.report_equivocation("proposal", leader, proposal.view, first, proposal)
         return True
 
     # --- our vote (rules 3 and 4) -------------------------------------------------------------------------------------
@@ -184,7 +191,7 @@ class Voting:
         header = candidate.proposal.header
         candidate.settled = True
         if refusal is not None:
-            self._outbox.report("vote_refused", view=header.view, height=header.height, reason=refusal)
+            self._outbox.report("vote_refused", view=candidate.proposal.view, height=header.height, reason=refusal)
 
     @property
     def recipients(self) -> tuple[ReplicaIndex, ...]:
@@ -206,12 +213,13 @@ class Voting:
 
     def on_vote(self, sender: ReplicaIndex, vote: Vote, now_ms: int) -> None:
         """A vote, unchecked."""
-        if not self._votes.wants(vote, self._chain.high_qc.view, self._chain.view):
+        certified_view = self._chain.base_qc.view if vote.phase is Phase.COMMIT else self._chain.high_qc.view
+        if not self._votes.wants(vote, certified_view, self._chain.view):
             return
         self._verifier.check_vote(vote)
         rival = self._votes.rival(vote)
         if rival is not None:
-            self._outbox.report_equivocation("vote", vote.voter, vote.view, rival.block_hash, vote.block_hash)
+            self._outbox.report_equivocation("vote", vote.voter, vote.view, rival, vote)
             return
         qc = self._votes.add(vote)
         if qc is None:

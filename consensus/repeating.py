@@ -7,11 +7,12 @@ off learns where the others are. Times are milliseconds of the shell's monotonic
 
 from __future__ import annotations
 
+from consensus.chain import Chain
 from consensus.config import CoreConfig
-from consensus.hotstuff.chain import Chain
-from consensus.hotstuff.signatory import Signatory
-from consensus.hotstuff.voting import Voting
-from consensus.types import Message, Proposal, ReplicaIndex, Statement, Vote
+from consensus.signatory import Signatory
+from consensus.types import Message, ReplicaIndex, Statement, Vote
+from consensus.voting import Voting
+from genesis.statements import Phase
 
 
 class Repeating:
@@ -26,7 +27,7 @@ class Repeating:
         self._signatory = signatory
         self._beat_ms = 0
         self._view = 0
-        self._said: dict[type[Statement], Statement] = {}
+        self._said: dict[tuple[type[Statement], Phase | None], Statement] = {}
 
     @property
     def beat_ms(self) -> int:
@@ -41,12 +42,11 @@ class Repeating:
         """Keep what we said in the current view; it comes back from the shell, signed."""
         if sender != self._me or not isinstance(message, Statement):
             return
-        view = message.header.view if isinstance(message, Proposal) else message.view
-        if view != self._chain.view:
+        if message.view != self._chain.view:
             return
-        if view != self._view:
-            self._view, self._said = view, {}
-        self._said[type(message)] = message
+        if message.view != self._view:
+            self._view, self._said = message.view, {}
+        self._said[type(message), message.phase if isinstance(message, Vote) else None] = message
 
     def repeat_if_due(self, now_ms: int) -> None:
         """Say it again, if the beat has come."""

@@ -1,6 +1,7 @@
-"""Statements on their way to a certificate: one vote a voter and view, one timeout a voter, until a quorum stands.
+"""Statements on their way to a certificate: one vote a voter, view and phase, one timeout a voter, until a quorum
+stands.
 
-What is added here has been verified (`consensus.hotstuff.certificates`). Memory is bounded: votes are kept for
+What is added here has been verified (`consensus.certificates`). Memory is bounded: votes are kept for
 `VOTE_WINDOW_VIEWS` views either side of the current one, timeouts for the current view alone, one of each a voter.
 """
 
@@ -10,6 +11,7 @@ from typing import Final
 
 from consensus.types import QC, TC, ReplicaIndex, Timeout, TimeoutSignature, Vote
 from consensus.validators import ValidatorSet
+from genesis.statements import Phase
 
 VOTE_WINDOW_VIEWS: Final = 8
 
@@ -19,31 +21,35 @@ class VoteCollector:
 
     def __init__(self, validators: ValidatorSet) -> None:
         self._validators = validators
-        self._views: dict[int, dict[ReplicaIndex, Vote]] = {}
+        self._views: dict[tuple[int, Phase], dict[ReplicaIndex, Vote]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._views.values()))
 
     def rival(self, vote: Vote) -> Vote | None:
-        """The vote of the same voter in the same view for another block, if one is held: equivocation."""
-        held = self._views.get(vote.view, {}).get(vote.voter)
+        """The vote of the same voter in the same view and phase for another block, if one is held: equivocation."""
+        held = self._views.get((vote.view, vote.phase), {}).get(vote.voter)
         return held if held is not None and held.block_hash != vote.block_hash else None
 
     def add(self, vote: Vote) -> QC | None:
-        """Keep a vote, a voter's first in a view; the QC of its block if a quorum stands with it."""
-        votes = self._views.setdefault(vote.view, {})
+        """Keep a vote, a voter's first in a view and phase; the QC of its block if a quorum stands with it."""
+        votes = self._views.setdefault((vote.view, vote.phase), {})
         votes.setdefault(vote.voter, vote)
         same = [each for each in votes.values() if (each.block_hash, each.height) == (vote.block_hash, vote.height)]
         if self._validators.power_of(each.voter for each in same) < self._validators.quorum_power:
             return None
         signatures = tuple(sorted((each.voter, each.signature) for each in same))
-        return QC(vote.epoch, vote.view, vote.height, vote.block_hash, signatures)
+        return QC(vote.epoch, vote.view, vote.phase, vote.height, vote.block_hash, signatures)
 
     def forget(self, certified_view: int, view: int) -> None:
-        """Drop what can no longer matter: views up to the highest QC's, and those outside the window around `view`."""
+        """Drop what can no longer matter: views up to a certified one, and those outside the window around `view`."""
         low = max(certified_view, view - VOTE_WINDOW_VIEWS - 1)
-        self._views = {each: votes for each, votes in self._views.items() if each > low}
+        self._views = {each: votes for each, votes in self._views.items() if each[0] > low}
 
     @staticmethod
     def wants(vote: Vote, certified_view: int, view: int) -> bool:
-        """Whether a vote can still matter, before its signature is checked."""
+        """Whether a vote can still matter, before its signature is checked; `certified_view` is the highest view of
+        which a certificate of its phase, or a later one, is known."""
         low, high = max(certified_view, view - VOTE_WINDOW_VIEWS - 1), view + VOTE_WINDOW_VIEWS
         return low < vote.view <= high
 
@@ -56,13 +62,19 @@ class TimeoutCollector:
         self._view = 0
         self._timeouts: dict[ReplicaIndex, Timeout] = {}
 
+    def __len__(self) -> int:
+        return len(self._timeouts)
+
+    def rival(self, timeout: Timeout) -> Timeout | None:
+        """The timeout of the same voter and view that reports another QC, if one is held: equivocation."""
+        held = self._timeouts.get(timeout.voter) if timeout.view == self._view else None
+        return held if held is not None and held.high_qc.view != timeout.high_qc.view else None
+
     def add(self, timeout: Timeout) -> None:
-        """Keep a timeout of the current view; of one voter's, the first that reports the highest QC."""
+        """Keep a timeout of the current view, a voter's first."""
         if timeout.view != self._view:
             self._view, self._timeouts = timeout.view, {}
-        held = self._timeouts.get(timeout.voter)
-        if held is None or held.high_qc.view < timeout.high_qc.view:
-            self._timeouts[timeout.voter] = timeout
+        self._timeouts.setdefault(timeout.voter, timeout)
 
     def power(self, view: int) -> int:
         """The power that gave up `view`, as far as we know."""
@@ -73,6 +85,6 @@ class TimeoutCollector:
         if self.power(view) < self._validators.quorum_power:
             return None
         timeouts = sorted(self._timeouts.values(), key=lambda each: each.voter)
-        highest = max(timeouts, key=lambda each: each.high_qc.view)
+        highest = max(timeouts, key=lambda each: each.high_qc.rank)
         signatures = tuple(TimeoutSignature(each.voter, each.high_qc.view, each.signature) for each in timeouts)
         return TC(highest.epoch, view, highest.high_qc, signatures)

@@ -3,9 +3,9 @@
 Rules:
 
 1. Everything that enters has been verified. Certificates only ever rise.
-2. The view is one more than that of the highest certificate, QC or TC: nothing else moves it.
-3. A QC certifies its block and that block's anchor, and may commit the parent (`hotstuff.safety.decides`), with all
-   uncommitted ancestors, oldest first, each once.
+2. The view is the one to which the highest certificates lead, QC or TC: nothing else moves it.
+3. A QC certifies its block and that block's anchor, and may commit the block or its parent (the engine's `decided_by`),
+   with all uncommitted ancestors, oldest first, each once.
 4. The order in which blocks and certificates come does not matter: inserting a block takes in again what is known of
    it.
 
@@ -14,15 +14,17 @@ Where a quorum contradicts what we executed there is no going on: `Halted` carri
 
 from __future__ import annotations
 
+from consensus.anchors import AnchorRule
 from consensus.config import CoreConfig, Recovery
 from consensus.events import Commit, StoreProposal
-from consensus.hotstuff.anchors import AnchorRule
-from consensus.hotstuff.safety import fresh_safety, remember
-from consensus.hotstuff.tree import BlockTree
 from consensus.outbox import Outbox
+from consensus.rules import Rules
+from consensus.safety import fresh_safety, remember
+from consensus.tree import BlockTree
 from consensus.types import QC, TC, Certificates, Header, Proposal
 from genesis.errors import Rejected, invariant, violated
 from genesis.params import ChainParams
+from genesis.statements import Phase
 
 
 class Halted(Exception):
@@ -30,23 +32,33 @@ class Halted(Exception):
 
 
 class Chain:
-    """The certified chain of one replica: everybody reads it, `consensus.hotstuff.following` writes to it."""
+    """The certified chain of one replica: everybody reads it, `consensus.following` writes to it.
 
-    def __init__(self, config: CoreConfig, recovery: Recovery, outbox: Outbox) -> None:
+    Attributes:
+        high_qc: The highest QC.
+        base_qc: The highest QC that a new block may extend: not one that only prepares its block.
+        high_tc: The highest TC.
+        view: The current view.
+    """
+
+    def __init__(self, config: CoreConfig, rules: Rules, recovery: Recovery, outbox: Outbox) -> None:
         fresh, tip = fresh_safety(config.genesis), recovery.tip
-        known = remember(recovery.safety or fresh, tip.qc if tip is not None else fresh.high_qc, None)
+        base = tip.qc if tip is not None else fresh.high_qc
+        known = remember(recovery.safety or fresh, base, None)
         self.high_qc: QC = known.high_qc
+        self.base_qc: QC = base
         self.high_tc: TC | None = known.high_tc
-        self.view = max(known.high_qc.view, known.high_tc.view if known.high_tc is not None else 0) + 1
-        self.tree = BlockTree(tip.proposal.header if tip is not None else config.genesis)
+        self.view = max(known.high_qc.leads_to, known.high_tc.view + 1 if known.high_tc is not None else 0)
+        self.tree = BlockTree(rules, tip.proposal.header if tip is not None else config.genesis)
         self.anchors = restored_anchors(config.genesis, recovery)
+        self._rules = rules
         self._params: ChainParams = config.params
         self._outbox = outbox
 
     @property
     def entry_tc(self) -> TC | None:
         """The TC that leads to the current view, unless the highest QC does."""
-        return self.high_tc if self.high_qc.view + 1 != self.view else None
+        return self.high_tc if self.high_qc.leads_to != self.view else None
 
     @property
     def certificates(self) -> Certificates:
@@ -66,9 +78,19 @@ class Chain:
         return tuple(block.proposal for block in self.tree.path(self.high_qc.block_hash))
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no uncommitted block orders anything. Where a block is missing we cannot tell, and are patient."""
-        return not any(proposal.header.payload for proposal in self.uncommitted)
+    def may_idle(self) -> bool:
+        """Whether the leader may take its time: the view before was no failure, and nothing that is ordered waits for
+        its block. Where a block is missing we cannot tell, and are patient."""
+        if self.base_qc.leads_to != self.view:
+            return False
+        if self.base_qc.block_hash not in self.tree:
+            return True
+        path = tuple(block.proposal.header for block in self.tree.path(self.base_qc.block_hash))
+        return not self._rules.awaits_blocks(self.tree.root, path)
+
+    def is_news(self, qc: QC) -> bool:
+        """Whether a QC, not verified, would tell us something."""
+        return qc.rank > self.high_qc.rank or (qc.phase is not Phase.PREPARE and qc.view > self.base_qc.view)
 
     def restore(self, pending: tuple[Proposal, ...], now_ms: int) -> None:
         """Take in the stored proposals above the tip; they are verified and stored already."""
@@ -87,9 +109,11 @@ class Chain:
         decided = self.tree.decided_by(qc)
         if decided is not None:
             self._commit(decided)
-        if qc.view > self.high_qc.view:
+        if qc.phase is not Phase.PREPARE and qc.view > self.base_qc.view:
+            self.base_qc = qc
+        if qc.rank > self.high_qc.rank:
             self.high_qc = qc
-            self.view = max(self.view, qc.view + 1)
+        self.view = max(self.view, qc.leads_to)
 
     def learn_tc(self, tc: TC) -> None:
         """Take in a genuine TC."""

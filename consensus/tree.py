@@ -3,9 +3,10 @@
 Rules:
 
 1. A block enters when its parent is the root or in the tree, and it fits that parent (`check_fits`).
-2. Height is the parent's plus one, the view is above the parent's, block time is strictly above the parent's.
-3. The anchor is the highest block that the header's own ancestry commits: the grandparent, if parent and grandparent
-   stand in consecutive views; else the parent's anchor. Genesis is its own. Anchors never go back along a chain.
+2. Height is the parent's plus one, the view is above that of the parent's certificate, block time is strictly above
+   the parent's.
+3. The anchor is the highest block that the header's own ancestry commits; which that is, the engine's rules say.
+   Anchors never go back along a chain.
 4. Committing a block makes it the root; what does not descend from it can never be certified again and is dropped.
 5. A block that is not certified has no children, so those of views long past are dropped one by one.
 """
@@ -15,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from consensus.hotstuff.safety import decides
+from consensus.rules import Rules
 from consensus.types import QC, Header, Proposal
 from genesis.errors import Rejected, invariant
+from genesis.statements import Phase
 
 
 @dataclass(slots=True)
@@ -27,7 +29,7 @@ class Block:
     Attributes:
         proposal: As signed by its proposer.
         arrived_monotonic_ms: When we first had it; paces the next view.
-        qc: The certificate, once known.
+        qc: A certificate, once known; one that only prepares the block gives way to one that commits it.
     """
 
     proposal: Proposal
@@ -38,8 +40,10 @@ class Block:
 class BlockTree:
     """Every uncommitted block we hold, and the committed one they grow from."""
 
-    def __init__(self, root: Header) -> None:
+    def __init__(self, rules: Rules, root: Header) -> None:
         self.root = root
+        self.root_arrived_monotonic_ms: int | None = None
+        self._rules = rules
         self._blocks: dict[bytes, Block] = {}
 
     def __contains__(self, block_hash: bytes) -> bool:
@@ -59,11 +63,6 @@ class BlockTree:
         block = self._blocks.get(block_hash)
         return block.proposal.header if block is not None else None
 
-    def of_view(self, view: int) -> Header | None:
-        """A block of this view, if one is here. One view has one leader, so another means that it equivocated."""
-        headers = (block.proposal.header for block in self._blocks.values())
-        return next((header for header in headers if header.view == view), None)
-
     def check_fits(self, header: Header) -> None:
         """Rules 2 and 3, against a parent that is present, except for the anchor's state root.
 
@@ -76,9 +75,9 @@ class BlockTree:
             return
         for what, holds in (
             ("height", header.height == parent.height + 1),
-            ("view", header.view > parent.view == header.parent_view),
+            ("view", self._rules.fits(header, parent)),
             ("block time", header.time_unix_ms > parent.time_unix_ms),
-            ("anchor", (header.anchor.height, header.anchor.block_hash) == anchor_of_child(parent)),
+            ("anchor", (header.anchor.height, header.anchor.block_hash) == self._rules.anchor_of_child(parent)),
         ):
             if not holds:
                 raise Rejected("bad_block", f"A block's {what} does not fit its parent.", height=header.height)
@@ -91,16 +90,17 @@ class BlockTree:
     def certify(self, qc: QC) -> None:
         """Note that a block is certified, if it is here."""
         block = self._blocks.get(qc.block_hash)
-        if block is not None and block.qc is None:
+        if block is not None and (block.qc is None or block.qc.phase is Phase.PREPARE):
             block.qc = qc
 
     def decided_by(self, qc: QC) -> Header | None:
-        """The uncommitted block that this certificate commits, if any: see `consensus.hotstuff.safety.decides`."""
-        child = self._blocks.get(qc.block_hash)
-        parent = self._blocks.get(child.proposal.header.parent_hash) if child is not None else None
-        if child is None or parent is None:
+        """The uncommitted block that this certificate commits, if any, by the engine's rules."""
+        block = self._blocks.get(qc.block_hash)
+        if block is None:
             return None
-        return parent.proposal.header if decides(parent.proposal.header, child.proposal.header) else None
+        header = block.proposal.header
+        parent = self._blocks.get(header.parent_hash)
+        return self._rules.decided_by(qc, header, parent.proposal.header if parent is not None else None)
 
     def path(self, block_hash: bytes) -> tuple[Block, ...]:
         """The uncommitted blocks from above the root up to `block_hash`, oldest first; empty for the root itself."""
@@ -110,6 +110,7 @@ class BlockTree:
         """Make `header` the root; the blocks that this commits, oldest first, each once and each with its QC."""
         committed = self.path(header.block_hash)
         self.root = header
+        self.root_arrived_monotonic_ms = committed[-1].arrived_monotonic_ms
         kept: dict[bytes, Block] = {}
         for block in sorted(self._blocks.values(), key=lambda each: each.proposal.header.height):
             child = block.proposal.header
@@ -118,25 +119,24 @@ class BlockTree:
         self._blocks = kept
         return committed
 
-    def drop_uncertified(self, below_view: int) -> None:
-        """Forget blocks of past views that nobody certified (rule 5)."""
+    def drop_uncertified(self, below_view: int, high_qc: QC) -> None:
+        """Forget blocks of past views that nobody certified (rule 5), or that were only prepared, but for the block of
+        the highest certificate."""
         self._blocks = {
             block_hash: block
             for block_hash, block in self._blocks.items()
-            if block.qc is not None or block.proposal.header.view >= below_view
+            if block.proposal.view >= below_view
+            or block_hash == high_qc.block_hash
+            or (block.qc is not None and block.qc.phase is not Phase.PREPARE)
         }
+
+    def arrived_monotonic_ms(self, block_hash: bytes) -> int | None:
+        """When we first had this block or the root; None for a root from before the start."""
+        block = self._blocks.get(block_hash)
+        return block.arrived_monotonic_ms if block is not None else self.root_arrived_monotonic_ms
 
     def _ancestry(self, block_hash: bytes) -> Iterator[Block]:
         while block_hash != self.root.block_hash:
             block = self._blocks[block_hash]
             yield block
             block_hash = block.proposal.header.parent_hash
-
-
-def anchor_of_child(parent: Header) -> tuple[int, bytes]:
-    """Rule 3: height and hash of the anchor that a child of `parent` must name."""
-    if parent.height == 0:
-        return 0, parent.block_hash
-    if parent.view == parent.parent_view + 1:
-        return parent.height - 1, parent.parent_hash
-    return parent.anchor.height, parent.anchor.block_hash

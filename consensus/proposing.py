@@ -2,8 +2,8 @@
 
 Rules:
 
-1. The parent is the block of the highest QC. The leader has it and has executed the anchor that the new block must
-   name.
+1. The parent is the block of the highest QC that a block may extend. The leader has it and has executed the anchor that
+   the new block must name.
 2. Pace: not before the parent has been here for ``block_interval_ms_min``, except in a view entered by a TC, which is
    late already.
 3. The leader asks the shell for the payload when it is due. With an empty answer on an idle chain (no uncommitted block
@@ -11,6 +11,8 @@ Rules:
    the shell says that something waits, and asks again. While something uncommitted waits to be committed, empty blocks
    follow at pace.
 4. Block time is the leader's clock, at least one millisecond above the parent's.
+5. When the view's TC shows that a block was prepared, of whose commit the leader knows nothing, it proposes that very
+   block again, at once (`consensus.pbft.safety`, V4).
 
 `ProposalPlan` holds the pace (rules 2 and 3), `Leading` asks, answers and proposes when the turn is ours.
 """
@@ -19,18 +21,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from consensus.chain import Chain
 from consensus.config import CoreConfig
 from consensus.events import Now, RequestPayload
-from consensus.hotstuff.anchors import AnchorRule
-from consensus.hotstuff.chain import Chain
-from consensus.hotstuff.pacemaker import Pacemaker
-from consensus.hotstuff.signatory import Signatory
-from consensus.hotstuff.tree import anchor_of_child
 from consensus.leaders import Leaders
 from consensus.outbox import Outbox
-from consensus.types import Anchor, Header, ReplicaIndex
+from consensus.pacemaker import Pacemaker
+from consensus.rules import Rules
+from consensus.signatory import Signatory
+from consensus.types import Anchor, Header, Proposal
 from genesis.errors import invariant, violated
 from genesis.params import ChainParams
+from genesis.statements import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Leading:
     def __init__(
         self,
         config: CoreConfig,
+        rules: Rules,
         leaders: Leaders,
         chain: Chain,
         pacemaker: Pacemaker,
@@ -109,6 +112,7 @@ class Leading:
         self._me = config.index
         self._epoch = config.validators.epoch
         self._batches_max = config.params.block_batches_max
+        self._rules = rules
         self._plan = ProposalPlan(config.params)
         self._leaders = leaders
         self._chain = chain
@@ -132,7 +136,10 @@ class Leading:
         return self._plan.due_ms(turn) if turn is not None else None
 
     def propose_if_due(self, now: Now) -> None:
-        """Ask for the payload of our block, when it is time and its anchor is executed."""
+        """Propose a prepared block again; or ask for the payload of our own, when it is time and its anchor is
+        executed."""
+        if self._propose_prepared():
+            return
         turn = self._turn()
         due_ms = self._plan.due_ms(turn) if turn is not None else None
         if turn is None or due_ms is None or now.monotonic_ms < due_ms:
@@ -140,7 +147,7 @@ class Leading:
         if self._header(turn, (), now) is None:
             return
         self._plan.ask(turn)
-        ancestors = tuple(proposal.header for proposal in self._chain.uncommitted)
+        ancestors = tuple(block.proposal.header for block in self._chain.tree.path(turn.parent.block_hash))
         self._outbox.put(RequestPayload(turn.view, turn.parent.block_hash, ancestors))
 
     def on_payload_offered(self, view: int, payload: tuple[bytes, ...], now: Now) -> None:
@@ -154,40 +161,52 @@ class Leading:
         header = self._header(turn, payload, now)
         if header is None:
             violated("an executed anchor stays known", view=view)
-        self._signatory.propose(header, self._chain.high_qc, self._chain.entry_tc)
+        self._signatory.propose(Proposal(view, header, self._chain.base_qc, self._chain.entry_tc))
+
+    def _propose_prepared(self) -> bool:
+        """Rule 5; whether that is what this turn is for, also while the block is still missing."""
+        tc, base = self._chain.entry_tc, self._chain.base_qc
+        if tc is None or tc.high_qc.phase is not Phase.PREPARE:
+            return False
+        if tc.high_qc.view <= base.view or tc.high_qc.block_hash == base.block_hash:
+            return False
+        block = self._chain.tree.get(tc.high_qc.block_hash)
+        if block is not None and self._is_ours:
+            self._signatory.propose(Proposal(self._chain.view, block.proposal.header, block.proposal.justify, tc))
+        return True
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether we lead the view, and may still propose in it."""
+        view = self._chain.view
+        if self._leaders.leader(view) != self._me or self._signatory.is_silent or self._pacemaker.timed_out:
+            return False
+        return self._signatory.may_propose(view)
 
     def _turn(self) -> Turn | None:
-        """Our turn to propose, when it is ours and the parent is here (rule 1)."""
-        view, qc, tc = self._chain.view, self._chain.high_qc, self._chain.entry_tc
-        if self._leaders.leader(view) != self._me or self._signatory.is_silent or self._pacemaker.timed_out:
-            return None
+        """Our turn to propose a block of our own, when it is ours and the parent is here (rule 1)."""
+        view, qc, tc = self._chain.view, self._chain.base_qc, self._chain.entry_tc
         parent = self._chain.tree.header(qc.block_hash)
-        if parent is None or self._signatory.propose_refusal(view, qc, tc) is not None:
+        if parent is None or not self._is_ours or (tc is None and qc.leads_to != view):
             return None
-        block = self._chain.tree.get(parent.block_hash)
-        arrived_ms = block.arrived_monotonic_ms if block is not None else self._started_ms
-        return Turn(view, parent, arrived_ms, tc is None and self._chain.is_idle, tc is not None)
+        arrived_ms = self._chain.tree.arrived_monotonic_ms(parent.block_hash)
+        since_ms = arrived_ms if arrived_ms is not None else self._started_ms
+        return Turn(view, parent, since_ms, self._chain.may_idle, tc is not None)
 
     def _header(self, turn: Turn, payload: tuple[bytes, ...], now: Now) -> Header | None:
-        return make_header(turn, self._me, self._epoch, payload, now.chain_unix_ms, self._chain.anchors)
-
-
-def make_header(
-    turn: Turn, proposer: ReplicaIndex, epoch: int, payload: tuple[bytes, ...], chain_unix_ms: int, anchors: AnchorRule
-) -> Header | None:
-    """The block of this turn (rules 1 and 4); None while its anchor is not executed."""
-    height, block_hash = anchor_of_child(turn.parent)
-    root = anchors.root(height)
-    if root is None:
-        return None
-    return Header(
-        epoch=epoch,
-        height=turn.parent.height + 1,
-        view=turn.view,
-        proposer=proposer,
-        parent_hash=turn.parent.block_hash,
-        parent_view=turn.parent.view,
-        time_unix_ms=max(chain_unix_ms, turn.parent.time_unix_ms + 1),
-        anchor=Anchor(height, block_hash, root),
-        payload=payload,
-    )
+        """The block of this turn (rules 1 and 4); None while its anchor is not executed."""
+        height, block_hash = self._rules.anchor_of_child(turn.parent)
+        root = self._chain.anchors.root(height)
+        if root is None:
+            return None
+        return Header(
+            epoch=self._epoch,
+            height=turn.parent.height + 1,
+            view=turn.view,
+            proposer=self._me,
+            parent_hash=turn.parent.block_hash,
+            parent_view=self._chain.base_qc.view,
+            time_unix_ms=max(now.chain_unix_ms, turn.parent.time_unix_ms + 1),
+            anchor=Anchor(height, block_hash, root),
+            payload=payload,
+        )

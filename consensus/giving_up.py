@@ -2,23 +2,24 @@
 
 Rules:
 
-1. A view is given up when its time is over (`hotstuff.pacemaker`), or when so much power has given it up that one of
-   them is honest. Once a view; whether it may be signed, `consensus.hotstuff.safety` says.
+1. A view is given up when its time is over (`consensus.pacemaker`), or when so much power has given it up that one of
+   them is honest. Once a view; whether it may be signed, `consensus.safety` says. A view that was given up before a
+   restart stays given up: what was said then is said again.
 2. A timeout's certificates are taken in first. It is collected in its own view only.
 3. Who makes a TC shows it to the leader of the view that it leads to, who may not have all the timeouts.
 """
 
 from __future__ import annotations
 
+from consensus.certificates import Verifier
+from consensus.chain import Chain
+from consensus.collectors import TimeoutCollector
 from consensus.config import CoreConfig
-from consensus.hotstuff.certificates import Verifier
-from consensus.hotstuff.chain import Chain
-from consensus.hotstuff.collectors import TimeoutCollector
-from consensus.hotstuff.following import Following
-from consensus.hotstuff.pacemaker import Pacemaker
-from consensus.hotstuff.signatory import Signatory
+from consensus.following import Following
 from consensus.leaders import Leaders
 from consensus.outbox import Outbox
+from consensus.pacemaker import Pacemaker
+from consensus.signatory import Signatory
 from consensus.types import ReplicaIndex, Timeout
 
 
@@ -49,7 +50,7 @@ class GivingUp:
 
     def on_timeout(self, sender: ReplicaIndex, timeout: Timeout, now_ms: int) -> None:
         """A timeout, unchecked."""
-        is_news = timeout.high_qc.view > self._chain.high_qc.view
+        is_news = self._chain.is_news(timeout.high_qc)
         if timeout.view < self._chain.view and not is_news:
             return
         self._verifier.check_timeout(timeout)
@@ -61,9 +62,14 @@ class GivingUp:
         if timeout.view == self._chain.view:
             self._collect(timeout, now_ms)
 
+    def restore(self) -> None:
+        """Say again what was said about the current view before the restart, if it was given up then."""
+        if self._signatory.said_of(self._chain.view) is not None:
+            self._give_up("restarted")
+
     def give_up_if_due(self, now_ms: int) -> None:
         """Rule 1, the first half."""
-        if now_ms < self._pacemaker.deadline_ms(self._chain.high_qc.view, False):
+        if now_ms < self._pacemaker.deadline_ms(self._chain.base_qc.view, False):
             return
         deadline_ms = self.deadline_ms
         if deadline_ms is not None and now_ms >= deadline_ms:
@@ -74,10 +80,13 @@ class GivingUp:
         """When to give up the current view; None once given up, and while we are silent."""
         if self._pacemaker.timed_out or self._signatory.is_silent:
             return None
-        may_idle = self._chain.entry_tc is None and self._chain.is_idle
-        return self._pacemaker.deadline_ms(self._chain.high_qc.view, may_idle)
+        return self._pacemaker.deadline_ms(self._chain.base_qc.view, self._chain.may_idle)
 
     def _collect(self, timeout: Timeout, now_ms: int) -> None:
+        rival = self._timeouts.rival(timeout)
+        if rival is not None:
+            self._outbox.report_equivocation("timeout", timeout.voter, timeout.view, rival, timeout)
+            return
         self._timeouts.add(timeout)
         tc = self._timeouts.certificate(timeout.view)
         if tc is not None:
@@ -91,8 +100,7 @@ class GivingUp:
         if self._pacemaker.timed_out or self._signatory.is_silent:
             return
         self._pacemaker.timed_out = True
-        view, qc, tc = self._chain.view, self._chain.high_qc, self._chain.entry_tc
-        if self._signatory.timeout_refusal(view, qc, tc) is not None:
+        view = self._chain.view
+        if not self._signatory.give_up(view, self._chain.high_qc, self._chain.entry_tc):
             return
-        self._signatory.give_up(view, qc, tc)
         self._outbox.report("view_timeout", view=view, leader=self._leaders.leader(view), reason=reason)

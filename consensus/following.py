@@ -12,14 +12,14 @@ All that comes in here has been verified, except in `on_certificates`, which ver
 
 from __future__ import annotations
 
+from consensus.certificates import Verifier
+from consensus.chain import Chain
+from consensus.collectors import VOTE_WINDOW_VIEWS, VoteCollector
 from consensus.config import CoreConfig
-from consensus.hotstuff.certificates import Verifier
-from consensus.hotstuff.chain import Chain
-from consensus.hotstuff.collectors import VOTE_WINDOW_VIEWS, VoteCollector
-from consensus.hotstuff.pacemaker import Pacemaker
-from consensus.hotstuff.signatory import Signatory
 from consensus.leaders import Leaders
 from consensus.outbox import Outbox
+from consensus.pacemaker import Pacemaker
+from consensus.signatory import Signatory
 from consensus.types import QC, TC, Certificates, Proposal, ReplicaIndex
 
 
@@ -54,7 +54,7 @@ class Following:
     def on_certificates(self, sender: ReplicaIndex, certificates: Certificates, now_ms: int) -> None:
         """What a peer knows, sent on every beat."""
         qc, tc = certificates.high_qc, certificates.high_tc
-        if qc.view > self._chain.high_qc.view:
+        if self._chain.is_news(qc):
             self._verifier.check_qc(qc)
             self.learn_qc(qc, now_ms)
             self.informant = sender
@@ -93,5 +93,5 @@ class Following:
         if view == self._pacemaker.view:
             return
         self._pacemaker.enter(view, now_ms)
-        self._votes.forget(self._chain.high_qc.view, view)
-        self._chain.tree.drop_uncertified(view - VOTE_WINDOW_VIEWS)
+        self._votes.forget(self._chain.base_qc.view, view)
+        self._chain.tree.drop_uncertified(view - VOTE_WINDOW_VIEWS, self._chain.high_qc)

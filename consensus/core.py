@@ -19,44 +19,41 @@ This file hands each event to the part that owns the matter, and wires the parts
 * What is done: `following` takes certificates in and enters views, `voting` brings a proposal to our vote and votes to
   a QC, `giving_up` brings a view to its end and timeouts to a TC (`collectors` holds both on their way, `pacemaker` the
   time), `proposing` leads, `syncing` completes the chain, `repeating` says things again.
-* What is said: `signatory` keeps the safety state and alone asks for signatures, by the rules of `safety`; `amnesia`
-  tells it how to come back when that state is lost. `outbox` holds the effects.
+* What is said: `signatory` keeps the safety state and alone asks for signatures, by the rules of `safety` and of the
+  engine; `amnesia` tells it how to come back when that state is lost. `outbox` holds the effects.
+* What differs from engine to engine: `rules`.
 
 Each part owns its own state. They call one another downwards only: `outbox`, `chain`, `signatory`, `following`, then
 `voting`, `giving_up` and `proposing`, then `syncing` and `repeating`.
-
-Source: Jolteon; see `consensus.hotstuff.safety`.
 """
 
 from __future__ import annotations
 
 from consensus import events as ev
-from consensus.config import CoreConfig, Recovery, Tip
+from consensus.certificates import Verifier
+from consensus.chain import Chain, Halted
+from consensus.collectors import VoteCollector
+from consensus.config import CoreConfig, Recovery
 from consensus.events import Effect, Event, Now
-from consensus.hotstuff.certificates import Verifier
-from consensus.hotstuff.chain import Chain, Halted
-from consensus.hotstuff.collectors import VoteCollector
-from consensus.hotstuff.following import Following
-from consensus.hotstuff.giving_up import GivingUp
-from consensus.hotstuff.pacemaker import Pacemaker
-from consensus.hotstuff.proposing import Leading
-from consensus.hotstuff.repeating import Repeating
-from consensus.hotstuff.safety import fresh_safety
-from consensus.hotstuff.signatory import Signatory
-from consensus.hotstuff.syncing import Syncing
-from consensus.hotstuff.voting import Voting
+from consensus.following import Following
+from consensus.giving_up import GivingUp
 from consensus.leaders import LeaderSchedule
 from consensus.outbox import Outbox
+from consensus.pacemaker import Pacemaker
+from consensus.proposing import Leading
+from consensus.repeating import Repeating
+from consensus.rules import Rules
+from consensus.signatory import Signatory
+from consensus.syncing import Syncing
 from consensus.types import QC, Certificates, Header, Message, Proposal, ReplicaIndex, Timeout, Vote
+from consensus.voting import Voting
 from genesis.errors import Rejected, invariant
-
-__all__ = ["Core", "CoreConfig", "Recovery", "Tip", "fresh_safety"]
 
 
 class Core:
     """One replica's part in the agreement. Not thread-safe: `handle` takes one event at a time."""
 
-    def __init__(self, config: CoreConfig, recovery: Recovery) -> None:
+    def __init__(self, config: CoreConfig, recovery: Recovery, rules: Rules) -> None:
         self._config = config
         self._pending = recovery.pending
         self._started = False
@@ -64,16 +61,16 @@ class Core:
         self._armed_ms: int | None = None
 
         self._outbox = outbox = Outbox(config.index)
-        self._leaders = leaders = LeaderSchedule(config.validators)
-        verifier = Verifier(config.chain_id, config.validators, leaders, config.genesis.block_hash)
-        self._chain = chain = Chain(config, recovery, outbox)
+        self._leaders = leaders = config.leaders or LeaderSchedule(config.validators)
+        verifier = Verifier(config, rules, leaders)
+        self._chain = chain = Chain(config, rules, recovery, outbox)
         self._votes = votes = VoteCollector(config.validators)
         self._pacemaker = pacemaker = Pacemaker(config.params, chain.view)
-        self._signatory = signatory = Signatory(config, recovery.safety, chain, outbox)
+        self._signatory = signatory = Signatory(config, rules, recovery.safety, chain, outbox)
         self._following = following = Following(config, leaders, verifier, chain, pacemaker, votes, signatory, outbox)
-        self._voting = Voting(config, leaders, verifier, chain, following, votes, signatory, outbox)
+        self._voting = Voting(config, rules, leaders, verifier, chain, following, votes, signatory, outbox)
         self._giving_up = GivingUp(config, leaders, verifier, chain, pacemaker, following, signatory, outbox)
-        self._leading = Leading(config, leaders, chain, pacemaker, signatory, outbox)
+        self._leading = Leading(config, rules, leaders, chain, pacemaker, signatory, outbox)
         self._syncing = Syncing(config, verifier, chain, following, self._voting, outbox)
         self._repeating = Repeating(config, chain, self._voting, signatory)
 
@@ -119,6 +116,12 @@ class Core:
     def silent_below_view(self) -> int:
         """Views below this one see no signature of ours, after a loss of memory; 0 when nothing is barred."""
         return self._signatory.silent_below_view
+
+    @property
+    def held(self) -> tuple[tuple[str, int], ...]:
+        """What is kept for later, (name, entries): all of it is bounded, and a simulator watches that it is."""
+        anchors, votes = len(self._chain.anchors), len(self._votes)
+        return (("blocks", len(self._chain.tree)), ("votes", votes), ("anchors", anchors))
 
     # --- dispatch -----------------------------------------------------------------------------------------------------
 
@@ -182,6 +185,7 @@ class Core:
             part.start(now_ms)
         self._following.restore(self._pending, now_ms)
         self._pending = ()
+        self._giving_up.restore()
 
     # --- what follows -------------------------------------------------------------------------------------------------
 
@@ -190,11 +194,15 @@ class Core:
         self._signatory.recover_if_bounded()
         self._voting.take_candidate_in(now.monotonic_ms)
         self._giving_up.give_up_if_due(now.monotonic_ms)
-        self._voting.vote_if_ready(now)
+        self._vote(now)
         self._leading.propose_if_due(now)
         self._syncing.fetch_if_missing(now.monotonic_ms)
         self._repeating.repeat_if_due(now.monotonic_ms)
         self._set_timer(now)
+
+    def _vote(self, now: Now) -> None:
+        """Our vote for the view's proposal; an engine of more phases adds to it."""
+        self._voting.vote_if_ready(now)
 
     def _set_timer(self, now: Now) -> None:
         """Wake up at the earliest of what is yet to come. The beat always is."""

@@ -27,6 +27,9 @@ class AnchorRule:
         self._awaited: dict[int, bytes] = {}
         self._certified: dict[int, bytes] = {}
 
+    def __len__(self) -> int:
+        return len(self._roots) + len(self._awaited) + len(self._certified)
+
     def restore(self, height: int, state_root: bytes) -> None:
         """Take in a root from before the restart: executed by us, or certified in the tip's header."""
         self.executed_height = max(self.executed_height, height)

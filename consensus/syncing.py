@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from consensus.certificates import Verifier
+from consensus.chain import Chain
 from consensus.config import CoreConfig
 from consensus.events import BlocksReceived, FetchBlocks
-from consensus.hotstuff.certificates import Verifier
-from consensus.hotstuff.chain import Chain
-from consensus.hotstuff.following import Following
-from consensus.hotstuff.voting import Voting
+from consensus.following import Following
 from consensus.outbox import Outbox
 from consensus.types import QC, Proposal
+from consensus.voting import Voting
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 
