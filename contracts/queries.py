@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any, Final
 
-from contracts.ledger import HOUSE, ISSUED, TRANSIT, balance
+from contracts.ledger import BOND, HOUSE, ISSUED, SLASHED, TRANSIT, balance
 from contracts.oracle import last_priced
 from contracts.state import State
 from contracts.step import known
@@ -21,7 +21,7 @@ SERIES_PAGE_MAX: Final = 500
 def account(state: State, account_id: str) -> Answer:
     """The balances of one account, by asset; ``unknown_account`` if there is none."""
     row = None
-    if account_id not in (HOUSE, ISSUED, TRANSIT):
+    if account_id not in (BOND, HOUSE, ISSUED, SLASHED, TRANSIT):
         row = known(state.accounts, account_id, "account")
     balances = {}
     for asset in sorted(state.assets.rows):
