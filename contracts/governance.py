@@ -19,18 +19,12 @@ from __future__ import annotations
 
 from contracts.changes import changed, plan, quorum_power, without_jailed
 from contracts.operations import parse_change, wire_of
-from contracts.operations_governance import ApproveProposal, Change, RemoveValidator, WithdrawProposal
+from contracts.operations_governance import ApproveProposal, Change, RemoveValidator, WithdrawProposal, proposal_id
 from contracts.state import State
 from contracts.step import Step
 from contracts.tables import ProposalRow
-from genesis.codec import Value, encode
+from genesis.codec import Value
 from genesis.errors import Rejected
-from genesis.hashing import Domain, digest
-
-
-def proposal_id(change: tuple[Value, ...], opened_height: int) -> bytes:
-    """Rule 2, for a change as it stands on the wire."""
-    return digest(Domain.CHANGE, encode((change, opened_height)))
 
 
 def propose(step: Step, operation: Change) -> None:

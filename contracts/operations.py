@@ -331,9 +331,14 @@ def parse_operation(wire: tuple[Value, ...]) -> Operation:
     return record(*arguments)
 
 
+def kind_of(operation: Operation) -> Kind:
+    """What kind of operation a record is."""
+    return _KIND_OF[type(operation)]
+
+
 def wire_of(operation: Operation) -> tuple[Value, ...]:
     """The inverse of `parse_operation`."""
-    kind = _KIND_OF[type(operation)]
+    kind = kind_of(operation)
     return (kind.code, *(getattr(operation, field.name) for field in kind.fields))
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from genesis.codec import Value, encode
+from genesis.hashing import Domain, digest
+
 
 @dataclass(frozen=True, slots=True)
 class AddValidator:
@@ -95,3 +98,11 @@ class SubmitEvidence:
     """Anyone known to the chain: `evidence` is what `genesis.evidence` encodes."""
 
     evidence: bytes
+
+
+def proposal_id(change: tuple[Value, ...], opened_height: int) -> bytes:
+    """The id of a proposal: ``H(CHANGE, [change, opened_height])``, the change as it stands on the wire.
+
+    To approve an id is to approve exactly that change, whoever showed it.
+    """
+    return digest(Domain.CHANGE, encode((change, opened_height)))
