@@ -52,6 +52,7 @@ from node.http_server import serve
 from node.intake import Intake
 from node.keystore import KeyStore
 from node.peers import Mesh, MeshConfig, PeerAddress
+from node.proofs import ProofDesk
 from node.quorum_watch import QuorumWatch
 from node.receipt_waits import ReceiptWaits
 from node.replica import Ports, Replica
@@ -139,7 +140,8 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     def executed(height: int, block_hash: bytes, root: bytes) -> None:
         replica.post(Executed(height, block_hash, root))
 
-    executor = Executor(state, store, pool, receipts, intake, executed, report)
+    executor = Executor(state, store, pool, receipts, intake, executed, report, lambda: proofs.progressed())
+    proofs = ProofDesk(document, store, executor.read)
     fetcher = BlockFetcher(mesh, limits, lambda blocks: replica.post(blocks), report)
     core_config = CoreConfig(document.chain_id, index, validators, limits, genesis)
     core = make_engine(document.consensus, core_config, _recovery(store, safety))
@@ -147,7 +149,7 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     replica = Replica(core, opened.keys.consensus, document.chain_id, index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: core.high_qc)
     router.connect(replica, pool, fetcher, server)
-    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts)
+    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts, proofs)
     return Node(mesh, pool, maker, intake, executor, fetcher, replica, face)
 
 

@@ -124,6 +124,10 @@ class _Done:
         return self.write.proposal.header.payload
 
 
+def _nobody() -> None:
+    """The default for `on_durable`."""
+
+
 class Executor:
     """Owns the state machine's state. `run` is its loop.
 
@@ -132,6 +136,7 @@ class Executor:
         store, pool, receipts, intake: Where blocks go, batches come from, receipts are awaited, ids are remembered.
         on_executed: Called with (height, block hash, state root) for each block, in order, once it is executed.
         report: Called with what an operator should know of.
+        on_durable: Called whenever blocks have been written, before the next ones are.
     """
 
     def __init__(
@@ -143,7 +148,9 @@ class Executor:
         intake: Intake,
         on_executed: Callable[[int, bytes, bytes], None],
         report: ReportLine,
+        on_durable: Callable[[], None] = _nobody,
     ) -> None:
+        self._on_durable = on_durable
         self._state = state
         self._store = store
         self._pool = pool
@@ -191,6 +198,7 @@ class Executor:
                     self._on_executed(each.block.height, each.block.block_hash, each.block.state_root)
                 writes = [each.write for each in done]
                 await self._store.writes.run(_write_cost_us(writes), self._store.commit, writes)
+            self._on_durable()
             for each in done:
                 self._publish(each)
 
