@@ -90,6 +90,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "unknown_block": "See `novate query block` for the latest; a validator that catches up has it later.",
     "unknown_transaction": "Ask again if it was sent a moment ago; if not, it expired and moved nothing: send it anew.",
     "unknown_table": "The message names the tables; docs/PROTOCOL.md, R1, says what their keys are.",
+    "pruned": "Ask an archive with --url; this validator keeps blocks from lowest_height on.",
     # Proofs.
     "not_certified": "Ask again; if it recurs, the chain stands still: see `novate testnet status`.",
     "bad_proof": "Do not believe it. Ask another validator for the proof.",

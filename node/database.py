@@ -101,6 +101,37 @@ class Database:
             raise StorageFailure(f"read {what}", f"{self._path} is damaged: {error}", RESYNC) from error
 
 
+class StateView:
+    """The state as it was after one block, while later ones are written. LevelDB keeps what is overwritten meanwhile.
+
+    Attributes:
+        height, block_hash: Which block.
+    """
+
+    def __init__(self, height: int, block_hash: bytes, snapshot: Any) -> None:
+        self.height = height
+        self.block_hash = block_hash
+        self._snapshot = snapshot
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every entry, in the order of the keys, checksums verified. Blocks.
+
+        Raises:
+            StorageFailure: The disk cannot be read.
+        """
+        try:
+            for key, value in self._snapshot.iterator(prefix=b"s", verify_checksums=True, fill_cache=False):
+                yield key[1:], value
+        except plyvel.CorruptionError as error:
+            raise StorageFailure("read the state", f"it is damaged: {_reason(error)}", RESYNC) from error
+        except (plyvel.Error, OSError) as error:
+            raise StorageFailure("read the state", _reason(error), _CHECK_DISK) from error
+
+    def close(self) -> None:
+        """Let LevelDB forget what has been overwritten."""
+        self._snapshot.close()
+
+
 def _opening_failed(path: Path, error: Exception) -> StorageFailure:
     reason = _reason(error)
     if "lock" in reason.lower():

@@ -128,6 +128,11 @@ def _nobody() -> None:
     """The default for `on_durable`."""
 
 
+def _never(height: int) -> bool:
+    """The default for `is_awaited`."""
+    return False
+
+
 class Executor:
     """Owns the state machine's state. `run` is its loop.
 
@@ -137,6 +142,7 @@ class Executor:
         on_executed: Called with (height, block hash, state root) for each block, in order, once it is executed.
         report: Called with what an operator should know of.
         on_durable: Called whenever blocks have been written, before the next ones are.
+        is_awaited: Whether `on_durable` shall be called right after the block of this height, before the next.
     """
 
     def __init__(
@@ -149,8 +155,10 @@ class Executor:
         on_executed: Callable[[int, bytes, bytes], None],
         report: ReportLine,
         on_durable: Callable[[], None] = _nobody,
+        is_awaited: Callable[[int], bool] = _never,
     ) -> None:
         self._on_durable = on_durable
+        self._is_awaited = is_awaited
         self._state = state
         self._store = store
         self._pool = pool
@@ -211,6 +219,8 @@ class Executor:
             if group and batches > GROUP_BATCHES_MAX:
                 break
             group.append(self._queue.popleft())
+            if self._is_awaited(group[-1].proposal.header.height):
+                break
         return group
 
     async def _gather(self, group: Sequence[Commit]) -> list[_Work]:

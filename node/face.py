@@ -81,6 +81,7 @@ class Face:
             "network": self._document.name,
             "chain_id": self._document.chain_id.hex(),
             "height": tip.height,
+            "lowest_height": self._store.lowest,
             "view": self._core.view,
             "state_root": tip.state_root.hex(),
             "block_hash": tip.block_hash.hex(),

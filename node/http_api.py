@@ -53,6 +53,7 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "not_ready": 503,
     "not_certified": 503,
     "not_settled": 404,
+    "pruned": 410,
 }
 """The HTTP status of a refusal; codes that begin with ``unknown_`` are 404, all others 400."""
 

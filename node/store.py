@@ -12,6 +12,9 @@ Rules:
    peers.
 4. Blocks are committed in order of height, each exactly once, and a power failure leaves a whole number of them: what
    is on disk after it is every block up to some height, and nothing of those above.
+5. `prune` removes blocks, batches and receipts from below, the state never. It goes in steps, each one synced write
+   batch that also says what is the lowest height kept: after a crash a step was done, or was not. The batches of a step
+   count as gone from the call before on, so that nobody comes to rest on one that is about to go.
 
 Why no write may rest on an unsynced one: LevelDB's log is sequential only until it rotates. The old log is then closed
 without a sync, so a synced write in the new one does not make earlier unsynced ones durable. Batches therefore stay in
@@ -22,7 +25,7 @@ was synced (`_unsynced`). A vote syncs anyway, so the blocks of an idle chain co
 
 Tables, by the first byte of the key (all integers big-endian)::
 
-    m name                     meta: format and chain id, height of the tip
+    m name                     meta: format and chain id, height of the tip, lowest height of which all is kept
     p block_hash               a proposal
     u height u64, block_hash   finds the proposals above the tip; dropped once their height is committed
     d digest                   -> ordinal u64 of a batch
@@ -30,6 +33,7 @@ Tables, by the first byte of the key (all integers big-endian)::
     c height u64               a committed block (`CommittedBlock`)
     r height u64               its receipts, in order: count u32, end offset u32 each, then the receipts
     i envelope_id[:16]         -> height u64, position u32 of an envelope's receipt
+    o digest                   -> height u64 of the last committed block that orders the batch
     s key                      an entry of the state, as the state machine wrote it
 
 All methods block, some through a sync; callers on the event loop decide by `node.offload` where they run. Methods may
@@ -39,6 +43,7 @@ be called from several threads. Whoever writes goes through `writes`, since writ
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -46,13 +51,15 @@ from typing import Any, Final
 from consensus.types import Proposal
 from consensus.wire import decode_proposal, encode_proposal
 from contracts.receipts import Receipt, decode_receipt
-from genesis.errors import Rejected, invariant
-from node.database import RESYNC, WRITE_BUFFER_BYTES, Database, open_database
+from genesis.errors import Rejected, invariant, violated
+from node.database import RESYNC, WRITE_BUFFER_BYTES, Database, StateView, open_database
 from node.failures import StorageFailure
 from node.offload import Offload
+from node.store_prune import NOTHING, plan_step, removals
 from node.store_records import (
     HEIGHT,
     PLACE,
+    RECEIPT_KEY_BYTES,
     BlockWrite,
     CommittedBlock,
     Digested,
@@ -78,9 +85,11 @@ __all__ = [
 ]
 
 FORMAT_VERSION: Final = 2
-RECEIPT_KEY_BYTES: Final = 16
 UNSYNCED_ENTRIES_MAX: Final = 64
 """What is written again and again is small: about ten empty blocks. A commit that would leave more is synced."""
+
+PRUNE_DISTANCE: Final = 64
+"""No block so near to the tip is pruned: what was not synced yet is written again, and the next start reads the tip."""
 
 
 class Store(Database):
@@ -99,6 +108,8 @@ class Store(Database):
         self._unsynced: Entries = []
         self._tip: CommittedBlock | None = None
         self._next_ordinal = 0
+        self._lowest = 1
+        self._doomed = NOTHING
 
     @classmethod
     def open(cls, path: Path, chain_id: bytes) -> Store:
@@ -121,14 +132,25 @@ class Store(Database):
         """The last committed block (height 0 after `begin`), or None for an empty store."""
         return self._tip
 
+    @property
+    def lowest(self) -> int:
+        """The lowest height whose block, batches and receipts are kept: 1, unless this ledger was pruned or began with
+        a snapshot; above the tip as long as it has nothing but its snapshot."""
+        return self._lowest
+
     def committed(self, height: int) -> CommittedBlock | None:
         """The committed block of this height, if the chain here has got that far.
 
         Raises:
+            Rejected: ``pruned``: it is below what is kept.
             StorageFailure: The chain here has got that far, and the block is missing.
         """
         data = self._get(b"c" + HEIGHT.pack(height))
         if data is None:
+            if height < self._lowest:
+                raise Rejected(
+                    "pruned", "This block is below what is kept here.", height=height, lowest_height=self._lowest
+                )
             if self._tip is not None and height <= self._tip.height:
                 raise StorageFailure("read a committed block", f"block {height} is missing", RESYNC)
             return None
@@ -156,12 +178,14 @@ class Store(Database):
 
     def batch(self, digest: bytes) -> bytes | None:
         """The batch of this digest as its canonical bytes. It was verified before it was stored."""
+        if digest in self._doomed.digests:
+            return None
         ordinal = self._get(b"d" + digest)
         return None if ordinal is None else self._get(b"b" + ordinal)
 
     def has_batch(self, digest: bytes) -> bool:
-        """Whether the batch is on disk."""
-        return self._get(b"d" + digest) is not None
+        """Whether the batch is on disk, and stays there."""
+        return digest not in self._doomed.digests and self._get(b"d" + digest) is not None
 
     def has_receipt(self, envelope_id: bytes) -> bool:
         """Whether the envelope has been executed, by the half of its id that the index holds."""
@@ -274,6 +298,7 @@ class Store(Database):
         if not rivals.get(block.block_hash, False):
             entries.append((b"p" + block.block_hash, encode_proposal(write.proposal)))
         self._put_batches(entries, write.batches)
+        entries += [(b"o" + digest, height) for digest in write.proposal.header.payload]
         entries += [(b"s" + key, value) for key, value in write.state_writes]
         entries.append((b"r" + height, pack([encoded for _, encoded in write.receipts])))
         for position, (envelope_id, _) in enumerate(write.receipts):
@@ -282,12 +307,59 @@ class Store(Database):
 
     def _put_batches(self, entries: Entries, batches: Sequence[Digested]) -> None:
         for digest, wire in batches:
+            if digest in self._doomed.digests:
+                self._spare(entries, digest)
             ordinal = HEIGHT.pack(self._next_ordinal)
             entries.append((b"d" + digest, ordinal))
             entries.append((b"b" + ordinal, wire))
             self._next_ordinal += 1
 
+    def view(self) -> StateView:
+        """The state at the tip as it is now, whatever is committed later; close it after use."""
+        tip = self._known_tip
+        with self._guarded("look at the state"):
+            return StateView(tip.height, tip.block_hash, self._db.snapshot())
+
+    def prune(self, below: int, entries_max: int) -> bool:
+        """One step towards keeping nothing below the height `below` (rule 5); False when nothing is left to do.
+
+        Args:
+            below: At least `PRUNE_DISTANCE` below the tip.
+            entries_max: About how many entries a step removes; it removes one block at least.
+        """
+        tip = self._known_tip
+        invariant(
+            below <= tip.height - PRUNE_DISTANCE, "The last blocks are never pruned.", below=below, tip=tip.height
+        )
+        with self._guarded("prune"), self._lock:
+            doomed, self._doomed = self._doomed, NOTHING
+            if doomed.below:
+                self._write(removals(self._get, doomed, self._ordered_by_pending()), sync=True)
+                self._lowest = doomed.below
+        # Reading what goes next takes longer than removing it, so nobody is kept waiting for that.
+        if self._lowest < below:
+            self._doomed = plan_step(self._get, self._lowest, below, entries_max)
+        return bool(doomed.below or self._doomed.below)
+
+    def _ordered_by_pending(self) -> set[bytes]:
+        hashes = [each for found in self._pending.values() for each in found]
+        proposals = (self.proposal(each) for each in hashes)
+        return {digest for each in proposals if each is not None for digest in each.header.payload}
+
+    @property
+    def _known_tip(self) -> CommittedBlock:
+        if self._tip is None:
+            violated("An empty store has no state.")
+        return self._tip
+
     # --- opening and failing ---------------------------------------------------------------------------------------
+
+    def _spare(self, entries: Entries, digest: bytes) -> None:
+        """A batch is written anew that was about to be pruned: the old copy goes at once."""
+        ordinal = self._get(b"d" + digest)
+        if ordinal is not None:
+            entries.append((b"b" + ordinal, None))
+        self._doomed = replace(self._doomed, digests=self._doomed.digests - {digest})
 
     def _load(self, chain_id: bytes) -> None:
         found = self._get(b"mchain")
@@ -306,6 +378,8 @@ class Store(Database):
                 ledger=found[1:].hex(),
                 chain=chain_id.hex(),
             )
+        lowest = self._get(b"mlow")
+        self._lowest = HEIGHT.unpack(lowest)[0] if lowest is not None else 1
         tip = self._get(b"mtip")
         if tip is not None:
             self._tip = self.committed(HEIGHT.unpack(tip)[0])

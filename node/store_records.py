@@ -18,6 +18,9 @@ from genesis.values import DIGEST, UNIX_MS
 
 HEIGHT: Final = Struct(">Q")
 PLACE: Final = Struct(">QI")
+RECEIPT_KEY_BYTES: Final = 16
+"""How much of an envelope's id the index of receipts holds."""
+
 _COMMITTED_BYTES_MAX: Final = 2**20
 _COMMITTED: Final = record(DIGEST, DIGEST, raw(1, 2**19), UNIX_MS, uint(32), uint(32), uint(64))
 

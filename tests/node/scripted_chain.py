@@ -26,10 +26,14 @@ from consensus.validators import genesis_validators
 from contracts.machine import BlockInput, apply_block, genesis_state
 from contracts.operations import build_operation
 from contracts.receipts import encode_receipt
+from contracts.snapshot import cut_state
 from genesis.document import GenesisDocument
 from genesis.envelope import Operation, decode_envelope, sign_envelope, verify_all
 from genesis.signing import SigningKey
 from node.batches import Batch, BatchFormat
+from node.snapshot_files import SnapshotFiles
+from node.snapshot_wire import Offer
+from node.snapshots import offered_blocks
 from node.store import BlockWrite, CommittedBlock, Store
 
 VOTERS = 3
@@ -64,6 +68,7 @@ class ScriptedChain:
         self.leaders = LeaderSchedule(genesis_validators(document))
         self.roots = [self.state.root]
         self._number = 0
+        self._certificates: dict[int, QC] = {}
 
     @property
     def tip(self) -> Header:
@@ -112,7 +117,9 @@ class ScriptedChain:
         """A quorum's votes for a block of this chain."""
         if header.height == 0:
             return genesis_qc(header.block_hash)
-        return self.sign_qc(header, self.keys, self.voters)
+        if header.height not in self._certificates:
+            self._certificates[header.height] = self.sign_qc(header, self.keys, self.voters)
+        return self._certificates[header.height]
 
     def sign_qc(self, header: Header, keys: Sequence[SigningKey], voters: Sequence[int]) -> QC:
         """Votes for any header, with any keys."""
@@ -141,6 +148,17 @@ class ScriptedChain:
         last = len(self.writes) if up_to is None else up_to
         for start in range(done, last, 100):
             store.commit(self.writes[start : min(start + 100, last)])
+
+    def snapshot_into(self, files: SnapshotFiles, store: Store, height: int) -> None:
+        """Write the chain's blocks up to `height`, take a snapshot there, and write the others."""
+        self.store_into(store, height)
+        view = store.view()
+        self.store_into(store)
+        blocks = offered_blocks(store, height)
+        assert blocks
+        cut = cut_state(view.entries(), self.document.limits.merkle_depth)
+        view.close()
+        files.write(Offer(cut.level, tuple(proposal for proposal, _ in blocks), blocks[-1][1].qc), cut)
 
     def _batch(self, operations: Sequence[Operation], now: int) -> Batch:
         salt = self._number.to_bytes(16, "big")
