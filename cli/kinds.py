@@ -25,6 +25,16 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "trade": ("Trade a block; the buyer pays the premium to the seller.", "the buyer's and the seller's members"),
     "oracle.sample": ("Report the price of an index at an instant.", "oracle"),
     "settlement.declare": ("Decide a settlement price after the oracles failed.", "governor"),
+    "validator.add": ("Propose that a validator joins.", "a validator"),
+    "validator.remove": ("Propose that a validator leaves.", "a validator"),
+    "validator.reweight": ("Propose another power for a validator.", "a validator"),
+    "validator.rotate_key": ("Propose another consensus key for a validator.", "a validator"),
+    "validator.move": ("Propose another address or certificate for a validator.", "a validator"),
+    "governance.approve": ("Approve a proposal.", "a validator"),
+    "governance.withdraw": ("Take back a proposal that is not approved.", "the validator that proposed it"),
+    "bond.deposit": ("Put money behind a validator.", "the account's member"),
+    "bond.withdraw": ("Take a bond back; it is released epochs later.", "the account's member"),
+    "evidence.submit": ("Accuse a validator that contradicted itself.", "any member, role or validator"),
 }
 """Kind -> what it does, who must sign."""
 
@@ -54,6 +64,13 @@ NOTES: Final[Mapping[str, str]] = {
     "amount_minor": "minor units of the asset",
     "quantity_lots": "lots",
     "price_ticks": "index ticks",
+    "validator": "a validator's name, e.g. v0",
+    "public_key": "a public key of 64 digits, or @NAME for your key NAME",
+    "power": "voting power, 1 to 2^32",
+    "address": "host:port for its peers",
+    "certificate": "its certificate's DER bytes in hexadecimal",
+    "proposal": "64 digits, as `novate gov list` shows",
+    "evidence": "encoded evidence in hexadecimal",
 }
 """Field -> its unit and form."""
 

@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "node": ("cli.node:node", "Prepare and run one validator."),
     "testnet": ("cli.testnet:testnet", "Run a network of validators on this machine."),
     "tx": ("cli.tx:tx", "Sign and send transactions."),
+    "gov": ("cli.gov:gov", "Propose and approve changes of the validators."),
     "query": ("cli.query:query", "Ask a validator about accounts, positions, series and blocks."),
     "replay": ("cli.replay:replay", "Replay an option tape through its expiry."),
     "bench": ("cli.bench:bench", "Measure a network of validators."),

@@ -125,8 +125,20 @@ def transaction(out: Output, envelope_id: str, urls: Sequence[str], directory: P
 @network_options
 @reporting
 def validators(out: Output, urls: Sequence[str], directory: Path) -> None:
-    """Show the validators and who is connected."""
-    _ask(out, urls, directory, "/v1/validators", "Validators")
+    """Show the validators: power, bond, who is jailed or connected."""
+    with open_client(urls, directory) as client:
+        value = client.get("/v1/validators")
+    out.result(value, lambda: _show_validators(out, value))
+
+
+@query.command()
+@network_options
+@reporting
+def epochs(out: Output, urls: Sequence[str], directory: Path) -> None:
+    """Show the present epoch and the validator sets."""
+    with open_client(urls, directory) as client:
+        value = client.get("/v1/epochs")
+    out.result(value, lambda: _show_epochs(out, value))
 
 
 @query.command()
@@ -198,6 +210,39 @@ def _show_rows(out: Output, title: str, rows: Sequence[Any]) -> None:
         out.line(f"{title}: none.")
         return
     out.table(title, columns, [[_cell(name, each.get(name)) for name in columns] for each in objects])
+
+
+def _show_validators(out: Output, value: Mapping[str, Any]) -> None:
+    """Each validator in a line; what is deposited behind it, in release or not, in a table of its own."""
+    columns = ("name", "power", "after edge", "jailed", "connected", "address")
+    fields = ("name", "power", "next_power", "jailed", "connected", "address")
+    rows = [tuple(each.get(field) for field in fields) for each in value["validators"]]
+    rows += [(each["name"], 0, each["power"], None, None, "joins") for each in value["joining"]]
+    total, quorum = value["total_power"], value["quorum_power"]
+    out.table(f"Epoch {value['epoch']}: a quorum is {quorum} of {total} power", columns, rows)
+    deposits = [
+        (each["name"], bond["account"], bond["asset"], Amount(bond["amount_minor"]), bond["release_epoch"])
+        for each in value["validators"]
+        for bond in each["deposits"]
+    ]
+    if deposits:
+        out.line()
+        out.table("Bonds", ("validator", "account", "asset", "amount minor", "released in epoch"), deposits)
+
+
+def _show_epochs(out: Output, value: Mapping[str, Any]) -> None:
+    out.pairs("Epoch", {name: each for name, each in value.items() if not isinstance(each, list)})
+    rows = [
+        (each["first_epoch"], "now" if each["last_epoch"] is None else each["last_epoch"], _names(each["validators"]))
+        for each in value["validator_sets"]
+    ]
+    out.line()
+    out.table("Validator sets", ("first epoch", "last epoch", "validators (power)"), rows)
+    out.line(f"After the next edge: {_names(value['next'])}")
+
+
+def _names(members: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{each['name']} ({each['power']})" for each in members)
 
 
 def _show_listed(out: Output, listed: Sequence[Mapping[str, Any]]) -> None:

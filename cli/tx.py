@@ -68,8 +68,8 @@ def send(
     keys = [keyring.key(name) for name in dict.fromkeys((key, *cosign))]
     with open_client(urls, directory) as client:
         session = Session(client)
-        outcomes = _deliver(session, [session.sign(keys, [operation])], wait)
-    _finish(out, outcomes, _entry(outcomes[0]))
+        outcomes = deliver(session, [session.sign(keys, [operation])], wait)
+    finish(out, outcomes, entry(outcomes[0]))
 
 
 @tx.command()
@@ -105,10 +105,10 @@ def submit(
     with open_client(urls, directory) as client:
         session = Session(client)
         envelopes = [_sign_line(session, keyring, number, line) for number, line in lines]
-        outcomes = _deliver(session, envelopes, wait)
+        outcomes = deliver(session, envelopes, wait)
     refused = sum(bool(each.code) for each in outcomes)
-    document = {"submitted": len(outcomes), "refused": refused, "results": [_entry(each) for each in outcomes]}
-    _finish(out, outcomes, document)
+    document = {"submitted": len(outcomes), "refused": refused, "results": [entry(each) for each in outcomes]}
+    finish(out, outcomes, document)
 
 
 @tx.command()
@@ -215,17 +215,18 @@ def _bad_line(number: int, problem: str) -> Rejected:
     return Rejected("bad_line", f"Line {number} of the file {problem}.")
 
 
-def _deliver(session: Session, envelopes: Sequence[Signed], wait: bool) -> list[Outcome]:
+def deliver(session: Session, envelopes: Sequence[Signed], wait: bool) -> list[Outcome]:
+    """Have the envelopes executed, or, without `wait`, taken into a mempool."""
     return session.commit(envelopes) if wait else session.submit(envelopes)
 
 
-def _entry(outcome: Outcome) -> dict[str, Any]:
+def entry(outcome: Outcome) -> dict[str, Any]:
     """One envelope's line of the answer."""
-    entry = {"id": outcome.id, "status": outcome.status, "code": outcome.code, "message": outcome.message}
-    return entry if outcome.receipt is None else {**entry, "receipt": outcome.receipt}
+    known = {"id": outcome.id, "status": outcome.status, "code": outcome.code, "message": outcome.message}
+    return known if outcome.receipt is None else {**known, "receipt": outcome.receipt}
 
 
-def _finish(out: Output, outcomes: Sequence[Outcome], document: dict[str, Any]) -> None:
+def finish(out: Output, outcomes: Sequence[Outcome], document: dict[str, Any]) -> None:
     """Show the outcomes; fail if any envelope was refused."""
     out.result(document, lambda: out.line("\n".join(f"{each.id}  {each.status}" for each in outcomes)))
     refused = [each for each in outcomes if each.code]

@@ -7,6 +7,8 @@ alone decide whether it holds now:
 2. *Signs*: no balance is below zero but ``@issued``; nothing stays in ``@transit`` or ``@house``.
 3. *Positions*: the longs and the shorts of a series change equally, and by as much as its open interest says.
 4. *Collateral*: what an account has locked in an asset changes by exactly what its positions require.
+5. *Bonds*: what ``@bond`` holds of an asset changes by exactly what the deposits behind validators, and those in
+   release, change.
 
 A breach is a bug of ours. It puts the market in which it happened, an asset or the expiry of an index, into
 quarantine, where nothing new happens but obligations still settle, and it raises an alarm. It never stops the chain:
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contracts.collateral import required_minor
-from contracts.ledger import HOUSE, ISSUED, NOTHING, TRANSIT
+from contracts.ledger import BOND, HOUSE, ISSUED, NOTHING, TRANSIT
 from contracts.state import Changes, State
 from contracts.tables import InterestRow, PositionRow, QuarantineRow
 
@@ -43,9 +45,11 @@ def check(state: State, changes: Changes) -> tuple[Alarm, ...]:
     balances = changes.get(state.balances, {})
     positions = changes.get(state.positions, {})
     interest = changes.get(state.interest, {})
-    if not balances and not positions and not interest:
+    bonds = changes.get(state.bonds, {})
+    unbonding = changes.get(state.unbonding, {})
+    if not balances and not positions and not interest and not bonds and not unbonding:
         return ()
-    return _check(state, balances, positions, interest)
+    return _check(state, balances, positions, interest, bonds, unbonding)
 
 
 def audit(state: State) -> tuple[Alarm, ...]:
@@ -55,6 +59,8 @@ def audit(state: State) -> tuple[Alarm, ...]:
         dict.fromkeys(state.balances.rows),
         dict.fromkeys(state.positions.rows),
         dict.fromkeys(state.interest.rows),
+        dict.fromkeys(state.bonds.rows),
+        dict.fromkeys(state.unbonding.rows),
     )
 
 
@@ -66,7 +72,12 @@ def quarantine(state: State, height: int, alarms: Iterable[Alarm]) -> None:
 
 
 def _check(
-    state: State, balances: Mapping[Any, Any], positions: Mapping[Any, Any], interest: Mapping[Any, Any]
+    state: State,
+    balances: Mapping[Any, Any],
+    positions: Mapping[Any, Any],
+    interest: Mapping[Any, Any],
+    bonds: Mapping[Any, Any],
+    unbonding: Mapping[Any, Any],
 ) -> tuple[Alarm, ...]:
     alarms: list[Alarm] = []
     asset_change: dict[str, int] = {}
@@ -80,6 +91,10 @@ def _check(
         if change:
             message = f"{account} has {change} minor units of {asset} locked beyond what its positions require"
             alarms.append(_asset_alarm(asset, "collateral", message))
+    for asset, change in _unbacked_bonds(state, balances, bonds, unbonding).items():
+        if change:
+            message = f"{BOND} holds {change} minor units of {asset} beyond what is deposited"
+            alarms.append(_asset_alarm(asset, "bonds", message))
     return tuple(sorted(alarms, key=lambda alarm: (alarm.market, alarm.rule, alarm.message)))
 
 
@@ -131,6 +146,23 @@ def _sum_positions(
             series = state.series.rows[name]
             market = ("expiry", series.underlying, series.expiry_unix_ms)
             alarms.append(Alarm(market, "positions", f"longs, shorts and open interest of {name} do not agree"))
+
+
+def _unbacked_bonds(
+    state: State, balances: Mapping[Any, Any], bonds: Mapping[Any, Any], unbonding: Mapping[Any, Any]
+) -> dict[str, int]:
+    """By asset, what ``@bond`` gained beyond what the deposits did."""
+    change: dict[str, int] = {}
+    for (account, asset), was in balances.items():
+        if account == BOND:
+            change[asset] = sum(state.balances.rows.get((account, asset), NOTHING)) - sum(was or NOTHING)
+    for table, touched in ((state.bonds, bonds), (state.unbonding, unbonding)):
+        rows: Mapping[Any, Any] = table.rows
+        for key, was in touched.items():
+            now, asset = rows.get(key), key[-1]
+            deposited = (now.amount_minor if now is not None else 0) - (was.amount_minor if was is not None else 0)
+            change[asset] = change.get(asset, 0) - deposited
+    return change
 
 
 def _asset_alarm(asset: str, rule: str, message: str) -> Alarm:

@@ -6,7 +6,8 @@ Rules:
 2. ``@issued`` is the issuers' liability: it stands at minus what circulates, and is the only account below zero.
 3. ``@transit`` holds a payment between its two ends, ``@house`` (the counterparty of every position) what a settlement
    has collected and not yet paid out. Both are empty after every block.
-4. What circulates of an asset is at most `SUPPLY_MINOR_MAX`, so no balance can leave 64 bits.
+4. ``@bond`` holds what stands behind validators (`contracts.bonds`), ``@slashed`` what their offences have cost.
+5. What circulates of an asset is at most `SUPPLY_MINOR_MAX`, so no balance can leave 64 bits.
 
 Sign convention: positive is a credit to the account.
 """
@@ -23,6 +24,8 @@ from genesis.errors import Rejected, violated
 ISSUED: Final = "@issued"
 HOUSE: Final = "@house"
 TRANSIT: Final = "@transit"
+BOND: Final = "@bond"
+SLASHED: Final = "@slashed"
 SUPPLY_MINOR_MAX: Final = 2**62
 
 NOTHING: Final = BalanceRow(0, 0)

@@ -6,8 +6,9 @@ A block executes in this order, and every replica arrives at the same bits:
 2. The envelopes, in the block's order, each whole or not at all. One that is expired, replayed or too long-lived is
    *refused*: it never counts as executed and leaves no receipt, for its id may have one already. Any other is
    executed: its id is remembered and it gets its one receipt, applied or rejected.
-3. The conservation checks over what the block touched; a breach quarantines its market and raises an alarm.
-4. The replay digests and the meta entry; then the state is sealed into a root and the writes that mirror it on disk.
+3. The end of the block: at the edge of an epoch the next validator set is installed; bonds that are due are released.
+4. The conservation checks over what the block touched; a breach quarantines its market and raises an alarm.
+5. The replay digests and the meta entry; then the state is sealed into a root and the writes that mirror it on disk.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from contracts import conservation, expiry, funds, oracle, registry, trading
+from contracts import bonds, conservation, edge, expiry, funds, governance, offences, oracle, registry, trading
 from contracts import operations as ops
+from contracts import operations_governance as gov
 from contracts.conservation import Alarm
 from contracts.receipts import Event, Receipt
 from contracts.state import State, Write, genesis_state, restore_state
@@ -83,6 +85,16 @@ _APPLY: Final[Mapping[type[ops.Operation], Callable[[Step, Any], None]]] = {
     ops.Trade: trading.trade,
     ops.SampleOracle: oracle.sample,
     ops.DeclareSettlement: expiry.declare,
+    gov.AddValidator: governance.propose,
+    gov.RemoveValidator: governance.propose,
+    gov.ReweightValidator: governance.propose,
+    gov.RotateValidatorKey: governance.propose,
+    gov.MoveValidator: governance.propose,
+    gov.ApproveProposal: governance.approve,
+    gov.WithdrawProposal: governance.withdraw,
+    gov.DepositBond: bonds.deposit,
+    gov.WithdrawBond: bonds.withdraw,
+    gov.SubmitEvidence: offences.submit,
 }
 
 
@@ -97,8 +109,11 @@ def admit(state: State, envelope: UnverifiedEnvelope) -> None:
     if state.height:
         state.replay.check(envelope.id, envelope.expires_at_unix_ms, state.time_unix_ms)
     for key in envelope.signers:
-        if key not in state.derived.member_of_key and key not in state.roles_of:
-            raise Rejected("unknown_signer", "A signer is no member and holds no role on this chain.", signer=key.hex())
+        known = key in state.derived.member_of_key or key in state.roles_of or state.standing.validator_of_key(key)
+        if not known:
+            raise Rejected(
+                "unknown_signer", "A signer is no member, role or validator of this chain.", signer=key.hex()
+            )
 
 
 def apply_block(state: State, block: BlockInput) -> BlockOutput:
@@ -114,6 +129,7 @@ def apply_block(state: State, block: BlockInput) -> BlockOutput:
     expiry.settle_due(system)
     oracle.drop_old_samples(system)
     receipts, refused = _execute_all(state, block)
+    edge.end_block(system)
     alarms = conservation.check(state, state.changes())
     conservation.quarantine(state, block.height, alarms)
     remembered = state.replay.seal(block.height)
@@ -127,14 +143,15 @@ def apply_block(state: State, block: BlockInput) -> BlockOutput:
 def system_work(state: State, time_unix_ms: int) -> int:
     """About how much the system step of the next block has to do, if it has that time; changes nothing.
 
-    Positions that settle, instants that are weighed or dropped, and stored replay entries that are removed; each takes
-    up to 25 microseconds. 0 when nothing is due. The positions counted go beyond `expiry.POSITIONS_PER_BLOCK_MAX` by
-    those of one expiry at most.
+    Positions that settle, instants that are weighed or dropped, stored replay entries that are removed, proposals at
+    the edge of an epoch and bonds that are released; each takes up to 25 microseconds. 0 when nothing is due. The
+    positions counted go beyond `expiry.POSITIONS_PER_BLOCK_MAX` by those of one expiry at most.
     """
     return (
         expiry.work_due(state, time_unix_ms)
         + oracle.work_due(state, time_unix_ms)
         + state.replay.work_due(time_unix_ms)
+        + edge.work_due(state)
     )
 
 

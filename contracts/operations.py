@@ -7,19 +7,40 @@ the wire form, for people and scripts. The integer kinds are part of the protoco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast, get_args
 
+from contracts.operations_governance import (
+    AddValidator,
+    ApproveProposal,
+    Change,
+    DepositBond,
+    MoveValidator,
+    RemoveValidator,
+    ReweightValidator,
+    RotateValidatorKey,
+    SubmitEvidence,
+    WithdrawBond,
+    WithdrawProposal,
+)
 from genesis import values
-from genesis.codec import Shape, Value, integer
+from genesis.addresses import split_address
+from genesis.codec import Shape, Value, describe, integer, raw
+from genesis.document import CERTIFICATE_BYTES_MAX, POWER_MAX
 from genesis.errors import Rejected
+from genesis.evidence import EVIDENCE_BYTES_MAX
 
 RIGHTS: Final = ("C", "P")
 SETTLEMENTS: Final = ("linear", "inverse")
 DECIMALS_MAX: Final = 18
 ORACLE_QUORUM_MAX: Final = 64
 UNIT_MINOR_MAX: Final = 2**48
+
+_INTEGER: Final = re.compile("0|[1-9][0-9]{0,19}")
+_HEX: Final = re.compile("([0-9a-fA-F]{2})*")
+_WRITTEN: Final = {"integer": "an integer in plain decimal digits", "hex": "bytes in hexadecimal digits"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +175,12 @@ Operation = (
     | Trade
     | SampleOracle
     | DeclareSettlement
+    | Change
+    | ApproveProposal
+    | WithdrawProposal
+    | DepositBond
+    | WithdrawBond
+    | SubmitEvidence
 )
 
 
@@ -184,6 +211,15 @@ def _one_of(allowed: tuple[str, ...]) -> Shape:
     return check
 
 
+def _address(value: Value) -> None:
+    if type(value) is not str:
+        raise Rejected("malformed", "Expected an address host:port.", found=describe(value))
+    try:
+        split_address(value)
+    except Rejected as error:
+        raise Rejected("malformed", error.message, found=describe(value)) from error
+
+
 _MEMBER = Field("member", "text", values.MEMBER_ID)
 _ACCOUNT = Field("account", "text", values.ACCOUNT_ID)
 _ASSET = Field("asset", "text", values.ASSET_ID)
@@ -192,6 +228,13 @@ _SERIES = Field("series", "text", values.SERIES_ID)
 _AMOUNT = Field("amount_minor", "integer", values.AMOUNT_MINOR)
 _EXPIRY = Field("expiry_unix_ms", "integer", values.UNIX_MS)
 _PRICE = Field("price_ticks", "integer", values.PRICE_TICKS)
+_VALIDATOR = Field("validator", "text", values.NAME)
+_PUBLIC_KEY = Field("public_key", "hex", values.PUBLIC_KEY)
+_POWER = Field("power", "integer", integer(1, POWER_MAX))
+_ADDRESS = Field("address", "text", _address)
+_CERTIFICATE = Field("certificate", "hex", raw(1, CERTIFICATE_BYTES_MAX))
+_PROPOSAL = Field("proposal", "hex", values.DIGEST)
+_BOND = (_VALIDATOR, _ACCOUNT, _ASSET, _AMOUNT)
 
 _KINDS: Final = (
     Kind(1, "member.admit", AdmitMember, (_MEMBER, Field("key", "hex", values.PUBLIC_KEY))),
@@ -247,10 +290,25 @@ _KINDS: Final = (
     ),
     Kind(10, "oracle.sample", SampleOracle, (_INDEX, Field("instant_unix_ms", "integer", values.UNIX_MS), _PRICE)),
     Kind(11, "settlement.declare", DeclareSettlement, (_INDEX, _EXPIRY, _PRICE)),
+    Kind(12, "validator.add", AddValidator, (_VALIDATOR, _PUBLIC_KEY, _POWER, _ADDRESS, _CERTIFICATE)),
+    Kind(13, "validator.remove", RemoveValidator, (_VALIDATOR,)),
+    Kind(14, "validator.reweight", ReweightValidator, (_VALIDATOR, _POWER)),
+    Kind(15, "validator.rotate_key", RotateValidatorKey, (_VALIDATOR, _PUBLIC_KEY)),
+    Kind(16, "validator.move", MoveValidator, (_VALIDATOR, _ADDRESS, _CERTIFICATE)),
+    Kind(17, "governance.approve", ApproveProposal, (_PROPOSAL,)),
+    Kind(18, "governance.withdraw", WithdrawProposal, (_PROPOSAL,)),
+    Kind(19, "bond.deposit", DepositBond, _BOND),
+    Kind(20, "bond.withdraw", WithdrawBond, _BOND),
+    Kind(21, "evidence.submit", SubmitEvidence, (Field("evidence", "hex", raw(1, EVIDENCE_BYTES_MAX)),)),
 )
 
 KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _KINDS}
 """Every kind of operation by its dotted name."""
+
+_KIND_OF: Final = {kind.record: kind for kind in _KINDS}
+
+CHANGE_KINDS: Final = tuple(kind.name for kind in _KINDS if kind.record in get_args(Change))
+"""The kinds that propose a change of the validator set."""
 
 _BY_CODE: Final = {kind.code: (kind.record, tuple(field.shape for field in kind.fields)) for kind in _KINDS}
 
@@ -273,12 +331,29 @@ def parse_operation(wire: tuple[Value, ...]) -> Operation:
     return record(*arguments)
 
 
+def kind_of(operation: Operation) -> Kind:
+    """What kind of operation a record is."""
+    return _KIND_OF[type(operation)]
+
+
+def wire_of(operation: Operation) -> tuple[Value, ...]:
+    """The inverse of `parse_operation`."""
+    kind = kind_of(operation)
+    return (kind.code, *(getattr(operation, field.name) for field in kind.fields))
+
+
+def parse_change(wire: tuple[Value, ...]) -> Change:
+    """The change of a proposal that the state holds: what `wire_of` made of one."""
+    return cast(Change, parse_operation(wire))
+
+
 def build_operation(kind: str, fields: Mapping[str, str]) -> tuple[Value, ...]:
     """The wire form of an operation that a person wrote as text.
 
     Args:
         kind: A dotted name of `KINDS`, e.g. ``trade``.
-        fields: Every field of that kind by name; integers in decimal (``1_000`` is allowed), keys in hexadecimal.
+        fields: Every field of that kind by name; integers in plain decimal digits (0 to 9, no sign, no
+            grouping, no leading zero), keys and other bytes in hexadecimal digits.
 
     Raises:
         Rejected: ``unknown_operation``, ``missing_field``, ``unknown_field`` or ``malformed``.
@@ -301,10 +376,12 @@ def build_operation(kind: str, fields: Mapping[str, str]) -> tuple[Value, ...]:
 def _read(field: Field, written: str) -> Value:
     if field.written_as == "text":
         return written
+    form = _INTEGER if field.written_as == "integer" else _HEX
+    if form.fullmatch(written) is None:
+        raise Rejected("malformed", f"Expected {_WRITTEN[field.written_as]}.", field=field.name, found=written[:64])
     try:
         value: Value = int(written) if field.written_as == "integer" else bytes.fromhex(written)
         field.shape(value)
-    except (ValueError, Rejected) as error:
-        reason = error.message if isinstance(error, Rejected) else f"Expected {field.written_as}."
-        raise Rejected("malformed", reason, field=field.name, found=written[:64]) from error
+    except Rejected as error:
+        raise Rejected("malformed", error.message, field=field.name, found=written[:64]) from error
     return value

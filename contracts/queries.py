@@ -5,11 +5,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any, Final
 
-from contracts.ledger import HOUSE, ISSUED, TRANSIT, balance
+from contracts.changes import plan, quorum_power, total_power
+from contracts.governance import approved_changes, approving_power
+from contracts.ledger import BOND, HOUSE, ISSUED, SLASHED, TRANSIT, balance
+from contracts.operations import kind_of, parse_change
 from contracts.oracle import last_priced
 from contracts.state import State
 from contracts.step import known
-from contracts.tables import SeriesRow
+from contracts.tables import ProposalRow, SeriesRow
+from genesis.document import GenesisValidator
+from genesis.epochs import edge_height, epoch_of_block, first_height
 from genesis.errors import Rejected
 
 Answer = dict[str, Any]
@@ -17,11 +22,17 @@ Answer = dict[str, Any]
 SERIES_PAGE_MAX: Final = 500
 """About what one answer may hold without keeping the state from the next block."""
 
+DEPOSITS_SHOWN_MAX: Final = 64
+"""How many deposits behind one validator an answer shows, the accounts in ascending order."""
+
+SETS_PAGE_MAX: Final = 16
+"""How many validator sets one answer shows: the newest."""
+
 
 def account(state: State, account_id: str) -> Answer:
     """The balances of one account, by asset; ``unknown_account`` if there is none."""
     row = None
-    if account_id not in (HOUSE, ISSUED, TRANSIT):
+    if account_id not in (BOND, HOUSE, ISSUED, SLASHED, TRANSIT):
         row = known(state.accounts, account_id, "account")
     balances = {}
     for asset in sorted(state.assets.rows):
@@ -139,3 +150,123 @@ def quarantined(state: State) -> Answer:
             for (kind, name, expiry_unix_ms), row in sorted(state.quarantine.rows.items())
         ]
     }
+
+
+def validators(state: State) -> Answer:
+    """The validators of the state's epoch: power now and after the next edge, bonds, who is jailed."""
+    present, planned = state.standing.validators, _planned(state)
+    return {
+        "epoch": state.epoch,
+        "total_power": total_power(present),
+        "quorum_power": quorum_power(present),
+        "validators": [
+            {
+                "name": each.name,
+                "public_key": each.public_key.hex(),
+                "power": each.power,
+                "next_power": planned.get(each.name, 0),
+                "address": each.address,
+                "jailed": each.name in state.jail.rows,
+                **_bonds(state, each.name),
+            }
+            for each in present
+        ],
+        "joining": [{"name": name, "power": power} for name, power in planned.items() if not _is_in(present, name)],
+        "jailed": sorted(state.jail.rows),
+    }
+
+
+def _bonds(state: State, validator: str) -> Answer:
+    """What stands behind a validator: the sums by asset, and the first of its deposits."""
+    rows: list[tuple[str, str, int, int]] = [
+        (account, asset, 0, state.bonds.rows[name, account, asset].amount_minor)
+        for name, account, asset in state.standing.bonds_of.get(validator, ())
+    ]
+    for key in state.standing.unbonding_of.get(validator, ()):
+        release_epoch, _validator, account, asset = key
+        rows.append((account, asset, release_epoch, state.unbonding.rows[key].amount_minor))
+    assets = sorted({asset for _account, asset, _epoch, _amount in rows})
+    return {
+        "bonds": [
+            {
+                "asset": each,
+                "deposited_minor": sum(amount for _a, asset, epoch, amount in rows if asset == each and not epoch),
+                "releasing_minor": sum(amount for _a, asset, epoch, amount in rows if asset == each and epoch),
+            }
+            for each in assets
+        ],
+        "deposits": [
+            {"account": account, "asset": asset, "amount_minor": amount, "release_epoch": epoch or None}
+            for account, asset, epoch, amount in sorted(rows)[:DEPOSITS_SHOWN_MAX]
+        ],
+    }
+
+
+def proposals(state: State) -> Answer:
+    """Every proposal that waits: the approved first, in the order in which the edge carries them out."""
+    rows = sorted(
+        state.proposals.rows.items(), key=lambda item: (item[1].place or 2**32, item[1].opened_height, item[0])
+    )
+    return {
+        "epoch": state.epoch,
+        "edge_height": edge_height(state.epoch, state.limits.epoch_blocks),
+        "quorum_power": quorum_power(state.standing.validators),
+        "proposals": [_proposal(state, identity, row) for identity, row in rows],
+    }
+
+
+def _proposal(state: State, identity: bytes, row: ProposalRow) -> Answer:
+    change, blocks = parse_change(row.change), state.limits.epoch_blocks
+    kind = kind_of(change)
+    last_epoch = epoch_of_block(row.opened_height, blocks) + state.limits.proposal_epochs
+    return {
+        "proposal": identity.hex(),
+        "kind": kind.name,
+        "fields": {each.name: _plain(getattr(change, each.name)) for each in kind.fields},
+        "proposer": row.proposer,
+        "opened_height": row.opened_height,
+        "last_height": edge_height(last_epoch, blocks),
+        "approved": bool(row.place),
+        "approvals": list(row.approvals),
+        "power": approving_power(state, row),
+    }
+
+
+def epochs(state: State) -> Answer:
+    """Where the present epoch begins and ends, the newest validator sets, and what the next edge would make of them."""
+    blocks, kept = state.limits.epoch_blocks, state.standing.first_epochs
+    shown = [(first, state.validator_sets.rows[first]) for first in reversed(kept[-SETS_PAGE_MAX:])]
+    return {
+        "epoch": state.epoch,
+        "height": state.height,
+        "epoch_blocks": blocks,
+        "first_height": first_height(state.epoch, blocks),
+        "edge_height": edge_height(state.epoch, blocks),
+        "next": [{"name": name, "power": power} for name, power in _planned(state).items()],
+        "validator_sets": [
+            {
+                "first_epoch": first,
+                "last_epoch": row.last_epoch,
+                "validators": [
+                    {"name": name, "public_key": key.hex(), "power": power} for name, key, power, *_rest in row.members
+                ],
+            }
+            for first, row in shown
+        ],
+        "sets_kept": len(kept),
+    }
+
+
+def _planned(state: State) -> dict[str, int]:
+    """The powers after the next edge, if nothing else happens before it."""
+    changes = [change for _identity, change in approved_changes(state)]
+    after = plan(state.standing.validators, state.jail.rows, changes, state.limits.validators_max)
+    return {each.name: each.power for each in after.members}
+
+
+def _is_in(members: tuple[GenesisValidator, ...], name: str) -> bool:
+    return any(each.name == name for each in members)
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value

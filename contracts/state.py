@@ -9,23 +9,29 @@ the same root.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 from typing import Any, Final
 
 from contracts.derived import Derived, ExpiryKey
 from contracts.merkle import MerkleTree
 from contracts.replay import SLOT_WALL_MS, ReplayMemory
+from contracts.standing import BondKey, OffenceKey, Standing, UnbondingKey
 from contracts.tables import (
     REPLAY_IDS_PREFIX,
     AccountRow,
     AssetRow,
     BalanceRow,
+    BondRow,
     ExpiredRow,
     IndexRow,
     InterestRow,
+    JailRow,
     Journal,
     MemberRow,
     MetaRow,
+    OffenceRow,
     PositionRow,
+    ProposalRow,
     QuarantineRow,
     SampleRow,
     SeriesRow,
@@ -33,9 +39,12 @@ from contracts.tables import (
     SettlementRow,
     SlotRow,
     Table,
+    UnbondingRow,
+    ValidatorSetRow,
 )
 from genesis.codec import Value, decode, encode
 from genesis.document import GenesisDocument
+from genesis.epochs import epoch_after_block
 from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
 
@@ -63,6 +72,14 @@ class State:
         settled: By (series, account).
         quarantine: By (``asset``, asset, 0) or (``expiry``, index, expiry_unix_ms).
         expired: By (index, expiry_unix_ms); only while series of that expiry are unsettled.
+        validator_sets: By the first epoch in which the set is in force.
+        proposals: By id (`contracts.governance`).
+        bonds: By (validator, account, asset).
+        unbonding: By (release_epoch, validator, account, asset).
+        offences: By (epoch, validator, kind, view).
+        jail: By validator.
+        standing: What follows from these six.
+        chain_id: What evidence is verified for.
     """
 
     def __init__(self, document: GenesisDocument) -> None:
@@ -90,6 +107,14 @@ class State:
         self.replay_slots: Table[int, SlotRow] = Table(13, SlotRow, journal)
         self.quarantine: Table[tuple[str, str, int], QuarantineRow] = Table(14, QuarantineRow, journal)
         self.expired: Table[ExpiryKey, ExpiredRow] = Table(15, ExpiredRow, journal)
+        self.validator_sets: Table[int, ValidatorSetRow] = Table(16, ValidatorSetRow, journal)
+        self.proposals: Table[bytes, ProposalRow] = Table(17, ProposalRow, journal)
+        self.bonds: Table[BondKey, BondRow] = Table(18, BondRow, journal)
+        self.unbonding: Table[UnbondingKey, UnbondingRow] = Table(19, UnbondingRow, journal)
+        self.offences: Table[OffenceKey, OffenceRow] = Table(20, OffenceRow, journal)
+        self.jail: Table[str, JailRow] = Table(21, JailRow, journal)
+        self.chain_id = document.chain_id
+        self.standing = Standing()
         self.derived = Derived()
         self.replay = ReplayMemory(
             self.replay_slots, SLOT_WALL_MS * document.clock.speed, self.limits.envelope_lifetime_ms_max
@@ -105,6 +130,7 @@ class State:
         self.positions.watch(derived.on_position)
         self.samples.watch(derived.on_sample)
         self.settled.watch(derived.on_settled)
+        self.standing.watch(self.validator_sets, self.bonds, self.unbonding, self.offences)
 
     @property
     def tables(self) -> tuple[Table[Any, Any], ...]:
@@ -125,6 +151,12 @@ class State:
             self.replay_slots,
             self.quarantine,
             self.expired,
+            self.validator_sets,
+            self.proposals,
+            self.bonds,
+            self.unbonding,
+            self.offences,
+            self.jail,
         )
 
     @property
@@ -136,6 +168,11 @@ class State:
     def height(self) -> int:
         """The height of the last block applied; 0 at genesis."""
         return self.meta.rows[_META_KEY].height
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that decides the next block; while a block executes, its own."""
+        return epoch_after_block(self.height, self.limits.epoch_blocks)
 
     @property
     def time_unix_ms(self) -> int:
@@ -214,8 +251,9 @@ class State:
 
 
 def genesis_state(document: GenesisDocument) -> State:
-    """The state before the first block: height 0, the chain clock's origin, nothing else."""
+    """The state before the first block: height 0, the chain clock's origin, the genesis document's validators."""
     state = State(document)
+    state.validator_sets.put(0, ValidatorSetRow(None, tuple(astuple(each) for each in document.validators)))
     state.advance(0, document.clock.chain_origin_unix_ms)
     state.seal()
     return state
@@ -227,7 +265,7 @@ def restore_state(document: GenesisDocument, entries: Iterable[tuple[bytes, byte
     No entries at all give the state of genesis.
 
     Raises:
-        Rejected: ``bad_state`` when an entry is of no known table or cannot be decoded.
+        Rejected: ``bad_state`` when an entry is of no known table or cannot be decoded, or there are no validators.
     """
     state = State(document)
     tables = {table.prefix: table for table in state.tables}
@@ -242,6 +280,8 @@ def restore_state(document: GenesisDocument, entries: Iterable[tuple[bytes, byte
     if not state.meta.rows:
         invariant(not any(table.rows for table in state.tables), "The stored state has no meta entry.")
         return genesis_state(document)
+    if not state.validator_sets.rows:
+        raise Rejected("bad_state", "The stored state has no validators.", height=state.height)
     state.rebuild()
     return state
 

@@ -135,6 +135,56 @@ class QuarantineRow(NamedTuple):
     reason: str
 
 
+class ValidatorSetRow(NamedTuple):
+    """A validator set, from the epoch that is its key to `last_epoch`; None while it is in force.
+
+    `members` are ``(name, public_key, power, address, certificate)`` in order of their indices, with the meaning that
+    `genesis.document.GenesisValidator` gives them.
+    """
+
+    last_epoch: int | None
+    members: tuple[tuple[str, bytes, int, str, bytes], ...]
+
+
+class ProposalRow(NamedTuple):
+    """A proposed change of the validator set; see `contracts.governance`.
+
+    `change` is the operation that proposed it, as it stands on the wire; `approvals` are validators by name, ascending.
+    `place` is 0 while approvals are wanting, and from then on the change's place among the approved ones, from 1.
+    """
+
+    change: tuple[Any, ...]
+    proposer: str
+    opened_height: int
+    approvals: tuple[str, ...]
+    place: int
+
+
+class BondRow(NamedTuple):
+    """What an account has deposited behind a validator."""
+
+    amount_minor: int
+
+
+class UnbondingRow(NamedTuple):
+    """What an account has withdrawn in one epoch and does not have back yet."""
+
+    amount_minor: int
+
+
+class OffenceRow(NamedTuple):
+    """An offence that was punished: in which block, on which evidence."""
+
+    height: int
+    evidence_id: bytes
+
+
+class JailRow(NamedTuple):
+    """A validator that loses its power at the next edge, or has lost it: the epoch in which it was last found out."""
+
+    since_epoch: int
+
+
 K = TypeVar("K")
 R = TypeVar("R", bound=tuple[Any, ...])
 

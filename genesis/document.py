@@ -16,6 +16,7 @@ from genesis.addresses import split_address
 from genesis.codec import encode
 from genesis.errors import Rejected
 from genesis.hashing import Domain, digest
+from genesis.params import VALIDATORS_MAX as VALIDATORS_MAX
 from genesis.params import ChainParams
 from genesis.signing import PUBLIC_KEY_BYTES
 from genesis.values import NAME
@@ -25,7 +26,6 @@ ENGINES: Final = ("hotstuff", "pbft")
 ENGINE_DEFAULT: Final = "hotstuff"
 ROLES: Final = ("governor", "issuer", "oracle")
 CERTIFICATE_BYTES_MAX: Final = 1_024
-VALIDATORS_MAX: Final = 256
 POWER_MAX: Final = 2**32
 SPEED_MAX: Final = 100_000
 DOCUMENT_BYTES_MAX: Final = 2**20
@@ -90,7 +90,8 @@ class GenesisDocument:
     def __post_init__(self) -> None:
         _name("the chain", self.name)
         _check(self.consensus in ENGINES, "consensus", f"is one of {ENGINES}", self.consensus)
-        _check(0 < len(self.validators) <= VALIDATORS_MAX, "validators", "number 1 to 256", len(self.validators))
+        most = self.params.validators_max
+        _check(0 < len(self.validators) <= most, "validators", f"number 1 to {most}", len(self.validators))
         _check_clock(self.clock)
         for validator in self.validators:
             _check_validator(validator)

@@ -26,6 +26,8 @@ class Domain(bytes, Enum):
     VOTE = b"novate/vote/1"
     TIMEOUT = b"novate/timeout/1"
     REPLAY = b"novate/replay/1"
+    CHANGE = b"novate/change/1"
+    EVIDENCE = b"novate/evidenc/1"
     KERNEL = b"novate/kernel/1"
 
 

@@ -31,6 +31,7 @@ BATCH_OVERHEAD_BYTES_MAX: Final = 64
 """What a batch of a single envelope is larger than the envelope, at most."""
 
 ACCOUNTS_MAX: Final = 2**20
+VALIDATORS_MAX: Final = 256
 
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
@@ -70,6 +71,17 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "settlement_coverage_min_ppm": (1, PPM),
     "settlement_delay_ms": (1, 10 * _MINUTE_MS),
     "settlement_grace_ms": (1, 7 * _DAY_MS),
+    "epoch_blocks": (8, 1_000_000),
+    "validators_max": (1, VALIDATORS_MAX),
+    "validator_sets_max": (3, 16_384),
+    "proposals_max": (1, 1_024),
+    "proposals_per_validator_max": (1, 1_024),
+    "proposal_epochs": (1, 10_000),
+    "evidence_epochs": (1, 10_000),
+    "offences_per_epoch_max": (1, 64),
+    "slash_ppm": (1, PPM),
+    "unbonding_epochs": (2, 20_000),
+    "bonds_per_member_max": (1, 256),
 }
 """From and to: what the encoding, the frames, the memory of a node or the meaning of a share allows."""
 
@@ -114,6 +126,20 @@ class ChainParams:
         settlement_delay_ms: How long late samples are awaited, from the first block at or after the expiry, before the
             price is computed. *Scaled.* Longer than a change of leaders takes, in which samples wait.
         settlement_grace_ms: After that, how long a short coverage is awaited before the fallback decides.
+
+    Epochs and governance
+        epoch_blocks: Blocks in an epoch; the validator set changes at its last one alone (`genesis.epochs`).
+        validators_max: Validators in a set.
+        validator_sets_max: Sets that the state keeps, the one in force included; the oldest leave first.
+        proposals_max, proposals_per_validator_max: Proposals that wait, in all and of one proposer.
+        proposal_epochs: For how many epochs after its own a proposal may still be approved.
+
+    Bonds and evidence
+        evidence_epochs: For how many epochs after an offence evidence of it is taken.
+        offences_per_epoch_max: Offences of one validator in one epoch that are punished one by one.
+        slash_ppm: The share of every deposit behind an offender that one offence costs, rounded up.
+        unbonding_epochs: For how many epochs a withdrawn bond still answers for offences.
+        bonds_per_member_max: Deposits that one member may have, over all validators and assets.
     """
 
     view_timeout_ms: int = 1_000
@@ -154,6 +180,19 @@ class ChainParams:
     settlement_coverage_min_ppm: int = 250_000
     settlement_delay_ms: int = 5_000
     settlement_grace_ms: int = 3_600_000
+
+    epoch_blocks: int = 1_000
+    validators_max: int = 128
+    validator_sets_max: int = 1_024
+    proposals_max: int = 64
+    proposals_per_validator_max: int = 8
+    proposal_epochs: int = 24
+
+    evidence_epochs: int = 100
+    offences_per_epoch_max: int = 8
+    slash_ppm: int = 50_000
+    unbonding_epochs: int = 120
+    bonds_per_member_max: int = 8
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -205,6 +244,14 @@ def _check_proportions(params: ChainParams) -> None:
         (
             params.members_max * params.accounts_per_member_max <= ACCOUNTS_MAX,
             f"members_max * accounts_per_member_max is at most {ACCOUNTS_MAX:_}",
+        ),
+        (
+            params.unbonding_epochs > params.evidence_epochs,
+            "unbonding_epochs is above evidence_epochs: evidence must find the bond still there",
+        ),
+        (
+            params.validator_sets_max >= params.evidence_epochs + 2,
+            "validator_sets_max is at least evidence_epochs + 2: evidence needs the set of its epoch",
         ),
     ):
         if not condition:

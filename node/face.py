@@ -100,9 +100,12 @@ class Face:
         """The genesis document as plain values, with its chain id."""
         return {"chain_id": self._document.chain_id.hex(), **self._document.to_mapping()}
 
-    def validators(self) -> Json:
-        """The validator set: names, keys, powers, addresses, who is connected and who leads."""
+    async def validators(self) -> Json:
+        """The validator set: names, keys, powers, addresses, who is connected, who leads, bonds and jailings."""
         connected = {self._index, *self._mesh.connected}
+        standing = await self._read(queries.validators)
+        in_state = {each["name"]: each for each in standing["validators"]}
+        gone = {"next_power": 0, "bonds": [], "deposits": []}
         return {
             "epoch": self._validators.epoch,
             "quorum_power": self._validators.quorum_power,
@@ -116,9 +119,12 @@ class Face:
                     "power": each.power,
                     "address": each.address,
                     "connected": index in connected,
+                    "jailed": each.name in standing["jailed"],
+                    **{name: in_state.get(each.name, gone)[name] for name in gone},
                 }
                 for index, each in enumerate(self._document.validators)
             ],
+            "joining": standing["joining"],
         }
 
     async def submit(self, wires: Sequence[bytes]) -> Sequence[Admission]:
@@ -166,6 +172,14 @@ class Face:
     async def quarantine(self) -> Json:
         """The markets in quarantine."""
         return await self._read(queries.quarantined)
+
+    async def proposals(self) -> Json:
+        """The proposals that wait."""
+        return await self._read(queries.proposals)
+
+    async def epochs(self) -> Json:
+        """The present epoch and the newest validator sets."""
+        return await self._read(queries.epochs)
 
     async def _read(self, query: Callable[[State], _T]) -> _T:
         return await self._executor.read(query)

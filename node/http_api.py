@@ -117,8 +117,8 @@ class NodeFace(Protocol):
     def genesis(self) -> Json:
         """The genesis document as plain values, with its chain id."""
 
-    def validators(self) -> Json:
-        """The validator set: names, keys, powers, addresses, who is connected."""
+    async def validators(self) -> Json:
+        """The validator set: names, keys, powers, addresses, who is connected, bonds, who is jailed."""
 
     async def submit(self, wires: Sequence[bytes]) -> Sequence[Outcome]:
         """Check envelopes and take them into the mempool; one answer for each, in order."""
@@ -158,6 +158,12 @@ class NodeFace(Protocol):
 
     async def quarantine(self) -> Json:
         """The markets in quarantine, since when and why."""
+
+    async def proposals(self) -> Json:
+        """The proposals that wait for approval or for the next edge."""
+
+    async def epochs(self) -> Json:
+        """The present epoch, the newest validator sets and the next."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -200,6 +206,8 @@ class _Api:
             ("GET", "/v1/settlements/{index}/{expiry_unix_ms}", self.get_settlement),
             ("GET", "/v1/members", self.get_members),
             ("GET", "/v1/quarantine", self.get_quarantine),
+            ("GET", "/v1/proposals", self.get_proposals),
+            ("GET", "/v1/epochs", self.get_epochs),
         )
 
     async def post_transactions(self, request: Request) -> Response:
@@ -233,7 +241,7 @@ class _Api:
         return await _answer(self.node.genesis())
 
     async def get_validators(self, request: Request) -> Response:
-        return await _answer(self.node.validators())
+        return await _answer(await self.node.validators())
 
     async def get_block(self, request: Request) -> Response:
         height = request.path_params["height"]
@@ -268,6 +276,12 @@ class _Api:
 
     async def get_quarantine(self, request: Request) -> Response:
         return await _answer(await self.node.quarantine())
+
+    async def get_proposals(self, request: Request) -> Response:
+        return await _answer(await self.node.proposals())
+
+    async def get_epochs(self, request: Request) -> Response:
+        return await _answer(await self.node.epochs())
 
     def _wait_ms(self, request: Request) -> int:
         text = request.query_params.get("wait_ms", "0")

@@ -139,6 +139,10 @@ class StubChain:
             return queries.settlement(state, rest[0], int(rest[1]))
         if what == "members":
             return queries.members(state)
+        if what in ("validators", "proposals", "epochs"):
+            return {"validators": queries.validators, "proposals": queries.proposals, "epochs": queries.epochs}[what](
+                state
+            )
         raise Rejected("unknown_route", "The stub does not answer this.", path=path)
 
 

@@ -8,7 +8,7 @@ from contracts import machine
 from contracts.operations import KINDS, Trade, build_operation, parse_operation
 from genesis.errors import Rejected
 
-TRADE = {"series": "S", "buyer": "A/main", "seller": "B/main", "quantity_lots": "1_000", "price_ticks": "7"}
+TRADE = {"series": "S", "buyer": "A/main", "seller": "B/main", "quantity_lots": "1000", "price_ticks": "7"}
 
 
 def test_text_becomes_the_wire_form_and_the_record() -> None:
@@ -32,6 +32,16 @@ def test_kinds_are_numbered_as_the_protocol_says() -> None:
         (9, "trade"),
         (10, "oracle.sample"),
         (11, "settlement.declare"),
+        (12, "validator.add"),
+        (13, "validator.remove"),
+        (14, "validator.reweight"),
+        (15, "validator.rotate_key"),
+        (16, "validator.move"),
+        (17, "governance.approve"),
+        (18, "governance.withdraw"),
+        (19, "bond.deposit"),
+        (20, "bond.withdraw"),
+        (21, "evidence.submit"),
     ]
 
 
@@ -51,6 +61,15 @@ def test_every_kind_has_a_record_with_its_fields_and_a_rule() -> None:
         ("trade", {"quantity_lots": "many"}, "malformed"),
         ("trade", {"quantity_lots": "1.5"}, "malformed"),
         ("trade", {"quantity_lots": "0"}, "malformed"),
+        ("trade", {"quantity_lots": "1_000"}, "malformed"),
+        ("trade", {"quantity_lots": "\u0661\u0662"}, "malformed"),
+        ("trade", {"quantity_lots": " 12"}, "malformed"),
+        ("trade", {"quantity_lots": "+12"}, "malformed"),
+        ("trade", {"quantity_lots": "-12"}, "malformed"),
+        ("trade", {"quantity_lots": "012"}, "malformed"),
+        ("trade", {"quantity_lots": "12\n"}, "malformed"),
+        ("trade", {"quantity_lots": "9" * 5_000}, "malformed"),
+        ("trade", {"quantity_lots": ""}, "malformed"),
         ("trade", {"buyer": "a b"}, "malformed"),
     ],
 )
@@ -67,6 +86,6 @@ def test_wrong_text_is_refused_with_the_field(kind: str, changes: dict[str, str 
 def test_a_key_is_written_in_hexadecimal() -> None:
     """And is checked for its length."""
     assert build_operation("member.admit", {"member": "M0", "key": "00" * 32}) == (1, "M0", bytes(32))
-    for wrong in ("00", "zz" * 32):
+    for wrong in ("00", "zz" * 32, " " + "00" * 32, "00 " * 32, "0x" + "00" * 32, "\u0660" * 64):
         with pytest.raises(Rejected, match="malformed"):
             build_operation("member.admit", {"member": "M0", "key": wrong})

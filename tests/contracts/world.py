@@ -49,11 +49,15 @@ class World:
     def __init__(self, genesis: GenesisDocument | None = None, *, audited: bool = True) -> None:
         self.document = genesis or document()
         self.state: State = genesis_state(self.document)
-        self.store: dict[bytes, bytes] = {}
+        self.store: dict[bytes, bytes] = dict(self.state.entries())
         self.audited = audited
         self.now_unix_ms = START_UNIX_MS
         self.output: BlockOutput | None = None
         self._salt = 0
+
+    def key(self, name: str) -> bytes:
+        """The public key of a name."""
+        return key_of(name)
 
     def envelope(
         self, signers: str, *operations: tuple[Any, ...], expires_in_ms: int = 60_000, salt: int | None = None
@@ -63,7 +67,12 @@ class World:
         name = f"envelope {self._salt if salt is None else salt}"
         return Envelope(
             UnverifiedEnvelope(
-                b"", key_of(name), tuple(map(key_of, signers.split())), operations, self.now_unix_ms + expires_in_ms, ()
+                b"",
+                key_of(name),
+                tuple(map(self.key, signers.split())),
+                operations,
+                self.now_unix_ms + expires_in_ms,
+                (),
             )
         )
 

@@ -81,6 +81,17 @@ RANGES: list[tuple[str, int, int, dict[str, int]]] = [
     ("settlement_coverage_min_ppm", 1, 1_000_000, {}),
     ("settlement_delay_ms", 1, 10 * MINUTE_MS, {}),
     ("settlement_grace_ms", 1, 7 * DAY_MS, {}),
+    ("epoch_blocks", 8, 1_000_000, {}),
+    ("validators_max", 1, 256, {}),
+    ("validator_sets_max", 3, 16_384, {"evidence_epochs": 1}),
+    ("proposals_max", 1, 1_024, {}),
+    ("proposals_per_validator_max", 1, 1_024, {}),
+    ("proposal_epochs", 1, 10_000, {}),
+    ("evidence_epochs", 1, 10_000, {"unbonding_epochs": 10_001, "validator_sets_max": 10_002}),
+    ("offences_per_epoch_max", 1, 64, {}),
+    ("slash_ppm", 1, 1_000_000, {}),
+    ("unbonding_epochs", 2, 20_000, {"evidence_epochs": 1}),
+    ("bonds_per_member_max", 1, 256, {}),
 ]
 
 
@@ -109,6 +120,8 @@ def test_a_parameter_stays_within_what_a_node_can_carry(
         ({"envelope_bytes_max": 2**20 - 64}, {"envelope_bytes_max": 2**20 - 63}),
         ({"block_batches_max": 256}, {"block_batches_max": 257}),
         ({"members_max": 16_384}, {"members_max": 16_385}),
+        ({"unbonding_epochs": 101}, {"unbonding_epochs": 100}),
+        ({"validator_sets_max": 102}, {"validator_sets_max": 101}),
     ],
 )
 def test_parameters_are_in_proportion(fits: dict[str, int], breaks: dict[str, int]) -> None:

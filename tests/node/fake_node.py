@@ -50,8 +50,14 @@ class FakeNode:
     def genesis(self) -> Any:
         return {"name": "net"}
 
-    def validators(self) -> Any:
+    async def validators(self) -> Any:
         return {"validators": []}
+
+    async def proposals(self) -> Any:
+        return {"proposals": []}
+
+    async def epochs(self) -> Any:
+        return {"epoch": 3}
 
     async def submit(self, wires: Sequence[bytes]) -> list[FakeAdmission]:
         await trio.lowlevel.checkpoint()
