@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.types import QC, TC, Header, Message, Proposal, ReplicaIndex, Statement, Timeout
+from genesis.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,14 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuse:
+    """A validator contradicted itself: what proves it. Once for each offence that we notice; it may come again after a
+    restart. Nothing has to be done with it, and whatever is done may take its time."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """Our executed root differs from the one a quorum certified, or the chain contradicts itself: stop the process."""
 
@@ -217,5 +226,6 @@ Effect = (
     | Commit
     | WakeAt
     | Report
+    | Accuse
     | Halt
 )
