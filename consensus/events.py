@@ -30,7 +30,7 @@ class SafetyState:
         last_voted_view: No vote in this view or below, ever again (a timeout sets it too).
         last_proposed_view: No proposal in this view or below, ever again.
         high_qc: The highest QC this replica has voted on or reported; timeouts never carry a lower one.
-        high_tc: The TC that let it enter a view, if that is newer than `high_qc`.
+        high_tc: The TC that let it enter a view, if `high_qc` does not lead as far.
         last_timeout: The last timeout, unsigned, until it votes in a later view. One view sees one timeout of ours,
             over any number of restarts; this one is what may be said again.
     """
