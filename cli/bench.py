@@ -30,6 +30,7 @@ from cli.testnet import interruptible
 from cli.testnet_files import VALIDATORS_MAX, Era, LocalNetwork, create_testnet
 from cli.testnet_run import Survey, await_agreement, bring_up, check_alive, take_down
 from contracts.operations import build_operation
+from genesis.document import ENGINE_DEFAULT, ENGINES
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from genesis.signing import SEED_BYTES, SigningKey
@@ -80,15 +81,18 @@ def bench() -> None:
 )
 @click.option("--seconds", type=click.IntRange(1, SECONDS_MAX), default=10, show_default=True, help="How long to post.")
 @click.option("--rate", type=click.IntRange(1, 100_000), help="Post singly at R a second.  [default: saturate]")
+@click.option(
+    "--consensus", type=click.Choice(ENGINES), default=ENGINE_DEFAULT, show_default=True, help="The agreement's engine."
+)
 @reporting
-def bench_testnet(out: Output, count: int, seconds: int, rate: int | None) -> None:
+def bench_testnet(out: Output, count: int, seconds: int, rate: int | None, consensus: str) -> None:
     """Commit signed trades on a fresh testnet.
 
     As many as it takes, for the throughput; or --rate R a second, for the latency.
     """
     lifetime_ms = max(ChainParams().envelope_lifetime_ms_max, 60_000 + 4_000 * seconds)
     params = ChainParams(envelope_lifetime_ms_max=lifetime_ms)
-    with interruptible(), _temporary_testnet(out, count, params) as (network, started):
+    with interruptible(), _temporary_testnet(out, count, params, consensus) as (network, started):
         measured = _measure(out, network, started, seconds, rate)
     document = report(measured, count, seconds, rate)
     out.result(document, lambda: _show(out, document))
@@ -197,9 +201,11 @@ def set_up_market(session: Session, network: LocalNetwork, seeds: Sequence[bytes
 
 
 @contextmanager
-def _temporary_testnet(out: Output, count: int, params: ChainParams) -> Iterator[tuple[LocalNetwork, list[Started]]]:
+def _temporary_testnet(
+    out: Output, count: int, params: ChainParams, consensus: str
+) -> Iterator[tuple[LocalNetwork, list[Started]]]:
     with tempfile.TemporaryDirectory(prefix="novate-bench-") as name:
-        network = create_testnet(Path(name), count, Era(), params)
+        network = create_testnet(Path(name), count, Era(), params, consensus)
         with out.progress("validators ready", count) as progress:
             started = bring_up(network.validators, progress.advance)
         try:

@@ -29,7 +29,7 @@ from cli.tape_generator import generate_tape
 from cli.testnet import interruptible, show_survey, stay_until_interrupted
 from cli.testnet_files import Era, LocalNetwork, create_testnet
 from cli.testnet_run import Survey, await_agreement, bring_up, take_down
-from genesis.document import SPEED_MAX
+from genesis.document import ENGINE_DEFAULT, ENGINES, SPEED_MAX
 from genesis.params import ChainParams
 
 REPLAY_WALL_S: Final = 8
@@ -48,9 +48,14 @@ DELIVERY_FILE: Final = "deribit_delivery_prices_public.csv"
 @click.option(
     "--official", help="The official delivery price, to show beside ours.  [default: as found beside the tape]"
 )
+@click.option(
+    "--consensus", type=click.Choice(ENGINES), default=ENGINE_DEFAULT, show_default=True, help="The agreement's engine."
+)
 @click.option("--exit", "leave", is_flag=True, help="Stop the testnet after the report.")
 @reporting
-def demo(out: Output, tape_file: Path | None, expiry: str | None, official: str | None, leave: bool) -> None:
+def demo(
+    out: Output, tape_file: Path | None, expiry: str | None, official: str | None, consensus: str, leave: bool
+) -> None:
     """Start a testnet, replay a tape, settle its expiry and report."""
     tape = _read(tape_file)
     params = ChainParams()
@@ -59,7 +64,7 @@ def demo(out: Output, tape_file: Path | None, expiry: str | None, official: str 
     if price is not None:
         parse_price(price)
     out.line(_opening(tape_file, plan))
-    with interruptible(), _testnet(out, plan, params) as (network, started):
+    with interruptible(), _testnet(out, plan, params, consensus) as (network, started):
         with Client(network.urls, ANSWER_S_MAX) as client:
             report = run_replay(out, Session(client), network, plan)
         found = await_agreement(network)
@@ -127,13 +132,15 @@ def _opening(tape_file: Path | None, plan: Plan) -> str:
 
 
 @contextmanager
-def _testnet(out: Output, plan: Plan, params: ChainParams) -> Iterator[tuple[LocalNetwork, Sequence[Started]]]:
+def _testnet(
+    out: Output, plan: Plan, params: ChainParams, consensus: str
+) -> Iterator[tuple[LocalNetwork, Sequence[Started]]]:
     """A testnet whose clock suits the plan; stopped and deleted afterwards."""
     speed = speed_for(plan)
     era = Era(_first_unix_ms(plan) - TRADE_LEAD_WALL_MS * speed, speed)
     with tempfile.TemporaryDirectory(prefix="novate-demo-") as name:
         out.line(f"Starting {VALIDATORS} validators; one second of theirs is {speed:,} s of the tape.")
-        network = create_testnet(Path(name), VALIDATORS, era, params)
+        network = create_testnet(Path(name), VALIDATORS, era, params, consensus)
         with out.progress("validators ready", VALIDATORS) as progress:
             started = bring_up(network.validators, progress.advance)
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consensus.types import QC, TC, Header, Message, Proposal, ReplicaIndex, Statement, Timeout
+from genesis.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class SafetyState:
         last_voted_view: No vote in this view or below, ever again (a timeout sets it too).
         last_proposed_view: No proposal in this view or below, ever again.
         high_qc: The highest QC this replica has voted on or reported; timeouts never carry a lower one.
-        high_tc: The TC that let it enter a view, if that is newer than `high_qc`.
+        high_tc: The TC that let it enter a view, if `high_qc` does not lead as far.
         last_timeout: The last timeout, unsigned, until it votes in a later view. One view sees one timeout of ours,
             over any number of restarts; this one is what may be said again.
     """
@@ -200,6 +201,14 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuse:
+    """A validator contradicted itself: what proves it. Once for each offence that we notice; it may come again after a
+    restart. Nothing has to be done with it, and whatever is done may take its time."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """Our executed root differs from the one a quorum certified, or the chain contradicts itself: stop the process."""
 
@@ -217,5 +226,6 @@ Effect = (
     | Commit
     | WakeAt
     | Report
+    | Accuse
     | Halt
 )

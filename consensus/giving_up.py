@@ -85,7 +85,7 @@ class GivingUp:
     def _collect(self, timeout: Timeout, now_ms: int) -> None:
         rival = self._timeouts.rival(timeout)
         if rival is not None:
-            self._outbox.report_equivocation("timeout", timeout.voter, timeout.view, rival, timeout)
+            self._outbox.accuse(timeout.voter, rival, timeout)
             return
         self._timeouts.add(timeout)
         tc = self._timeouts.certificate(timeout.view)

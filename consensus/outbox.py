@@ -6,9 +6,15 @@ it.
 
 from __future__ import annotations
 
-from consensus.events import Effect, Report
+from typing import Final
+
+from consensus.events import Accuse, Effect, Report
 from consensus.types import Proposal, ReplicaIndex, Statement, Vote
 from genesis.errors import Rejected, violated
+from genesis.evidence import Evidence, Half, Offence, make_evidence
+from genesis.statements import Phase
+
+OFFENCES_REMEMBERED_MAX: Final = 1_024
 
 
 class Outbox:
@@ -17,6 +23,7 @@ class Outbox:
     def __init__(self, me: ReplicaIndex) -> None:
         self._me = me
         self._effects: list[Effect] = []
+        self._accused: dict[tuple[int, ...], None] = {}
 
     def clear(self) -> None:
         """A new event is in hand."""
@@ -35,12 +42,20 @@ class Outbox:
         """Something worth a log line and a counter."""
         self._effects.append(Report(kind, tuple(details.items())))
 
-    def report_equivocation(
-        self, what: str, validator: ReplicaIndex, view: int, first: Statement, second: Statement
-    ) -> None:
-        """The seam for evidence: two genuine statements of one key that an honest replica never both makes."""
-        said = {"first": _said(first), "second": _said(second)}
-        self.report("equivocation", statement=what, validator=validator, view=view, **said)
+    def accuse(self, validator: ReplicaIndex, one: Statement, other: Statement) -> None:
+        """Two genuine statements of one key and view that no honest replica makes both: say so, and hand on what proves
+        it. Each offence once, as far as the last `OFFENCES_REMEMBERED_MAX` are remembered."""
+        evidence = _evidence(validator, one, other)
+        offence = (evidence.validator, evidence.epoch, evidence.view, evidence.offence, evidence.phase)
+        if offence in self._accused:
+            return
+        if len(self._accused) >= OFFENCES_REMEMBERED_MAX:
+            del self._accused[next(iter(self._accused))]
+        self._accused[offence] = None
+        what = evidence.offence.name.lower()
+        first, second = (_said(half) for half in (evidence.first, evidence.second))
+        self.report("equivocation", statement=what, validator=validator, view=one.view, first=first, second=second)
+        self.put(Accuse(evidence))
 
     def report_rejected(self, sender: ReplicaIndex | None, fault: Rejected) -> None:
         """What `sender` sent was refused; None is our own shell. What we ourselves said is never at fault, unless this
@@ -50,11 +65,31 @@ class Outbox:
         self.report("rejected", sender=sender, code=fault.code, reason=str(fault))
 
 
-def _said(statement: Statement) -> str:
-    """What a statement says in which it can contradict another."""
+def _evidence(validator: ReplicaIndex, one: Statement, other: Statement) -> Evidence:
+    phase = one.phase if isinstance(one, Vote) else Phase.CERTIFY
+    epoch = one.header.epoch if isinstance(one, Proposal) else one.epoch
+    return make_evidence(_offence(one), epoch, one.view, validator, _half(one), _half(other), phase)
+
+
+def _offence(statement: Statement) -> Offence:
     match statement:
         case Vote():
-            return statement.block_hash.hex()
+            return Offence.VOTE
         case Proposal():
-            return statement.header.block_hash.hex()
-    return f"high_qc of view {statement.high_qc.view}"
+            return Offence.PROPOSAL
+    return Offence.TIMEOUT
+
+
+def _half(statement: Statement) -> Half:
+    match statement:
+        case Vote():
+            return Half((statement.height, statement.block_hash), statement.signature)
+        case Proposal():
+            return Half((statement.header.block_hash,), statement.signature)
+    return Half((statement.high_qc.view,), statement.signature)
+
+
+def _said(half: Half) -> str:
+    """What a statement says, for a log line: a block's hash, or the view of a timeout's QC."""
+    last = half.statement[-1]
+    return last.hex() if isinstance(last, bytes) else f"high_qc of view {last}"

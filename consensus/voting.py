@@ -157,8 +157,7 @@ class Voting:
         first = self._firsts.setdefault(proposal.view, proposal)
         if first.header.block_hash == proposal.header.block_hash:
             return False
-        leader = self._leaders.leader(proposal.view)
-        self._outbox.report_equivocation("proposal", leader, proposal.view, first, proposal)
+        self._outbox.accuse(self._leaders.leader(proposal.view), first, proposal)
         return True
 
     # --- our vote (rules 3 and 4) -------------------------------------------------------------------------------------
@@ -219,7 +218,7 @@ class Voting:
         self._verifier.check_vote(vote)
         rival = self._votes.rival(vote)
         if rival is not None:
-            self._outbox.report_equivocation("vote", vote.voter, vote.view, rival, vote)
+            self._outbox.accuse(vote.voter, rival, vote)
             return
         qc = self._votes.add(vote)
         if qc is None:

@@ -24,6 +24,7 @@ from consensus.types import (
     Vote,
     genesis_qc,
 )
+from genesis.evidence import Evidence
 from genesis.hashing import Domain, digest
 from genesis.statements import Phase
 from tests.consensus.cluster import CHAIN_ID, GENESIS, PARAMS, make_validators, sign
@@ -98,6 +99,7 @@ class Bench:
         self.signed: list[Statement] = []
         self.committed: list[Header] = []
         self.reports: list[dict[str, int | str]] = []
+        self.accusations: list[Evidence] = []
         self.halted: str | None = None
         self.effects: list[ev.Effect] = []
         self.now_ms = 0
@@ -136,6 +138,8 @@ class Bench:
                     self.commit(proposal.header)
                 case ev.Report(kind, details):
                     self.reports.append({"kind": kind, **dict(details)})
+                case ev.Accuse(evidence):
+                    self.accusations.append(evidence)
                 case ev.Halt(reason):
                     self.halted = reason
 

@@ -6,7 +6,8 @@ has signed is recorded for ever, and `Cluster` fails at once when
 
 * two honest commits differ at one height, or one node commits out of order (oracle S),
 * an honest key ever signs two votes of one view and phase, two proposals or two timeouts of one view that differ, over
-  any number of restarts.
+  any number of restarts, or
+* an honest key is accused of anything.
 
 Signatures are replaced by a keyed digest, except where a test asks for the real ones.
 """
@@ -184,10 +185,11 @@ class Node:
             case ev.WakeAt(monotonic_ms):
                 self.wake_ms = monotonic_ms
                 self.at(max(0, monotonic_ms - cluster.now_ms), lambda: self.wake(monotonic_ms))
-            case ev.Report(kind, details):
+            case ev.Report(kind, _):
                 self.reports[kind] += 1
-                if kind == "equivocation":
-                    self.equivocators.add(int(dict(details)["validator"]))
+            case ev.Accuse(evidence):
+                assert evidence.validator in cluster.byzantine, f"v{evidence.validator} is honest and was accused"
+                self.equivocators.add(evidence.validator)
             case ev.Halt(reason):
                 self.halted = reason
                 self.crash()

@@ -12,6 +12,7 @@ from consensus.config import CoreConfig, Recovery, Tip
 from consensus.engine import make_engine
 from consensus.types import Certificates, Message, Vote
 from genesis.errors import InvariantViolation
+from genesis.evidence import Offence, decode_evidence, encode_evidence, verify_evidence
 from genesis.statements import Phase
 from tests.consensus.bench import (
     GENESIS_QC,
@@ -23,7 +24,7 @@ from tests.consensus.bench import (
     make_timeout,
     state_root,
 )
-from tests.consensus.cluster import CHAIN_ID, GENESIS, PARAMS, Cluster, sign
+from tests.consensus.cluster import CHAIN_ID, GENESIS, PARAMS, Cluster, fast_is_valid, sign
 
 pytestmark = pytest.mark.usefixtures("fast_signatures")
 
@@ -212,8 +213,9 @@ def test_two_timeouts_of_one_view_that_differ_are_equivocation() -> None:
     assert [(each["statement"], each["validator"]) for each in found] == [("timeout", 2)]
 
 
-def test_equivocation_is_reported_with_both_hashes() -> None:
-    """Rows 1 and 2: the seam for evidence names the key, the view and both statements."""
+def test_equivocation_is_reported_and_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows 1 and 2: the log names key, view and both statements, and what is handed on convinces anybody."""
+    monkeypatch.setattr("genesis.signing.is_valid", fast_is_valid)
     bench = Bench()
     rival = make_proposal(1, time_unix_ms=GENESIS.time_unix_ms + 9)
     bench.receive(FIRST)
@@ -222,7 +224,22 @@ def test_equivocation_is_reported_with_both_hashes() -> None:
     bench.receive(sign(replace(VOTE, block_hash=rival.header.block_hash), 2), sender=2)
     found = [each for each in bench.reports if each["kind"] == "equivocation"]
     assert [(each["statement"], each["validator"]) for each in found] == [("proposal", 1), ("vote", 2)]
-    assert {each["second"] for each in found} == {rival.header.block_hash.hex()}
+    hashes = {FIRST.header.block_hash.hex(), rival.header.block_hash.hex()}
+    assert all({each["first"], each["second"]} == hashes for each in found)
+    keys = [each.public_key for each in VALIDATORS.members]
+    for each in bench.accusations:
+        verify_evidence(decode_evidence(encode_evidence(each)), CHAIN_ID, keys)
+    assert [(each.offence, each.validator) for each in bench.accusations] == [(Offence.PROPOSAL, 1), (Offence.VOTE, 2)]
+
+
+def test_an_offence_is_told_once() -> None:
+    """Row 29: whoever repeats itself a thousand times makes one line and one accusation."""
+    bench = Bench()
+    bench.receive(FIRST)
+    for time in range(9, 12):
+        bench.receive(make_proposal(1, time_unix_ms=GENESIS.time_unix_ms + time))
+    assert [report["kind"] for report in bench.reports] == ["equivocation"]
+    assert len(bench.accusations) == 1
 
 
 def test_votes_far_ahead_are_not_kept() -> None:

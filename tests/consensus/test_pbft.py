@@ -255,6 +255,20 @@ def test_a_leader_that_makes_a_new_block_takes_nothing_from_the_abandoned_one() 
     assert (asked.parent_hash, asked.ancestors) == (GENESIS.block_hash, ())
 
 
+def test_a_view_entered_over_a_failed_one_with_a_prepared_block_survives_a_restart() -> None:
+    """The TC has the very view of the certificate in it. Without it the replica would be back in the failed view, in
+    which it may not say anything any more: it has prepared in the next."""
+    bench = Bench("pbft")
+    bench.receive(FIRST)
+    bench.receive(Certificates(GENESIS_QC, TC_OF_PREPARED))
+    bench.receive(again(2, FIRST, TC_OF_PREPARED), sender=2)
+    assert bench.votes == [FIRST.header.block_hash] * 2
+    bench.restart()
+    assert bench.core.view == 2
+    bench.wait(20_000)
+    assert [each.view for each in bench.timeouts] == [2]
+
+
 def test_a_block_is_committed_in_a_later_view_than_its_own() -> None:
     """And its child names that later view, which the chain takes."""
     bench = Bench("pbft")
