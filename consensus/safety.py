@@ -97,7 +97,7 @@ def after_voting_in(state: SafetyState, view: int) -> SafetyState:
 def remember(state: SafetyState, high_qc: QC, high_tc: TC | None) -> SafetyState:
     """The state with certificates taken in: they only ever rise, and a TC is kept only while it is above the QC."""
     qc = high_qc if high_qc.rank > state.high_qc.rank else state.high_qc
-    tcs = [tc for tc in (state.high_tc, high_tc) if tc is not None and tc.view > qc.view]
+    tcs = [tc for tc in (state.high_tc, high_tc) if tc is not None and tc.view >= qc.leads_to]
     return replace(state, high_qc=qc, high_tc=max(tcs, key=lambda tc: tc.view, default=None))
 
 
