@@ -159,13 +159,14 @@ def load_config(home: Path) -> NodeConfig:
     """
     path = home / "node.toml"
     try:
-        text = path.read_text(encoding="utf-8")
-        root = tomllib.loads(text)
+        with path.open("rb") as file:
+            data = file.read(CONFIG_BYTES_MAX + 1)
+        _check(len(data) <= CONFIG_BYTES_MAX, "the file", f"has at most {CONFIG_BYTES_MAX} bytes", len(data))
+        root = tomllib.loads(data.decode())
     except FileNotFoundError as error:
         raise Rejected("no_node_home", "There is no node in this directory.", path=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise Rejected("bad_config", f"node.toml is not TOML: {error}.", path=str(path)) from error
-    _check(len(text) <= CONFIG_BYTES_MAX, "the file", f"is at most {CONFIG_BYTES_MAX} characters", len(text))
     _only(root, "the file", {"name", "peers", "http", "log", "snapshots", "blocks", "trust"})
     listen_host, listen_port = _address(root, "peers")
     http_host, http_port = _address(root, "http")
