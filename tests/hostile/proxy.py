@@ -1,6 +1,6 @@
 """The network between real validators, in the hands of a test: what flows from whom to whom, and what does not.
 
-Each validator is dialled at an address of this proxy, which opens its own connection to where that one listens. Who dials
+Each validator is dialled at an address of this proxy, which connects to where that one listens. Who dials
 is told by the system's table of sockets: the process that owns the other end. What a cut link holds back it holds back
 as a network does, in buffers of bounded size, and lets go once it heals; new connections across it hang.
 """
