@@ -25,7 +25,7 @@ from node.conduct import TOO_MANY_FAULTS
 from node.frames import FrameKind, Lane, lane_of
 from tests.hostile.conftest import BARRING, HONEST, LENIENT
 from tests.hostile.net import QUICK, Net, watched
-from tests.hostile.traitor import Traitor, Voice
+from tests.hostile.traitor import LIFETIME_MS, Traitor, Voice, an_envelope
 
 pytestmark = [pytest.mark.trio, pytest.mark.process]
 
@@ -36,7 +36,6 @@ COPIES_MAX = 4
 """A batch in memory is its wire, its envelopes' wires and what they hold: about three times its size."""
 
 FLOOD_S = 4.0
-LIFETIME_MS = 5_000
 UNKNOWN_KINDS = (4, 63, 64, 70, 255)
 
 
@@ -75,14 +74,6 @@ def valid_payloads(traitor: Traitor, view: int) -> dict[FrameKind, bytes]:
         FrameKind.BLOCKS_REQUEST: encode([0]),
         FrameKind.BLOCKS_RESPONSE: encode([0, [], bytes(40)]),
     }
-
-
-def an_envelope(traitor: Traitor, key: SigningKey, number: int) -> bytes:
-    """An envelope with a valid signature, by a key that no member has; what nobody orders of it is gone soon."""
-    operation = build_operation("asset.register", {"asset": "ABC", "decimals": "2"})
-    expiry = time.time_ns() // 1_000_000 + LIFETIME_MS
-    chain_id = traitor.net.document.chain_id
-    return sign_envelope(chain_id, [key], [operation], expiry, number.to_bytes(SALT_BYTES, "big"))
 
 
 def damaged(chance: random.Random, payload: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,14 +12,19 @@ import trio
 from consensus.types import QC, Header, Message, Statement, genesis_header, genesis_qc, signing_message
 from consensus.wire import encode_message
 from contracts.merkle import kernel_hash
+from contracts.operations import build_operation
 from contracts.state import genesis_state
 from genesis.addresses import split_address
+from genesis.envelope import SALT_BYTES, sign_envelope
 from genesis.errors import Rejected
+from genesis.signing import SigningKey
 from node.frames import HEADER, Frame, FrameKind, FrameReader, Lane, lane_table, payload_bounds
 from node.hello import Hello, say_hello
 from node.home import OpenedHome
 from node.tls import Disconnected, TlsIdentity, TlsStream, client_context
 from tests.hostile.net import POLL_S, Net
+
+LIFETIME_MS = 5_000
 
 
 @dataclass
@@ -125,3 +131,11 @@ class Traitor:
 def traitor_of(net: Net, index: int) -> Traitor:
     """Take over a seat whose validator does not run."""
     return Traitor(net, net.opened(index))
+
+
+def an_envelope(traitor: Traitor, key: SigningKey, number: int) -> bytes:
+    """An envelope with a valid signature, by a key that no member has; what nobody orders of it is gone soon."""
+    operation = build_operation("asset.register", {"asset": "ABC", "decimals": "2"})
+    expiry = time.time_ns() // 1_000_000 + LIFETIME_MS
+    chain_id = traitor.net.document.chain_id
+    return sign_envelope(chain_id, [key], [operation], expiry, number.to_bytes(SALT_BYTES, "big"))

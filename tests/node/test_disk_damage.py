@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import plyvel
 import pytest
@@ -25,6 +26,7 @@ BLOCKS = 60
 REGIONS = 48
 """Places in each file that are damaged, one at a time, from its first byte to its last."""
 
+T = TypeVar("T")
 Contents = dict[int, object]
 
 
@@ -134,19 +136,25 @@ def contents_of_copy(ledger: Path, copy: Path) -> Contents:
 
 def judge(ledger: Path, whole: Contents, kind: str) -> str:
     """What a damaged ledger is taken for."""
-    try:
-        found = contents(ledger)
-    except StorageFailure as failure:
-        assert "data/ledger" in failure.advice
-        return "refused"
-    except Rejected as rejected:
-        assert rejected.code in ("wrong_store_format", "wrong_chain")
+    found, refusal = attempt(lambda: contents(ledger))
+    if found is None:
+        assert "move the directory data/ledger" in refusal or refusal in ("wrong_store_format", "wrong_chain")
         return "refused"
     assert found == {height: whole[height] for height in range(len(found))}
     if len(found) == len(whole):
         return "harmless"
     assert kind == "log", f"{len(whole) - len(found)} acknowledged blocks are gone unnoticed"
     return "earlier block"
+
+
+def attempt(read: Callable[[], T]) -> tuple[T | None, str]:
+    """What was read, or None and the advice or the code of the refusal."""
+    try:
+        return read(), ""
+    except StorageFailure as failure:
+        return None, str(failure)
+    except Rejected as rejected:
+        return None, rejected.code
 
 
 @pytest.mark.parametrize("kind", ["table", "MANIFEST", "CURRENT"])
@@ -175,9 +183,7 @@ def test_damaged_safety_file_is_refused_or_newest(tmp_path: Path, damage: Damage
         copy = tmp_path / "copy"
         copy.write_bytes(data)
         with closing(SafetyFile(copy, CHAIN_ID)) as file:
-            try:
-                assert file.load() == safety_of(7)
-            except Rejected as rejected:
-                assert rejected.code == "corrupt_safety_file"
-                refused += 1
+            state, refusal = attempt(file.load)
+        assert state == safety_of(7) or refusal == "corrupt_safety_file"
+        refused += state is None
     assert refused > 0 or damage is not cuts
