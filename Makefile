@@ -16,6 +16,7 @@ BENCH_SECONDS ?= 10
 BENCH_RATE ?= 200
 SEED ?= 0
 ENGINES ?= hotstuff pbft
+FUZZ_SECONDS ?= 600
 
 # The interpreter .venv is made from: PYTHON=... chooses, else the first of these that runs and is 3.11 or 3.12.
 PYTHON ?=
@@ -24,10 +25,10 @@ VERSION_CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3,
 
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help setup test check format demo sim sim-long bench lock clean
+.PHONY: help setup test test-long fuzz-long check format demo sim sim-long bench lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.kernels ## make .venv, install the pinned dependencies and the project, compile the kernels
 
@@ -59,6 +60,16 @@ $(VENV)/.kernels: $(VENV)/.installed contracts/merkle.py node/signatures.py
 
 test: setup ## run the tests (ARGS=... goes to pytest)
 	@$(PY) -m pytest $(ARGS)
+
+test-long: setup ## what takes minutes: a validator stopped for a real minute, long partitions
+	@NOVATE_LONG=1 $(PY) -m pytest -m long $(ARGS)
+
+# Each round draws new examples; what it finds is kept in .hypothesis and tried first the next time.
+fuzz-long: setup ## damage every decoder's input for FUZZ_SECONDS (600)
+	@end=$$(( $$(date +%s) + $(FUZZ_SECONDS) )); \
+	while [ "$$(date +%s)" -lt "$$end" ]; do \
+	    NOVATE_FUZZ_EXAMPLES=500 $(PY) -m pytest tests/fuzz -k "mutated or noise or valid" $(ARGS); \
+	done
 
 check: setup ## format, lint, types, layers, tidiness
 	@$(PY) -m ruff format --check .

@@ -123,7 +123,7 @@ class Connection:
     def _read(self, status: int, content: bytes) -> Any:
         try:
             value = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unreachable(self.url, f"status {status} without JSON") from error
         if status < 400:
             return value

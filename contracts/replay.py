@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from contracts.tables import REPLAY_IDS_PREFIX, SlotRow, Table
-from genesis.errors import Rejected, invariant
+from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES, ZERO_DIGEST, Domain, digest
 
 SLOT_WALL_MS: Final = 1_000
@@ -105,8 +105,9 @@ class ReplayMemory:
         return writes
 
     def load(self, key: bytes, ids: bytes) -> None:
-        """Take in one stored entry at start-up; entries of a slot may come in any order."""
-        invariant(len(ids) % DIGEST_BYTES == 0 and len(key) == 17, "A stored replay entry is malformed.", key=key.hex())
+        """Take in one stored entry at start-up; entries of a slot may come in any order. `Rejected`: ``bad_state``."""
+        if len(ids) % DIGEST_BYTES or len(key) != 17:
+            raise Rejected("bad_state", "A stored replay entry is malformed.", key=key.hex())
         slot, height = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
         self._blocks.setdefault(slot, {})[height] = ids
         known = self._ids.setdefault(slot, set())

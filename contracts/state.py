@@ -279,7 +279,8 @@ def restore_state(document: GenesisDocument, entries: Iterable[tuple[bytes, byte
             raise Rejected("bad_state", "A stored entry belongs to no table.", key=key.hex())
         _load(table, key, value)
     if not state.meta.rows:
-        invariant(not any(table.rows for table in state.tables), "The stored state has no meta entry.")
+        if any(table.rows for table in state.tables):
+            raise Rejected("bad_state", "The stored state has no meta entry.")
         return genesis_state(document)
     if not state.validator_sets.rows:
         raise Rejected("bad_state", "The stored state has no validators.", height=state.height)

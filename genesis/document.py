@@ -159,7 +159,7 @@ def parse_document(text: str) -> GenesisDocument:
     _check(len(text) <= DOCUMENT_BYTES_MAX, "the file", "is at most 1 MiB", len(text))
     try:
         root = tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Rejected("bad_genesis", f"The genesis document is not TOML: {error}.") from error
     version = root.get("version")
     _check(version == FORMAT_VERSION, "version", f"is {FORMAT_VERSION}", str(version))

@@ -2,9 +2,10 @@
 
 Rules:
 
-1. At most so many connections wait to prove who they are. One more puts out the one that has waited longest, never
-   the newcomer: an honest peer needs milliseconds, so a stranger who fills every place and stays silent keeps nobody
-   out.
+1. At most so many connections wait to prove who they are. One more puts out the one that has waited longest of the
+   origin that holds the most places, the newcomer's counted: an honest peer needs one place of its own origin and some
+   milliseconds, so a stranger keeps nobody out, whether he fills every place and stays silent or comes back thousands
+   of times a second. An origin is an IPv4 address or an IPv6 network of 64 bits, which is what one subscriber has.
 2. A peer that broke a rule of the protocol is barred for a while, both ways, doubling with each offence up to a cap,
    and forgiven after a clean span. The cap is short: a validator that was upgraded or repaired comes back by itself.
 3. Dialling backs off exponentially with jitter, starts short enough that nodes started together meet at once, and
@@ -13,8 +14,10 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import trio
 
@@ -24,21 +27,36 @@ class Doorway:
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._waiting: dict[trio.CancelScope, None] = {}
+        self._waiting: dict[trio.CancelScope, str] = {}
 
     @contextmanager
-    def enter(self, timeout_s: float) -> Iterator[trio.CancelScope]:
+    def enter(self, timeout_s: float, origin: str = "") -> Iterator[trio.CancelScope]:
         """Take a place for the length of the block, which ends after `timeout_s` or when a newcomer needs the place."""
-        if len(self._waiting) >= self._places:
-            oldest = next(iter(self._waiting))
-            del self._waiting[oldest]
-            oldest.cancel()
         with trio.move_on_after(timeout_s) as scope:
-            self._waiting[scope] = None
+            self._waiting[scope] = origin
+            if len(self._waiting) > self._places:
+                self._put_one_out()
             try:
                 yield scope
             finally:
                 self._waiting.pop(scope, None)
+
+    def _put_one_out(self) -> None:
+        [(crowd, _)] = Counter(self._waiting.values()).most_common(1)
+        oldest = next(scope for scope, origin in self._waiting.items() if origin == crowd)
+        del self._waiting[oldest]
+        oldest.cancel()
+
+
+def origin_of(host: str) -> str:
+    """The origin that an address belongs to (rule 1); an address that is none is its own."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
 
 
 class Standing:

@@ -41,6 +41,8 @@ from node.batch_pool import BatchPool
 from node.batches import BatchFormat
 from node.blocksync import BlockFetcher, BlockServer
 from node.clock import Clock
+from node.conduct import Conduct, ConductLimits
+from node.config import NodeConfig
 from node.durable import Durable
 from node.executor import Executor, open_state
 from node.face import Face
@@ -51,7 +53,7 @@ from node.http_api import make_app
 from node.http_server import serve
 from node.intake import Intake
 from node.keystore import KeyStore
-from node.peers import Mesh, MeshConfig, PeerAddress
+from node.peers import Mesh, MeshConfig, MeshLimits, PeerAddress
 from node.proof import Trust, TrustedBlock
 from node.proofs import ProofDesk
 from node.pruner import Pruner
@@ -187,7 +189,11 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     fetcher = BlockFetcher(mesh, limits, lambda blocks: replica.post(blocks), report)
     core_config = CoreConfig(document.chain_id, index, validators, limits, genesis)
     core = make_engine(document.consensus, core_config, _recovery(store, safety))
-    ports = Ports(mesh, pool, Durable(store, safety, pool), executor, fetcher, clock.now, _report_core)
+    others = frozenset(range(len(validators))) - {index}
+    conduct = Conduct(mesh.cut, others, trio.current_time, _conduct_limits(opened.config))
+    ports = Ports(
+        mesh, pool, Durable(store, safety, pool), executor, fetcher, clock.now, partial(_report_core, conduct)
+    )
     replica = Replica(core, opened.keys.consensus, document.chain_id, index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: core.high_qc)
     router.connect(replica, pool, fetcher, server, SnapshotServer(files, mesh))
@@ -200,7 +206,8 @@ def report(kind: str, details: dict[str, int | str]) -> None:
     _log.log(logging.WARNING if kind in ALARMS else logging.INFO, kind, extra=details)
 
 
-def _report_core(event: Report) -> None:
+def _report_core(conduct: Conduct, event: Report) -> None:
+    conduct.hear(event)
     report(event.kind, dict(event.details))
 
 
@@ -215,6 +222,10 @@ def _recovery(store: Store, safety: SafetyFile) -> Recovery:
     blocks = [store.committed(height) for height in range(max(1, tip.height - 1), tip.height + 1)]
     executed = tuple(Executed(each.height, each.block_hash, each.state_root) for each in blocks if each is not None)
     return Recovery(safety.load(), Tip(proposal, tip.qc), executed, store.pending())
+
+
+def _conduct_limits(config: NodeConfig) -> ConductLimits:
+    return ConductLimits(faults_max=config.faults_max, span_s=config.fault_span_s)
 
 
 def _mesh_config(opened: OpenedHome) -> MeshConfig:
@@ -234,4 +245,5 @@ def _mesh_config(opened: OpenedHome) -> MeshConfig:
         identity=TlsIdentity(document.validators[opened.index].certificate, opened.keys.network_seed),
         peers=peers,
         payload_bytes_max=payload_bounds(document.limits),
+        limits=MeshLimits(penalty_ms_max=config.ban_s_max * 1_000),
     )

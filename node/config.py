@@ -15,7 +15,7 @@ The home of a node::
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ SNAPSHOT_INTERVAL_DEFAULT: Final = 1_000
 SNAPSHOTS_KEPT_DEFAULT: Final = 2
 KEEP_BLOCKS_MIN: Final = 100
 NUMBER_MAX: Final = 2**47
+PEER_BOUNDS: Final = {"faults_max": (0, 1_000_000), "fault_span_s": (1, 86_400), "ban_s_max": (0, 86_400)}
+"""The optional integers of ``[peers]``, each from and to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ class NodeConfig:
         keep_blocks: Blocks, with batches and receipts, that are kept at least; 0 keeps them all (an archive).
         trust_height, trust_hash: A block that the operator trusts; a node without a ledger joins by a snapshot from
             there on. Empty: it fetches the whole chain.
+        faults_max, fault_span_s: So many proven faults of one peer in so many seconds are borne (`node.conduct`).
+        ban_s_max: The longest that a peer is barred for an offence (`node.admission`); 0 bars nobody.
     """
 
     home: Path
@@ -64,11 +68,17 @@ class NodeConfig:
     keep_blocks: int = 0
     trust_height: int = 0
     trust_hash: str = ""
+    faults_max: int = 16
+    fault_span_s: int = 60
+    ban_s_max: int = 30
 
     def __post_init__(self) -> None:
         NAME(self.name)
         for field, port in (("peers.listen", self.listen_port), ("http.listen", self.http_port)):
             _check(1 <= port <= PORT_MAX, field, f"has a port from 1 to {PORT_MAX}", port)
+        for field, (low, high) in PEER_BOUNDS.items():
+            found = getattr(self, field)
+            _check(low <= found <= high, f"peers.{field}", f"is from {low} to {high}", found)
         _check(bool(self.listen_host), "peers.listen", "has a host", self.listen_host)
         _check(bool(self.http_host), "http.listen", "has a host", self.http_host)
         _check(self.log_level in LEVELS, "log.level", f"is one of {', '.join(LEVELS)}", self.log_level)
@@ -127,10 +137,12 @@ class NodeConfig:
         return f"http://{join_address(self.http_host, self.http_port)}"
 
     def to_mapping(self) -> dict[str, Any]:
-        """The settings as ``node.toml`` holds them."""
+        """The settings as ``node.toml`` holds them, without the bounds that are as they come."""
+        defaults = {each.name: each.default for each in fields(NodeConfig)}
+        bounds = {each: getattr(self, each) for each in PEER_BOUNDS if getattr(self, each) != defaults[each]}
         return {
             "name": self.name,
-            "peers": {"listen": join_address(self.listen_host, self.listen_port)},
+            "peers": {"listen": join_address(self.listen_host, self.listen_port), **bounds},
             "http": {"listen": join_address(self.http_host, self.http_port)},
             "log": {"level": self.log_level},
             "snapshots": {"interval": self.snapshot_interval, "keep": self.snapshots_kept},
@@ -147,13 +159,14 @@ def load_config(home: Path) -> NodeConfig:
     """
     path = home / "node.toml"
     try:
-        text = path.read_text(encoding="utf-8")
-        root = tomllib.loads(text)
+        with path.open("rb") as file:
+            data = file.read(CONFIG_BYTES_MAX + 1)
+        _check(len(data) <= CONFIG_BYTES_MAX, "the file", f"has at most {CONFIG_BYTES_MAX} bytes", len(data))
+        root = tomllib.loads(data.decode())
     except FileNotFoundError as error:
         raise Rejected("no_node_home", "There is no node in this directory.", path=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise Rejected("bad_config", f"node.toml is not TOML: {error}.", path=str(path)) from error
-    _check(len(text) <= CONFIG_BYTES_MAX, "the file", f"is at most {CONFIG_BYTES_MAX} characters", len(text))
     _only(root, "the file", {"name", "peers", "http", "log", "snapshots", "blocks", "trust"})
     listen_host, listen_port = _address(root, "peers")
     http_host, http_port = _address(root, "http")
@@ -166,6 +179,7 @@ def load_config(home: Path) -> NodeConfig:
         http_port=http_port,
         log_level=_field(root, "log", "level"),
         **_history(root),
+        **{field: _integer(root, field) for field in PEER_BOUNDS if field in root["peers"]},
     )
 
 
@@ -202,8 +216,15 @@ def _field(root: dict[str, Any], table: str, field: str) -> str:
     values = root.get(table)
     if not isinstance(values, dict):
         raise Rejected("bad_config", f"In node.toml, [{table}] is a table.", found=str(values)[:64])
-    _only(values, f"[{table}]", {field})
+    _only(values, f"[{table}]", {field, *PEER_BOUNDS} if table == "peers" else {field})
     return _text(f"{table}.{field}", values.get(field))
+
+
+def _integer(root: dict[str, Any], field: str) -> int:
+    value = root["peers"][field]
+    if type(value) is not int:
+        raise Rejected("bad_config", f"In node.toml, peers.{field} is a whole number.", found=str(value)[:64])
+    return value
 
 
 def _text(what: str, value: object) -> str:

@@ -34,6 +34,8 @@ def open_database(path: Path) -> Any:
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (path / "CURRENT").exists() and any(each.suffix in (".ldb", ".log") for each in path.iterdir()):
+            raise plyvel.CorruptionError("CURRENT is missing, and LevelDB would begin an empty ledger in its place")
         return plyvel.DB(
             str(path),
             create_if_missing=True,
@@ -85,11 +87,10 @@ class Database:
             raise StorageFailure(doing, f"an earlier failure closed the ledger: {self._failure}", _CHECK_DISK)
         try:
             yield
-        except plyvel.CorruptionError as error:
-            self._failure = str(error)
-            raise StorageFailure(doing, f"{self._path} is damaged: {_reason(error)}", RESYNC) from error
         except (plyvel.Error, OSError) as error:
             self._failure = str(error)
+            if _is_damage(error):
+                raise StorageFailure(doing, f"{self._path} is damaged: {_reason(error)}", RESYNC) from error
             raise StorageFailure(doing, _reason(error), _CHECK_DISK) from error
 
     @contextmanager
@@ -122,9 +123,9 @@ class StateView:
         try:
             for key, value in self._snapshot.iterator(prefix=b"s", verify_checksums=True, fill_cache=False):
                 yield key[1:], value
-        except plyvel.CorruptionError as error:
-            raise StorageFailure("read the state", f"it is damaged: {_reason(error)}", RESYNC) from error
         except (plyvel.Error, OSError) as error:
+            if _is_damage(error):
+                raise StorageFailure("read the state", f"it is damaged: {_reason(error)}", RESYNC) from error
             raise StorageFailure("read the state", _reason(error), _CHECK_DISK) from error
 
     def close(self) -> None:
@@ -136,10 +137,16 @@ def _opening_failed(path: Path, error: Exception) -> StorageFailure:
     reason = _reason(error)
     if "lock" in reason.lower():
         return StorageFailure(f"open {path}", reason, "Another process uses this ledger: stop it first")
-    # A table or manifest that is gone is damage; any other refusal of the system (a full disk, say) is not.
-    if isinstance(error, plyvel.CorruptionError) or "no such file" in reason.lower():
+    if _is_damage(error):
         return StorageFailure(f"open {path}", f"it is damaged: {reason}", RESYNC)
     return StorageFailure(f"open {path}", reason, _CHECK_DISK)
+
+
+def _is_damage(error: Exception) -> bool:
+    """A file of LevelDB's that is gone or too short is damage; any other refusal of the system (a full disk) is not."""
+    reason = _reason(error).lower()
+    signs = ("no such file", "invalid argument", "is a directory")
+    return isinstance(error, plyvel.CorruptionError) or any(each in reason for each in signs)
 
 
 def _reason(error: Exception) -> str:

@@ -219,7 +219,7 @@ def parse_card(text: str) -> GenesisValidator:
             str(table["address"]),
             base64.b64decode(table["certificate"], validate=True),
         )
-    except (tomllib.TOMLDecodeError, binascii.Error, ValueError, TypeError) as error:
+    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise Rejected("bad_card", f"Not a validator's entry: {error}.") from error
 
 

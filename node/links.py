@@ -12,7 +12,8 @@ Rules:
 5. Once a beat (`beat`, called by the mesh): a link that sent nothing sends a PING; one that received nothing for
    `silent_beats_max` beats, or whose one send has not ended for as long, is over. Beats are counted, not seconds, so
    a process that was stopped for a minute does not condemn its peers when it wakes.
-6. Each beat allows so many frames; beyond, the reader pauses until the next.
+6. Each beat allows so many frames and so many bytes; beyond, the reader pauses until the next. So what a peer makes us
+   decrypt, hash and decode has a bound in time as well, whatever we then think of it.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ PING: Final = HEADER.pack(0, FrameKind.PING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLimits:
-    """The bounds of one link: bytes queued to it, beats of silence or of one stuck send, frames received in a beat."""
+    """The bounds of one link: bytes queued to it, beats of silence or of one stuck send, frames and bytes received in a
+    beat.
+    """
 
     queue_bytes_max: int
     silent_beats_max: int
     frames_per_beat_max: int
+    bytes_per_beat_max: int
 
 
 class Link:
@@ -65,7 +69,8 @@ class Link:
         self._queued_bytes = 0
         self._frames_waiting = trio.lowlevel.ParkingLot()
         self._next_beat = trio.lowlevel.ParkingLot()
-        self._allowance = limits.frames_per_beat_max
+        self._frames_left = limits.frames_per_beat_max
+        self._bytes_left = limits.bytes_per_beat_max
         self._receiving = False
         self._sending = False
         self._sent_since_beat = False
@@ -110,7 +115,8 @@ class Link:
 
     def beat(self) -> None:
         """Rules 5 and 6."""
-        self._allowance = self._limits.frames_per_beat_max
+        self._frames_left = self._limits.frames_per_beat_max
+        self._bytes_left = self._limits.bytes_per_beat_max
         self._next_beat.unpark_all()
         self._silent_beats += self._receiving
         self._stuck_beats += self._sending
@@ -135,20 +141,21 @@ class Link:
             frames = reader.take(table)
             if frames:
                 await self._hand_over(handler, frames)
+            if self._frames_left < 0 or self._bytes_left < 0:
+                await self._next_beat.park()
             self._receiving = True
             data = await self._stream.receive()
             self._receiving = False
             self._silent_beats = 0
+            self._bytes_left -= len(data)
             reader.append(data)
 
     async def _hand_over(self, handler: Handler, frames: list[Frame]) -> None:
-        """Give `frames` to the handler, without the pings, and pause when the beat's allowance is used up."""
-        self._allowance -= len(frames)
+        """Give `frames` to the handler, without the pings."""
+        self._frames_left -= len(frames)
         wanted = [frame for frame in frames if frame[0] is not FrameKind.PING]
         if wanted:
             await handler(self.peer, wanted)
-        if self._allowance < 0:
-            await self._next_beat.park()
 
     async def _write(self) -> None:
         while True:

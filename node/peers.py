@@ -10,7 +10,8 @@ Rules:
 4. A newer link replaces an older one of the same peer and lane: after a crash the old one may look alive for a while.
 5. A peer that breaks a rule loses both its lanes and is barred for a while. A connection that merely breaks is
    dialled again.
-6. Everything is bounded: places for the unproved, bytes queued a link, bytes of each frame, frames a second, silence.
+6. Everything is bounded: places for the unproved, bytes queued a link, bytes of each frame, frames and bytes a second,
+   silence.
 
 Theory of operation: one dialling task for each lower peer and lane, one listener for the higher ones, one task that
 gives every link its beat. An established link, however it came about, is served by the same `_serve`.
@@ -28,7 +29,7 @@ import trio
 
 from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
-from node.admission import Backoff, Doorway, Standing
+from node.admission import Backoff, Doorway, Standing, origin_of
 from node.frames import FrameKind, FrameReader, Lane, header_of, lane_of, lane_table, payload_bounds
 from node.hello import Hello, say_hello, welcome
 from node.links import Handler, Link, LinkLimits
@@ -60,6 +61,7 @@ class MeshLimits:
         beat_ms: The beat on which links are pinged and judged.
         silent_beats_max: Beats without a byte received, or with one send stuck, that end a link.
         frames_per_beat_max: Frames read from one link in a beat; beyond, reading pauses.
+        bytes_per_beat_max: Bytes read from one link in a beat, by lane; beyond, reading pauses.
         backoff_ms_min, backoff_ms_max: The pauses between attempts to dial.
         lasting_ms_min: A link that held this long starts the backoff anew.
         penalty_ms_min, penalty_ms_max: How long a peer is barred after an offence.
@@ -72,6 +74,7 @@ class MeshLimits:
     beat_ms: int = 1_000
     silent_beats_max: int = 10
     frames_per_beat_max: int = 20_000
+    bytes_per_beat_max: tuple[int, int] = (16_777_216, 67_108_864)
     backoff_ms_min: int = 50
     backoff_ms_max: int = 2_000
     lasting_ms_min: int = 5_000
@@ -207,10 +210,10 @@ class Mesh:
 
     async def _accept(self, transport: trio.SocketStream) -> None:
         """Serve one incoming connection, if it is a peer's."""
-        origin = _origin(transport)
+        host, origin = _origin(transport)
         stream = TlsStream(transport, self._server_context, server_side=True)
         try:
-            with self._doorway.enter(self._config.limits.handshake_ms_max / 1000) as scope:
+            with self._doorway.enter(self._config.limits.handshake_ms_max / 1000, origin_of(host)) as scope:
                 link = await self._admit(stream)
             if scope.cancelled_caught:
                 raise Disconnected("handshake_timeout", "The connection did not prove who it is in time.")
@@ -283,6 +286,7 @@ class Mesh:
             queue_bytes_max=limits.queue_bytes_max[lane],
             silent_beats_max=limits.silent_beats_max,
             frames_per_beat_max=limits.frames_per_beat_max,
+            bytes_per_beat_max=limits.bytes_per_beat_max[lane],
         )
         return Link(peer, lane, stream, reader, self._tables[lane], bounds)
 
@@ -336,10 +340,10 @@ def _why(reason: Rejected) -> dict[str, str]:
     return {"code": reason.code, "reason": str(reason)}
 
 
-def _origin(transport: trio.SocketStream) -> str:
-    """Where a connection comes from, for the log."""
+def _origin(transport: trio.SocketStream) -> tuple[str, str]:
+    """Where a connection comes from: the host, and host and port for the log."""
     try:
         host, port, *_ = transport.socket.getpeername()
     except OSError:
-        return "a connection that is gone"
-    return f"{host}:{port}"
+        return "", "a connection that is gone"
+    return host, f"{host}:{port}"

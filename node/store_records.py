@@ -118,9 +118,9 @@ def pack(items: Sequence[bytes]) -> bytes:
 def packed_item(data: bytes, position: int) -> bytes:
     """One item of what `pack` made; `IndexError` when there is none at this position."""
     count = int.from_bytes(data[:4], "big")
-    if not 0 <= position < count:
-        raise IndexError(f"item {position} of {count}")
     base = 4 + 4 * count
+    if not 0 <= position < count or len(data) < base:
+        raise IndexError(f"item {position} of {count}")
     start = int.from_bytes(data[4 * position : 4 * position + 4], "big") if position else 0
     end = int.from_bytes(data[4 * position + 4 : 4 * position + 8], "big")
     return data[base + start : base + end]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 import trio
 import trio.testing
 
-from node.admission import Backoff, Doorway, Standing
+from node.admission import Backoff, Doorway, Standing, origin_of
 
 
 @pytest.mark.trio
@@ -81,3 +83,30 @@ def test_jitter_spreads_a_pause_over_its_upper_half() -> None:
     """Peers of a node that returns must not all dial in the same moment."""
     assert Backoff(1.0, 2.0, lambda: 0.0).next_s() == 0.5
     assert Backoff(1.0, 2.0, lambda: 0.5).next_s() == 0.75
+
+
+@pytest.mark.trio
+async def test_a_crowd_of_one_origin_puts_out_only_its_own() -> None:
+    """Row 27: however fast strangers come, who comes from elsewhere keeps his place while he shakes hands."""
+    doorway = Doorway(4)
+    with doorway.enter(60, "validator") as honest, ExitStack() as crowd:
+        scopes = [crowd.enter_context(doorway.enter(60, "crowd")) for _ in range(100)]
+        assert [each.cancel_called for each in scopes] == [True] * 97 + [False] * 3
+        assert not honest.cancel_called
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8:0:1::1", "2001:db8::1", False),
+        ("fe80::1%eth0", "fe80::2", True),
+        ("", "192.0.2.1", False),
+    ],
+)
+def test_an_origin_is_what_one_subscriber_has(one: str, other: str, same: bool) -> None:
+    """Whoever has a network of 2^64 addresses must not count as so many strangers."""
+    assert (origin_of(one) == origin_of(other)) == same

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.trio
 HOLD = b"hold"
 """The handler never returns from this payload."""
 
-LIMITS = LinkLimits(queue_bytes_max=1_000, silent_beats_max=3, frames_per_beat_max=10)
+LIMITS = LinkLimits(queue_bytes_max=1_000, silent_beats_max=3, frames_per_beat_max=10, bytes_per_beat_max=1_000_000)
 
 
 class Driven:
@@ -155,6 +155,26 @@ async def test_frames_over_a_beats_allowance_wait_for_the_next_beat() -> None:
         assert each.delivered.statistics().current_buffer_used == 0
         each.link.beat()
         assert len(await each.delivered.receive()) == 3
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole frames", "part of a frame"])
+async def test_bytes_over_a_beats_allowance_wait_for_the_next_beat(whole: bool) -> None:
+    """Row 48: whatever we think of a frame in the end, its bytes cost us decryption, and large ones a hash."""
+    over = HEADER.pack(300, FrameKind.CONSENSUS) + bytes(300 if whole else 299)
+    last = HEADER.pack(1, FrameKind.CONSENSUS) + b"x"
+    async with driven(replace(LIMITS, bytes_per_beat_max=300)) as each:
+        await each.peer.send(over)
+        if whole:
+            await each.delivered.receive()
+        each.link.offer(HEADER.pack(0, FrameKind.CONSENSUS), b"")
+        await next_frames(each.peer, each.reader)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await each.peer.send(last if whole else b"\0" + last)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert each.delivered.statistics().current_buffer_used == 0
+        each.link.beat()
+        frames = await each.delivered.receive()
+        assert frames[-1] == (FrameKind.CONSENSUS, b"x")
 
 
 async def test_burst_is_joined_into_one_send_and_handed_over_as_one_list() -> None:
