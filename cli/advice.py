@@ -73,7 +73,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "testnet_busy": "Wait until that command has ended.",
     "testnet_exists": "Give another --dir, or go on with the testnet that is there.",
     "bad_validators": "Choose a number in that range.",
-    "unknown_validator": "Name one of those; `novate testnet status` lists them.",
+    "unknown_validator": "Name one of those that exist; `novate query validators` and `testnet status` list them.",
     "validator_died": "Repair what its log names, then repeat the command, or `novate testnet restart NAME`.",
     "port_taken": "Stop that process; an older testnet may still run: `novate testnet down` in its --dir.",
     "differing_roots": "Stop trusting this chain and keep its data: look for the first block whose roots differ.",

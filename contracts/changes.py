@@ -11,7 +11,8 @@ Rules:
    stops nothing, and who trusts the old set has a quorum's worth of reason to trust the new one. Larger changes take
    several edges. A set of fewer than `SMALL_SET` validators tolerates no fault in any case and is free to change.
 4. Jailed validators are taken out first, whatever the others say, and continuity counts from those who remain; but if
-   nobody would remain, nobody is taken out, since a set without power could not even decide to end.
+   nobody would remain, nobody is taken out, since a set without power could not even decide to end: they decide
+   nothing of governance until their jailings are old (`contracts.offences`).
 """
 
 from __future__ import annotations

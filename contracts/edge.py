@@ -50,8 +50,7 @@ def validator_set_of(state: State, epoch: int) -> tuple[GenesisValidator, ...]:
 def validator_set_key(state: State, epoch: int) -> bytes:
     """The key of the entry that holds the set of `epoch`, for `State.prove`.
 
-    The entry's row is ``[last_epoch, members]``: it decides the epochs from that of its key to `last_epoch`, and, where
-    that is nil, to the epoch of the state that the root belongs to.
+    `genesis.validator_sets` reads the entry.
 
     Raises:
         Rejected: As `validator_set_of`.

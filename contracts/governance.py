@@ -130,4 +130,5 @@ def _put(step: Step, identity: bytes, row: ProposalRow, names: list[str]) -> Non
     elif after == row:
         raise Rejected("already_signed", "The validator has approved this already.", power=power, needed=needed)
     state.proposals.put(identity, after)
-    step.emit("change_approved", proposal=identity, power=power, needed_power=needed, decided=bool(after.place))
+    event = "change_approved" if after.place else "approval_counted"
+    step.emit(event, proposal=identity, power=power, needed_power=needed)

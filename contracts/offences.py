@@ -59,9 +59,8 @@ def drop_old(step: Step, epoch: int) -> None:
     offences = state.standing.offences
     while offences and offences[0][0] < oldest:
         state.offences.put(offences[0], None)
-    present = {each.name for each in state.standing.validators}
     for name, row in sorted(state.jail.rows.items()):
-        if row.since_epoch < oldest and name not in present:
+        if row.since_epoch < oldest:
             state.jail.put(name, None)
 
 

@@ -48,6 +48,7 @@ from genesis.document import GenesisDocument
 from genesis.epochs import epoch_after_block
 from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
+from genesis.validator_sets import VALIDATOR_SETS_PREFIX
 
 Write = tuple[bytes, bytes | None]
 """An entry to set, or to remove where the value is None."""
@@ -108,7 +109,7 @@ class State:
         self.replay_slots: Table[int, SlotRow] = Table(13, SlotRow, journal)
         self.quarantine: Table[tuple[str, str, int], QuarantineRow] = Table(14, QuarantineRow, journal)
         self.expired: Table[ExpiryKey, ExpiredRow] = Table(15, ExpiredRow, journal)
-        self.validator_sets: Table[int, ValidatorSetRow] = Table(16, ValidatorSetRow, journal)
+        self.validator_sets: Table[int, ValidatorSetRow] = Table(VALIDATOR_SETS_PREFIX, ValidatorSetRow, journal)
         self.proposals: Table[bytes, ProposalRow] = Table(17, ProposalRow, journal)
         self.bonds: Table[BondKey, BondRow] = Table(18, BondRow, journal)
         self.unbonding: Table[UnbondingKey, UnbondingRow] = Table(19, UnbondingRow, journal)

@@ -21,9 +21,9 @@ from contracts.operations_governance import (
     RotateValidatorKey,
 )
 from contracts.tables import BondRow, UnbondingRow
-from genesis.codec import decode
 from genesis.document import GenesisValidator
 from genesis.errors import Rejected
+from genesis.validator_sets import decode_validator_set
 from tests.contracts.consortium import (
     EPOCH_BLOCKS,
     Consortium,
@@ -79,9 +79,9 @@ def test_a_set_is_proved_by_one_entry_under_the_root(world: Consortium, epoch: i
     world.to_edge(2)
     key = validator_set_key(world.state, epoch)
     assert world.state.prove(key)
-    last_epoch, members = decode(world.store[key], lambda value: None, size_max=2**20)
-    assert tuple(GenesisValidator(*each) for each in members) == validator_set_of(world.state, epoch)
-    assert last_epoch == (0 if epoch == 0 else None)
+    entry = decode_validator_set(key, world.store[key])
+    assert entry.members == validator_set_of(world.state, epoch)
+    assert [entry.decides(each, world.state.epoch) for each in range(4)] == [epoch == 0, epoch > 0, epoch > 0, False]
 
 
 def test_an_epoch_that_has_not_begun_has_no_set(world: Consortium) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from contracts.changes import changed
 from contracts.machine import admit
 from contracts.operations import wire_of
 from contracts.operations_governance import (
@@ -319,3 +320,35 @@ def test_a_validator_is_known_at_the_door_as_long_as_it_is_one(world: Consortium
     world.to_edge()
     with pytest.raises(Rejected, match="unknown_signer"):
         admit(world.state, world.envelope("v3"))
+
+
+STEPS: list[tuple[tuple[int, ...], Change, str]] = [
+    ((1, 1, 1, 1), RemoveValidator("v0"), ""),
+    ((1, 1, 1, 1), RotateValidatorKey("v0", key("new")), ""),
+    ((1, 1, 1, 1), add("v9"), ""),
+    ((1, 1, 1, 1), add("v9", 2), "too_much_change"),
+    ((1, 1, 1, 1), ReweightValidator("v0", 2), ""),
+    ((1, 1, 1, 1), ReweightValidator("v0", 3), "too_much_change"),
+    ((1, 1, 1, 1), MoveValidator("v0", "new:1", b"new"), ""),
+    ((5, 1, 1, 1), RemoveValidator("v0"), "too_much_change"),
+    ((5, 1, 1, 1), RotateValidatorKey("v0", key("new")), "too_much_change"),
+    ((5, 1, 1, 1), ReweightValidator("v0", 3), ""),
+    ((5, 1, 1, 1), ReweightValidator("v0", 2), "too_much_change"),
+    ((5, 1, 1, 1), RemoveValidator("v1"), ""),
+    ((10, 10, 10, 10), ReweightValidator("v0", 30), "too_much_change"),
+    ((10, 10, 10, 10), ReweightValidator("v0", 29), ""),
+    ((1, 1, 1), RotateValidatorKey("v0", key("new")), ""),
+    ((1, 1, 1), add("v9", 1_000), ""),
+]
+
+
+@pytest.mark.parametrize(("powers", "change", "code"), STEPS)
+def test_what_goes_on_unchanged_is_a_quorum_of_both_sets(powers: tuple[int, ...], change: Change, code: str) -> None:
+    """Less in the old set, and who trusts it has no reason to trust the new; less in the new, and it may not start."""
+    present = tuple(validator(f"v{n}", power) for n, power in enumerate(powers))
+    try:
+        changed(present, present, present, change, 9)
+        found = ""
+    except Rejected as error:
+        found = error.code
+    assert found == code

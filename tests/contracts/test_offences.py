@@ -97,6 +97,8 @@ def test_two_in_one_envelope_or_block_are_punished_once(world: Consortium) -> No
     other = submission(double_vote(world, 2))
     assert world.send("M0", other, other).code == "already_punished"
     assert world.bonded("v2") == 1_000_000
+    assert list(world.state.jail.rows) == ["v3"]
+    assert world.state.standing.offence_count == {(0, "v3"): 1}
 
 
 def test_every_offence_costs_until_the_epochs_bound(world: Consortium) -> None:
@@ -236,7 +238,9 @@ def test_if_all_are_jailed_all_stay(world: Consortium) -> None:
         assert world.accuse(double_vote(world, place)) == ""
     world.to_edge()
     assert len(world.powers) == 4
-    assert len(world.state.jail.rows) == 4
+    assert world.send("v0", wire_of(ReweightValidator("v1", 2))).code == "jailed"
+    world.to_edge(world.state.limits.evidence_epochs)
+    world.decide(ReweightValidator("v1", 2))
 
 
 def test_offences_and_jailings_are_forgotten_after_the_window(world: Consortium) -> None:

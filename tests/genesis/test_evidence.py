@@ -155,7 +155,7 @@ def test_another_signature_of_the_same_statement_makes_no_second_evidence() -> N
     signature = evidence.second.signature
     s = int.from_bytes(signature[32:], "little") + ORDER
     malleated = replace(evidence, second=replace(evidence.second, signature=signature[:32] + s.to_bytes(32, "little")))
-    assert malleated.id == evidence.id
+    assert malleated.id == evidence.id == replace(evidence, first=replace(evidence.first, signature=bytes(64))).id
     with pytest.raises(Rejected, match="bad_signature"):
         verify_evidence(malleated, CHAIN, PUBLIC)
 
