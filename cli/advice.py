@@ -148,7 +148,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "quarantined": "Leave this market alone and tell the developers; every other market goes on.",
     # Governance, bonds, evidence.
     "unknown_proposal": "See `novate gov list`; it may have expired, or its change is done.",
-    "unknown_epoch": "See `novate query epochs` for the epochs whose validator sets are kept.",
+    "unknown_epoch": "See `novate query epochs` for the sets that are kept; a proof's epoch must be a trusted one.",
     "ambiguous_proposal": "Give more digits of the id; `novate gov list` shows them all.",
     "already_proposed": "Approve that one with `novate gov approve`.",
     "already_approved": "Nothing: the next edge of an epoch carries it out; see `novate gov list`.",

@@ -20,18 +20,24 @@ from contracts.tables import (
     AccountRow,
     AssetRow,
     BalanceRow,
+    BondRow,
     ExpiredRow,
     IndexRow,
     InterestRow,
+    JailRow,
     MemberRow,
     MetaRow,
+    OffenceRow,
     PositionRow,
+    ProposalRow,
     QuarantineRow,
     SampleRow,
     SeriesRow,
     SettledRow,
     SettlementRow,
     SlotRow,
+    UnbondingRow,
+    ValidatorSetRow,
 )
 from genesis.codec import decode, encode, tree
 from genesis.errors import Rejected
@@ -40,6 +46,10 @@ ROW_BYTES_MAX: Final = 2**20
 _ROW_DEPTH: Final = 4
 _TEXT_MAX: Final = 64
 _NUMBER_MAX: Final = 2**48
+_ID_BYTES_MAX: Final = 32
+
+NUMBERS: Final = frozenset({"instant_unix_ms", "expiry_unix_ms", "slot", "epoch", "kind", "view"})
+"""The fields of keys that are numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +58,13 @@ class TableForm:
 
     Attributes:
         prefix: The first byte of its entry keys.
-        key: The fields of its key; one that ends in ``_ms``, or ``slot``, is a number, the others text.
+        key: The fields of its key: those of `NUMBERS` are numbers, ``id`` is bytes, the others are text.
         row: Its row's fields, in order.
     """
 
     prefix: int
     key: tuple[str, ...]
     row: tuple[str, ...]
-
-    def is_number(self, field: str) -> bool:
-        """Whether this field of the key is a number."""
-        return field.endswith("_ms") or field == "slot"
 
 
 FORMS: Final[Mapping[str, TableForm]] = MappingProxyType(
@@ -76,8 +82,14 @@ FORMS: Final[Mapping[str, TableForm]] = MappingProxyType(
         "settlements": TableForm(11, ("index", "expiry_unix_ms"), SettlementRow._fields),
         "settled": TableForm(12, ("series", "account"), SettledRow._fields),
         "replay_slots": TableForm(13, ("slot",), SlotRow._fields),
-        "quarantine": TableForm(14, ("kind", "name", "expiry_unix_ms"), QuarantineRow._fields),
+        "quarantine": TableForm(14, ("scope", "name", "expiry_unix_ms"), QuarantineRow._fields),
         "expired": TableForm(15, ("index", "expiry_unix_ms"), ExpiredRow._fields),
+        "validator_sets": TableForm(16, ("epoch",), ValidatorSetRow._fields),
+        "proposals": TableForm(17, ("id",), ProposalRow._fields),
+        "bonds": TableForm(18, ("validator", "account", "asset"), BondRow._fields),
+        "unbonding": TableForm(19, ("epoch", "validator", "account", "asset"), UnbondingRow._fields),
+        "offences": TableForm(20, ("epoch", "validator", "kind", "view"), OffenceRow._fields),
+        "jail": TableForm(21, ("validator",), JailRow._fields),
     }
 )
 """Every table of the state, by its name there."""
@@ -88,7 +100,12 @@ class EntryName:
     """One entry of the state: a table and the values of its key."""
 
     table: str
-    key: tuple[str | int, ...]
+    key: tuple[str | int | bytes, ...]
+
+    @property
+    def plain_key(self) -> list[str | int]:
+        """The key's values for JSON; bytes in hexadecimal."""
+        return [each.hex() if isinstance(each, bytes) else each for each in self.key]
 
     @property
     def entry_key(self) -> bytes:
@@ -98,7 +115,7 @@ class EntryName:
 
 
 def entry_name(table: str, key: Sequence[Any]) -> EntryName:
-    """The name of an entry, checked; numbers may be given as text.
+    """The name of an entry, checked; numbers may be given as text, bytes are given in hexadecimal.
 
     Raises:
         Rejected: ``unknown_table``; ``malformed`` when the key is not of this table's form.
@@ -108,18 +125,28 @@ def entry_name(table: str, key: Sequence[Any]) -> EntryName:
         raise Rejected("unknown_table", f"The tables are {', '.join(FORMS)}.", table=table[:32])
     if len(key) != len(form.key):
         raise Rejected("malformed", f"A key of {table} has the fields {', '.join(form.key)}.", fields=len(key))
-    return EntryName(table, tuple(_field(form, name, value) for name, value in zip(form.key, key, strict=True)))
+    return EntryName(table, tuple(_field(name, value) for name, value in zip(form.key, key, strict=True)))
 
 
-def _field(form: TableForm, name: str, value: Any) -> str | int:
-    if form.is_number(name):
-        text = str(value) if type(value) is int else value
+def _field(name: str, value: Any) -> str | int | bytes:
+    text = str(value) if type(value) is int else value
+    if name in NUMBERS:
+        what = "a number"
         if type(text) is str and text.isascii() and text.isdigit() and len(text) <= 15 and int(text) <= _NUMBER_MAX:
             return int(text)
-    elif type(value) is str and len(value) <= _TEXT_MAX:
-        return value
-    what = "a number" if form.is_number(name) else f"text of at most {_TEXT_MAX} characters"
+    elif name == "id":
+        what = f"at most {_ID_BYTES_MAX} bytes in lower-case hexadecimal"
+        if type(value) is str and _is_hex(value):
+            return bytes.fromhex(value)
+    else:
+        what = f"text of at most {_TEXT_MAX} characters"
+        if type(value) is str and len(value) <= _TEXT_MAX:
+            return value
     raise Rejected("malformed", f"The field {name} of a key is {what}.", found=str(value)[:32])
+
+
+def _is_hex(text: str) -> bool:
+    return len(text) <= 2 * _ID_BYTES_MAX and len(text) % 2 == 0 and set(text) <= set("0123456789abcdef")
 
 
 def row_to_json(table: str, row: bytes) -> dict[str, Any]:

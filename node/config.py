@@ -179,8 +179,12 @@ def load_config(home: Path) -> NodeConfig:
         http_port=http_port,
         log_level=_field(root, "log", "level"),
         **_history(root),
-        **{field: _integer(root, field) for field in PEER_BOUNDS if field in root["peers"]},
+        **_peer_bounds(root),
     )
+
+
+def _peer_bounds(root: dict[str, Any]) -> dict[str, Any]:
+    return {field: _integer(root, field) for field in PEER_BOUNDS if field in root["peers"]}
 
 
 _HISTORY: Final[dict[str, dict[str, tuple[str, type]]]] = {

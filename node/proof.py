@@ -31,7 +31,8 @@ from consensus.certificates import Verifier
 from consensus.config import CoreConfig
 from consensus.engine import rules_of
 from consensus.leaders import LeaderSchedule
-from consensus.types import QC, Anchor, Header
+from consensus.rules import Rules
+from consensus.types import QC, Anchor, Header, genesis_header
 from consensus.validators import ValidatorSet, genesis_validators
 from consensus.wire import MESSAGE_BYTES_MAX, decode_header, decode_qc, encode_header, encode_qc
 from contracts.entries import EntryName, entry_name, row_to_json
@@ -39,6 +40,7 @@ from contracts.merkle_proof import ENTRY_BYTES_MAX, BucketProof, bucket_of, prov
 from genesis.codec import ARRAY_LENGTH_MAX, Value, decode, encode, integer, raw, record, sequence
 from genesis.document import GenesisDocument
 from genesis.errors import Rejected
+from genesis.hashing import ZERO_DIGEST
 from genesis.values import DIGEST
 
 FORMAT: Final = "novate-proof/1"
@@ -128,11 +130,11 @@ def check_certificate(trust: Trust, header: Header, qc: QC) -> None:
     """
     if (qc.epoch, qc.height, qc.block_hash) != (header.epoch, header.height, header.block_hash):
         raise Rejected("foreign_certificate", "The certificate is of another block.", height=header.height)
-    validators = trust.validators(header.epoch)
-    document = trust.document
-    config = CoreConfig(document.chain_id, 0, validators, document.limits, header)
+    rules = rules_of(trust.document.consensus)
+    if qc.phase is not rules.PHASES[-1] or qc.height == 0:
+        raise Rejected("bad_certificate", "This certificate commits nothing.", phase=int(qc.phase), height=qc.height)
     try:
-        Verifier(config, rules_of(document.consensus), LeaderSchedule(validators)).check_votes(qc)
+        _verifier(trust.document, rules, trust.validators(header.epoch)).check_qc(qc)
     except Rejected as error:
         if error.code not in _FOREIGN_VOTES:
             raise
@@ -143,6 +145,13 @@ def check_certificate(trust: Trust, header: Header, qc: QC) -> None:
             epoch=header.epoch,
         ) from error
     trust.check_block(header.height, header.block_hash)
+
+
+def _verifier(document: GenesisDocument, rules: Rules, validators: ValidatorSet) -> Verifier:
+    # The QC of block 0, which has no votes, certifies nothing here: whatever stands for block 0 will do.
+    block_0 = genesis_header(document.chain_id, 0, ZERO_DIGEST)
+    config = CoreConfig(document.chain_id, 0, validators, document.limits, block_0)
+    return Verifier(config, rules, LeaderSchedule(validators))
 
 
 def certified_anchor(trust: Trust, header: Header, qc: QC) -> Anchor:
@@ -224,7 +233,7 @@ def proof_document(trust: Trust, proof: StateProof, names: Sequence[EntryName]) 
         "block_hash": anchor.block_hash.hex(),
         "state_root": anchor.state_root.hex(),
         "entries": [
-            {"table": name.table, "key": list(name.key), "row": None if row is None else row_to_json(name.table, row)}
+            {"table": name.table, "key": name.plain_key, "row": None if row is None else row_to_json(name.table, row)}
             for name, row in rows.items()
         ],
         "certified_by": {

@@ -27,7 +27,7 @@ from node.frames import CONSENSUS_BYTES_MAX, OFFER_BYTES_MAX, RESPONSE_BYTES_MAX
 from node.proof import Trust, certified_anchor, check_certificate
 
 OFFER_BLOCKS_MAX: Final = 8
-"""HotStuff needs four where the views were consecutive."""
+"""HotStuff needs four where the views were consecutive, PBFT three."""
 
 _VERSION: Final = 1
 _OFFER: Final = record(
@@ -140,7 +140,7 @@ def are_offerable(headers: Sequence[Header]) -> bool:
     return (
         before.height >= 1
         and all(
-            (child.parent_hash, child.parent_view, child.height) == (parent.block_hash, parent.view, parent.height + 1)
+            (child.parent_hash, child.height) == (parent.block_hash, parent.height + 1)
             for parent, child in pairwise(headers)
         )
         and last.height > at.height

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from consensus.hotstuff.safety import anchor_of_child
+from consensus.hotstuff import safety as hotstuff_rules
 from consensus.leaders import LeaderSchedule
+from consensus.pbft import safety as pbft_rules
 from consensus.types import (
     QC,
     Anchor,
@@ -30,7 +31,6 @@ from contracts.snapshot import cut_state
 from genesis.document import GenesisDocument
 from genesis.envelope import Operation, decode_envelope, sign_envelope, verify_all
 from genesis.signing import SigningKey
-from genesis.statements import Phase
 from node.batches import Batch, BatchFormat
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_wire import Offer
@@ -62,6 +62,8 @@ class ScriptedChain:
 
     def __post_init__(self) -> None:
         document = self.document
+        self.rules = {"hotstuff": hotstuff_rules, "pbft": pbft_rules}[document.consensus]
+        self.phase = self.rules.PHASES[-1]
         self.state = genesis_state(document)
         self.genesis = genesis_header(document.chain_id, self.state.time_unix_ms, self.state.root)
         self.first_entries = list(self.state.entries())
@@ -87,7 +89,7 @@ class ScriptedChain:
         parent, parent_qc = self.tip, self.certificate(self.tip)
         view, now = parent.view + 1 + views_skipped, self.start_unix_ms + (parent.height + 1) * BLOCK_MS
         batches = [self._batch(operations, now)] if operations else []
-        height, block_hash = anchor_of_child(parent)
+        height, block_hash = self.rules.anchor_of_child(parent)
         header = Header(
             epoch=0,
             height=parent.height + 1,
@@ -126,9 +128,9 @@ class ScriptedChain:
         """Votes for any header, with any keys."""
         signatures = []
         for voter in voters:
-            vote = Vote(header.epoch, header.view, Phase.CERTIFY, header.height, header.block_hash, voter)
+            vote = Vote(header.epoch, header.view, self.phase, header.height, header.block_hash, voter)
             signatures.append((voter, keys[voter].sign(signing_message(self.document.chain_id, vote))))
-        return QC(header.epoch, header.view, Phase.CERTIFY, header.height, header.block_hash, tuple(signatures))
+        return QC(header.epoch, header.view, self.phase, header.height, header.block_hash, tuple(signatures))
 
     def store_into(self, store: Store, up_to: int | None = None) -> None:
         """Write the chain's blocks above the store's tip, up to this height, as a node would have committed them."""

@@ -130,7 +130,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet_of(directory: Path, count: int, params: ChainParams = PARAMS) -> AsyncIterator[Fleet]:
+async def fleet_of(
+    directory: Path, count: int, params: ChainParams = PARAMS, consensus: str = "hotstuff"
+) -> AsyncIterator[Fleet]:
     """A network of this many validators, with homes made as an operator makes them; nothing runs yet."""
     ports = free_ports(2 * count)
     configs = [
@@ -141,7 +143,7 @@ async def fleet_of(directory: Path, count: int, params: ChainParams = PARAMS) ->
         prepare_home(each, f"{LOOPBACK}:{each.listen_port}", PASSPHRASE, cost=COST_TESTNET, power=1) for each in configs
     ]
     role = GenesisRole("governor", GOVERNOR.public_key, ("governor", "oracle"))
-    document = GenesisDocument("test", tuple(cards), (role,), params=params)
+    document = GenesisDocument("test", tuple(cards), (role,), params=params, consensus=consensus)
     for config in configs:
         install_genesis(config, document)
     starts = Starts()

@@ -40,16 +40,19 @@ def chain_for(fleet: Fleet, blocks: int) -> ScriptedChain:
 
 
 def give(fleet: Fleet, chain: ScriptedChain, snapshot_height: int) -> None:
-    """Put the chain and a snapshot of it into the servers' homes, as if they had made it."""
+    """Put the chain and a snapshot of it (0: none) into the servers' homes, as if they had made it."""
     first = fleet.configs[0]
     with closing(Store.open(first.ledger_path, fleet.document.chain_id)) as store:
-        chain.snapshot_into(SnapshotFiles(first.snapshots_path, 2), store, snapshot_height)
+        if snapshot_height:
+            chain.snapshot_into(SnapshotFiles(first.snapshots_path, 2), store, snapshot_height)
+        chain.store_into(store)
     view, qc = chain.tip.view, chain.certificate(chain.tip)
     for index in SERVERS:
         config = fleet.configs[index]
         if index:
             shutil.copytree(first.ledger_path, config.ledger_path)
-            shutil.copytree(first.snapshots_path, config.snapshots_path)
+            if snapshot_height:
+                shutil.copytree(first.snapshots_path, config.snapshots_path)
         with closing(SafetyFile(config.safety_path, fleet.document.chain_id)) as file:
             file.load()
             file.save(SafetyState(0, view, view, qc, None))
@@ -63,21 +66,37 @@ def trust(fleet: Fleet, chain: ScriptedChain, height: int) -> None:
     config.path.write_text(tomli_w.dumps(config.to_mapping()))
 
 
-async def test_an_empty_node_joins_five_thousand_blocks_by_snapshot(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("consensus", "blocks"), [("hotstuff", 5_000), ("pbft", 1_000)])
+async def test_an_empty_node_joins_five_thousand_blocks_by_snapshot(
+    tmp_path: Path, consensus: str, blocks: int
+) -> None:
     """The past is not executed again, the root is the same, and the newcomer takes part."""
-    async with fleet_of(tmp_path, 4) as fleet:
-        chain = await trio.to_thread.run_sync(chain_for, fleet, 5_000)
-        await trio.to_thread.run_sync(give, fleet, chain, 4_900)
-        trust(fleet, chain, 4_000)
+    async with fleet_of(tmp_path, 4, consensus=consensus) as fleet:
+        chain = await trio.to_thread.run_sync(chain_for, fleet, blocks)
+        await trio.to_thread.run_sync(give, fleet, chain, blocks - 100)
+        trust(fleet, chain, blocks - 900)
         await fleet.start(*SERVERS)
-        begun = time.monotonic()
-        await fleet.start(JOINER)
-        result = await fleet.register(0, "JOINED")
-        roots = {await fleet.root_with(index, result["receipt"]) for index in range(4)}
-        print("joined in", time.monotonic() - begun)
+        with trio.fail_after(20):
+            await fleet.start(JOINER)
+            result = await fleet.register(0, "JOINED")
+            roots = {await fleet.root_with(index, result["receipt"]) for index in range(4)}
         assert len(roots) == 1
-        assert (await fleet.get(JOINER, "/v1/status"))["lowest_height"] == 4_901
+        assert (await fleet.get(JOINER, "/v1/status"))["lowest_height"] == blocks - 99
         with pytest.raises(Rejected, match="pruned"):
-            await fleet.get(JOINER, "/v1/blocks/4000")
+            await fleet.get(JOINER, f"/v1/blocks/{blocks - 200}")
         own = await fleet.register(JOINER, "OWN")
         assert own["status"] == "committed"
+
+
+async def test_a_node_that_trusts_a_block_of_a_young_chain_fetches_the_blocks(tmp_path: Path) -> None:
+    """There is no snapshot yet; a quorum says so, and the whole chain is short."""
+    async with fleet_of(tmp_path, 4) as fleet:
+        chain = await trio.to_thread.run_sync(chain_for, fleet, 30)
+        await trio.to_thread.run_sync(give, fleet, chain, 0)
+        trust(fleet, chain, 20)
+        await fleet.start(*SERVERS)
+        await fleet.start(JOINER)
+        result = await fleet.register(JOINER, "JOINED")
+        roots = {await fleet.root_with(index, result["receipt"]) for index in range(4)}
+        assert len(roots) == 1
+        assert (await fleet.get(JOINER, "/v1/status"))["lowest_height"] == 1

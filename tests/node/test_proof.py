@@ -17,6 +17,7 @@ from consensus.types import Anchor
 from contracts.entries import EntryName, entry_name
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
+from genesis.statements import Phase
 from node.proof import (
     StateProof,
     Trust,
@@ -205,6 +206,22 @@ def test_a_long_range_header_is_refused_by_itself() -> None:
     check_certificate(Trust(DOCUMENT), old, chain.certificate(old))
     with pytest.raises(Rejected, match="below_trusted_height"):
         check_certificate(trust_in(4), old, chain.certificate(old))
+
+
+@pytest.mark.parametrize("phase", [Phase.CERTIFY, Phase.PREPARE])
+def test_a_block_that_pbft_only_prepared_certifies_nothing(phase: Phase) -> None:
+    """On a chain of the other engine a quorum's PREPARE votes may be for a block that is never committed."""
+    document = replace(DOCUMENT, consensus="pbft")
+    chain = ScriptedChain(document, KEYS, GOVERNOR, T0_UNIX_MS)
+    chain.grow(chain.operations(2))
+    bucket = chain.state.prove(THERE.entry_key)
+    header = chain.grow().header
+    assert header.anchor.height == 1
+    proof = StateProof(document.chain_id, header, chain.certificate(header), (bucket,))
+    assert prove_entries(Trust(document), proof, [THERE])[THERE] is not None
+    chain.phase = phase
+    with pytest.raises(Rejected, match="bad_certificate"):
+        prove_entries(Trust(document), replace(proof, qc=chain.sign_qc(header, KEYS, (0, 1, 2))), [THERE])
 
 
 # --- the document ---------------------------------------------------------------------------------------------------

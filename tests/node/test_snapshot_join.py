@@ -246,11 +246,11 @@ async def test_a_bad_piece_costs_its_sender_its_connections(tmp_path: Path) -> N
 @pytest.mark.trio
 async def test_a_join_that_loses_its_last_source_begins_afresh(tmp_path: Path) -> None:
     """Row 34: half a state is never taken over into the next attempt."""
-    lost: list[PieceName] = []
+    lost: list[Peer] = []
 
     def loses_one_once(peer: Peer, kind: FrameKind, asked: PieceName | int, answer: Answer) -> Answer | str:
-        if isinstance(asked, PieceName) and asked.place >= 2 and len(lost) < JOINER:
-            lost.append(asked)
+        if isinstance(asked, PieceName) and len(peer.pieces) == 2 and not any(each is peer for each in lost):
+            lost.append(peer)
             return None
         return answer
 
@@ -358,6 +358,23 @@ def test_an_offer_below_or_beside_the_trusted_block_is_refused(height: int, is_o
         return
     with pytest.raises(Rejected, match=code):
         check_offer(trust, offer_of())
+
+
+def test_an_offer_on_a_chain_of_the_other_engine_takes_one_block_less() -> None:
+    """PBFT's next header names its parent's root, in whatever view it comes."""
+    document = replace(DOCUMENT, consensus="pbft")
+    made = ScriptedChain(document, KEYS, GOVERNOR, T0_UNIX_MS)
+    for height in range(1, 9):
+        made.grow(views_skipped=height % 3)
+    for height in range(2, 8):
+        proposals = tuple(made.proposals[height - 2 : height + 1])
+        offer = Offer(0, proposals, made.certificate(proposals[-1].header))
+        check_offer(Trust(document), decode_offer(encode_offer(offer)))
+        assert (offer.height, offer.state_root, offer.root_before) == (
+            height,
+            made.roots[height],
+            made.roots[height - 1],
+        )
 
 
 @pytest.mark.parametrize("skipped", range(BLOCKS - 5, BLOCKS))

@@ -147,8 +147,9 @@ async def test_blocks_go_on_while_a_snapshot_is_written(tmp_path: Path, monkeypa
         assert rig.files.heights == []
         gate.set()
         await rig.grow(to=3 * INTERVAL + 2)
-        await until_taken(rig, 2)
-        assert rig.files.heights == [INTERVAL, 2 * INTERVAL]
+        await until_taken(rig, 3)
+        taken = [values["height"] for _, values in rig.reports.lines]
+        assert taken == [INTERVAL, 2 * INTERVAL, 3 * INTERVAL]
 
 
 async def test_a_snapshot_that_fails_is_reported_and_the_next_one_is_taken(
