@@ -13,6 +13,7 @@ _SIGN_AGAIN: Final = "Sign it again for this chain; `novate tx send` and `tx sub
 _TAPE: Final = "Correct that place in the file; `novate replay --help` names the columns."
 _GENESIS: Final = "Correct the file, or create it again with `novate genesis create`."
 _NAMES: Final = "Use another name; `novate query` shows what exists."
+_PROOF: Final = "Do not believe it. Ask another validator for the proof."
 _LATER: Final = "Try again in a moment; the network is busy."
 
 ADVICE: Final[Mapping[str, str]] = {
@@ -88,6 +89,18 @@ ADVICE: Final[Mapping[str, str]] = {
     "unknown_settlement": "See `novate query series` for the expiries there are; one settles after its expiry.",
     "unknown_block": "See `novate query block` for the latest; a validator that catches up has it later.",
     "unknown_transaction": "Ask again if it was sent a moment ago; if not, it expired and moved nothing: send it anew.",
+    "unknown_table": "The message names the tables; docs/PROTOCOL.md, R1, says what their keys are.",
+    "pruned": "Ask an archive with --url; this validator keeps blocks from lowest_height on.",
+    # Proofs.
+    "not_certified": "Ask again; if it recurs, the chain stands still: see `novate testnet status`.",
+    "bad_proof": "Do not believe it. Ask another validator for the proof.",
+    "altered_document": "Do not believe it: it was changed after the proof was made. Ask for the proof again.",
+    "foreign_certificate": _PROOF,
+    "phantom_validators": "Do not believe it: these are not the chain's validators. Check the genesis document.",
+    "unknown_epoch": "Use a later version or a later trusted block: this epoch's validators are not known here.",
+    "no_quorum": _PROOF,
+    "below_trusted_height": "Ask for a proof of the present state; keys of the past may be in anyone's hands.",
+    "untrusted_block": "Do not believe it, and find out where the trusted hash came from: one of the two is false.",
     "not_settled": "Ask again after the expiry; without enough samples the governor sends `settlement.declare`.",
     # Writing and signing a transaction.
     "unknown_operation": "`novate tx kinds` lists every kind with its fields.",

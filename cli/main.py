@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "tx": ("cli.tx:tx", "Sign and send transactions."),
     "gov": ("cli.gov:gov", "Propose and approve changes of the validators."),
     "query": ("cli.query:query", "Ask a validator about accounts, positions, series and blocks."),
+    "verify": ("cli.verify:verify", "Verify a proof of the state, offline."),
     "replay": ("cli.replay:replay", "Replay an option tape through its expiry."),
     "bench": ("cli.bench:bench", "Measure a network of validators."),
     "demo": ("cli.demo:demo", "Start a testnet, replay a tape, settle, report."),

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,7 @@ import click
 from cli.keys import COSTS, cost_option
 from cli.output import Failure, Output, reporting
 from cli.passphrase import passphrase_option, resolve_passphrase
+from cli.verify import BlockHash, trusted_block
 from genesis.addresses import join_address, split_address
 from genesis.errors import Rejected
 from node.config import NodeConfig, load_config
@@ -41,6 +43,8 @@ from node.home import (
 
 if TYPE_CHECKING:
     import trio
+
+    from node.proof import TrustedBlock
 
 
 _LISTEN_ERRNOS: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, socket.EAI_NONAME})
@@ -89,6 +93,12 @@ def node() -> None:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="The genesis document; give it when it exists, in the same call or a later one.",
 )
+@click.option(
+    "--trust-height", type=click.IntRange(1), help="A block that you trust: join by a snapshot from there on."
+)
+@click.option("--trust-hash", type=BlockHash(), help="That block's hash, from somebody whom you trust.")
+@click.option("--snapshot-interval", type=click.IntRange(0), help="Blocks between two snapshots; 0 for none.")
+@click.option("--keep-blocks", type=click.IntRange(0), help="Blocks to keep at least; 0 keeps all.")
 @passphrase_option
 @cost_option
 @reporting
@@ -101,6 +111,10 @@ def init(
     http: str | None,
     power: int,
     genesis_file: Path | None,
+    trust_height: int | None,
+    trust_hash: bytes | None,
+    snapshot_interval: int | None,
+    keep_blocks: int | None,
     passphrase_file: Path | None,
     cost: str,
 ) -> None:
@@ -109,7 +123,12 @@ def init(
     With --genesis it joins that chain. Without it writes HOME/validator.toml, which `novate genesis create --validator`
     takes. May be repeated: keys are kept, and options that are given again replace the settings.
     """
-    config = _config(home, name, listen, http)
+    trusted = trusted_block(trust_height, trust_hash)
+    config = _config(home, name, listen, http, trusted)
+    if snapshot_interval is not None:
+        config = replace(config, snapshot_interval=snapshot_interval)
+    if keep_blocks is not None:
+        config = replace(config, keep_blocks=keep_blocks)
     is_new = not (home / "keys").exists()
     secret = resolve_passphrase(home, passphrase_file, confirm=is_new)
     dialled = address or _known_address(config) or config.to_mapping()["peers"]["listen"]
@@ -148,7 +167,9 @@ def _show_home(out: Output, result: dict[str, Any]) -> None:
         out.line("others has told it from which view on it may (with fewer than four equal validators: never).")
 
 
-def _config(home: Path, name: str | None, listen: str | None, http: str | None) -> NodeConfig:
+def _config(
+    home: Path, name: str | None, listen: str | None, http: str | None, trusted: TrustedBlock | None
+) -> NodeConfig:
     """The settings of an existing home or the defaults, with what the options change."""
     try:
         known = load_config(home)
@@ -160,14 +181,15 @@ def _config(home: Path, name: str | None, listen: str | None, http: str | None) 
         known = NodeConfig(home=home, name=name)
     listen_host, listen_port = split_address(listen) if listen else (known.listen_host, known.listen_port)
     http_host, http_port = split_address(http) if http else (known.http_host, known.http_port)
-    return NodeConfig(
-        home=home,
+    if trusted is not None:
+        known = replace(known, trust_height=trusted.height, trust_hash=trusted.block_hash.hex())
+    return replace(
+        known,
         name=name or known.name,
         listen_host=listen_host,
         listen_port=listen_port,
         http_host=http_host,
         http_port=http_port,
-        log_level=known.log_level,
     )
 
 

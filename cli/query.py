@@ -6,9 +6,10 @@ money and numbers of lots are grouped in threes for people; ids, heights and mom
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import click
@@ -18,6 +19,10 @@ from cli.connect import network_options, open_client
 from cli.output import Amount, Output, reporting
 
 ID_DIGITS: Final = 64
+PROOF_WAIT_MS: Final = 20_000
+"""A proof waits for the certificate of the present state: about three blocks."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 _AMOUNT_ENDINGS: Final = ("_minor", "lots")
 
 
@@ -61,6 +66,18 @@ class EnvelopeId(click.ParamType[str]):
         return text
 
 
+def proof_options(function: Command) -> Command:
+    """Give a command ``--prove`` and ``--out`` as `prove` and `proof_file`."""
+    prove = click.option("--prove", is_flag=True, help="Answer with a proof, which `novate verify` checks.")
+    file = click.option(
+        "--out",
+        "proof_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="With --prove: write the proof to this new file.",
+    )
+    return prove(file(function))
+
+
 def quoted(name: str) -> str:
     """A name as one segment of a path."""
     return quote(name, safe="")
@@ -73,29 +90,56 @@ def query() -> None:
 
 @query.command()
 @click.argument("account", type=AccountName())
+@proof_options
 @network_options
 @reporting
-def account(out: Output, account: str, urls: Sequence[str], directory: Path) -> None:
+def account(
+    out: Output, account: str, urls: Sequence[str], directory: Path, prove: bool, proof_file: Path | None
+) -> None:
     """Show the balances of an account such as M0/main."""
-    _ask(out, urls, directory, f"/v1/accounts/{account}", f"Account {account}")
+    if prove:
+        _prove(out, urls, directory, f"accounts/{account}", proof_file)
+    else:
+        _ask(out, urls, directory, f"/v1/accounts/{account}", f"Account {account}")
 
 
 @query.command()
 @click.argument("account", type=AccountName())
+@click.option("--series", help="With --prove: prove the position in this series, or that there is none.")
+@proof_options
 @network_options
 @reporting
-def position(out: Output, account: str, urls: Sequence[str], directory: Path) -> None:
+def position(
+    out: Output,
+    account: str,
+    urls: Sequence[str],
+    directory: Path,
+    series: str | None,
+    prove: bool,
+    proof_file: Path | None,
+) -> None:
     """Show the positions of an account such as M0/main."""
-    _ask(out, urls, directory, f"/v1/positions/{account}", f"Positions of {account}")
+    if prove:
+        chosen = f"?series={quoted(series)}" if series is not None else ""
+        _prove(out, urls, directory, f"positions/{account}{chosen}", proof_file)
+    else:
+        _ask(out, urls, directory, f"/v1/positions/{account}", f"Positions of {account}")
 
 
 @query.command()
 @click.argument("series", required=False)
+@proof_options
 @network_options
 @reporting
-def series(out: Output, series: str | None, urls: Sequence[str], directory: Path) -> None:
+def series(
+    out: Output, series: str | None, urls: Sequence[str], directory: Path, prove: bool, proof_file: Path | None
+) -> None:
     """Show one series with all its terms, or list all."""
-    if series is None:
+    if prove:
+        if series is None:
+            raise click.UsageError("--prove needs the name of one series.")
+        _prove(out, urls, directory, f"series/{quoted(series)}", proof_file)
+    elif series is None:
         with open_client(urls, directory) as client:
             listed = all_series(client)
         out.result({"series": listed}, lambda: _show_listed(out, listed))
@@ -143,24 +187,69 @@ def epochs(out: Output, urls: Sequence[str], directory: Path) -> None:
 
 @query.command()
 @click.argument("index")
+@proof_options
 @network_options
 @reporting
-def index(out: Output, index: str, urls: Sequence[str], directory: Path) -> None:
-    """Show an index such as BTC_USD and its last price."""
-    _ask(out, urls, directory, f"/v1/index/{quoted(index)}", f"Index {index}")
+def index(out: Output, index: str, urls: Sequence[str], directory: Path, prove: bool, proof_file: Path | None) -> None:
+    """Show an index such as BTC_USD and its last price.
+
+    With --prove: its terms.
+    """
+    if prove:
+        _prove(out, urls, directory, f"index/{quoted(index)}", proof_file)
+    else:
+        _ask(out, urls, directory, f"/v1/index/{quoted(index)}", f"Index {index}")
 
 
 @query.command()
 @click.argument("index")
 @click.argument("expiry_unix_ms", type=click.IntRange(0))
+@click.option("--account", type=AccountName(), help="With --prove: also prove what this account got or paid.")
+@proof_options
 @network_options
 @reporting
-def settlement(out: Output, index: str, expiry_unix_ms: int, urls: Sequence[str], directory: Path) -> None:
+def settlement(
+    out: Output,
+    index: str,
+    expiry_unix_ms: int,
+    urls: Sequence[str],
+    directory: Path,
+    account: str | None,
+    prove: bool,
+    proof_file: Path | None,
+) -> None:
     """Show the settlement price and amounts of an expiry.
 
     Of INDEX, e.g. BTC_USD, at EXPIRY_UNIX_MS, as `novate query series` shows it.
     """
-    _ask(out, urls, directory, f"/v1/settlements/{quoted(index)}/{expiry_unix_ms}", "Settlement")
+    path = f"settlements/{quoted(index)}/{expiry_unix_ms}"
+    if prove:
+        _prove(out, urls, directory, path + (f"?account={account}" if account is not None else ""), proof_file)
+    else:
+        _ask(out, urls, directory, f"/v1/{path}", "Settlement")
+
+
+@query.command()
+@click.argument("table")
+@click.argument("key", nargs=-1)
+@proof_options
+@network_options
+@reporting
+def entry(
+    out: Output,
+    table: str,
+    key: Sequence[str],
+    urls: Sequence[str],
+    directory: Path,
+    prove: bool,
+    proof_file: Path | None,
+) -> None:
+    """Show any one entry of the state, always with its proof.
+
+    TABLE and KEY are as docs/PROTOCOL.md names them, e.g. balances M0/main USD.
+    """
+    words = "&".join(f"key={quoted(each)}" for each in key)
+    _prove(out, urls, directory, f"entries/{quoted(table)}?{words}", proof_file)
 
 
 @query.command()
@@ -177,6 +266,21 @@ def members(out: Output, urls: Sequence[str], directory: Path) -> None:
 def quarantine(out: Output, urls: Sequence[str], directory: Path) -> None:
     """Show the markets in quarantine, since when and why."""
     _ask(out, urls, directory, "/v1/quarantine", "Quarantine")
+
+
+def _prove(out: Output, urls: Sequence[str], directory: Path, path: str, proof_file: Path | None) -> None:
+    # Imported here: the verifier's reading of a proof is nothing that the other questions need.
+    from cli.verify import show_proof
+    from node.files import create_private
+
+    with open_client(urls, directory) as client:
+        proof = client.get(f"/v1/proofs/{path}", PROOF_WAIT_MS)
+    if proof_file is not None:
+        create_private(proof_file, json.dumps(proof).encode())
+    out.result(proof, lambda: show_proof(out, proof))
+    out.line(
+        "Not verified yet: novate verify FILE --genesis GENESIS does that; --out FILE or --json gives it the proof."
+    )
 
 
 def _ask(out: Output, urls: Sequence[str], directory: Path, path: str, title: str) -> None:

@@ -129,6 +129,16 @@ def decode_qc(data: bytes) -> QC:
     return _qc(decode(data, _QC, size_max=MESSAGE_BYTES_MAX))
 
 
+def encode_header(header: Header) -> bytes:
+    """The bytes of a header: what its hash covers."""
+    return encode(_header_values(header))
+
+
+def decode_header(data: bytes) -> Header:
+    """The inverse of `encode_header`; raises `Rejected` (``too_large``, ``malformed``)."""
+    return _header(decode(data, _HEADER, size_max=MESSAGE_BYTES_MAX))
+
+
 def encode_safety(state: SafetyState) -> bytes:
     """The bytes of the safety state, without a checksum: the file adds its own."""
     return encode(

@@ -1,14 +1,6 @@
 """The state's Merkle tree: a fixed binary tree over hashed buckets, kept in memory, updated along dirty paths only.
 
-Rules:
-
-1. There are ``2**depth`` buckets. An entry's bucket is the first eight bytes of ``BLAKE2s(key)``, big-endian, modulo
-   that number.
-2. A bucket's leaf is ``BLAKE2s(pairs, person=LEAF)`` where `pairs` is the concatenation of ``encode((key, value))``
-   of its entries in ascending order of key; an empty bucket's leaf is 32 zero bytes.
-3. A node is ``BLAKE2s(left ‖ right, person=NODE)``. Node 1 is the root, node i has the children 2i and 2i + 1.
-
-Because a leaf names every key of its bucket, a path proves the absence of a key as well as its presence.
+The tree's rules and what it proves stand in `contracts.merkle_proof`, in plain Python; here it is kept up to date.
 
 The compression function is written out for Numba, which re-hashes a block's dirty paths without the interpreter. All
 compiled code of the tree is in this one file: Numba's cache does not notice an edited callee in another file.
@@ -27,16 +19,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from contracts.merkle_proof import NODE, BucketProof, bucket_of, hash_bucket, hash_pair
 from genesis.codec import encode
 from genesis.errors import invariant
 from genesis.hashing import ZERO_DIGEST, Domain, digest
 
 KERNEL_VERSION: Final = 1
 """Raised by hand when what validators compute changes in a way that the sample trees would not show."""
-
-LEAF: Final = b"nv/leaf1"
-NODE: Final = b"nv/node1"
-KEY: Final = b"nv/key-1"
 
 _u4 = np.uint32
 _P0: Final = _u4(int.from_bytes(NODE[:4], "little"))
@@ -228,22 +217,6 @@ def _digest_bytes(words: NDArray[np.uint32]) -> bytes:
     return bytes(words.astype("<u4").tobytes())
 
 
-def hash_pair(children: bytes) -> bytes:
-    """Rule 3 in plain Python: for proofs and for tests."""
-    return blake2s(children, person=NODE).digest()
-
-
-def hash_bucket(pairs: Iterable[bytes]) -> bytes:
-    """Rule 2 in plain Python; `pairs` in ascending order of key."""
-    joined = b"".join(pairs)
-    return blake2s(joined, person=LEAF).digest() if joined else ZERO_DIGEST
-
-
-def bucket_of(key: bytes, depth: int) -> int:
-    """Rule 1."""
-    return int.from_bytes(blake2s(key, person=KEY).digest()[:8], "big") % (1 << depth)
-
-
 class MerkleTree:
     """The tree over all entries of one state.
 
@@ -305,10 +278,10 @@ class MerkleTree:
             return ZERO_DIGEST
         return hash_bucket(bucket.values() if len(bucket) == 1 else [bucket[key] for key in sorted(bucket)])
 
-    def prove(self, key: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-        """The pairs of the bucket where `key` is or would be, and the sibling digests from leaf to root."""
+    def prove(self, key: bytes) -> BucketProof:
+        """What shows the entry of `key`, or that it has none."""
         index = bucket_of(key, self.depth)
         bucket = self._buckets.get(index, {})
         node = index + self._size
-        path = [_digest_bytes(self._tree[(node >> level) ^ 1]) for level in range(self.depth)]
-        return tuple(bucket[each] for each in sorted(bucket)), tuple(path)
+        path = tuple(_digest_bytes(self._tree[(node >> level) ^ 1]) for level in range(self.depth))
+        return BucketProof(index, tuple(bucket[each] for each in sorted(bucket)), path)

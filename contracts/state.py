@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from contracts.derived import Derived, ExpiryKey
 from contracts.merkle import MerkleTree
+from contracts.merkle_proof import BucketProof
 from contracts.replay import SLOT_WALL_MS, ReplayMemory
 from contracts.standing import BondKey, OffenceKey, Standing, UnbondingKey
 from contracts.tables import (
@@ -188,8 +189,8 @@ class State:
         for table in self.tables:
             yield from table.entries()
 
-    def prove(self, key: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-        """A proof of what the root says of an entry key; see `contracts.merkle`."""
+    def prove(self, key: bytes) -> BucketProof:
+        """A proof of what the root says of an entry key; see `contracts.merkle_proof`."""
         return self._tree.prove(key)
 
     def mark(self) -> int:

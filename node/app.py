@@ -52,12 +52,18 @@ from node.http_server import serve
 from node.intake import Intake
 from node.keystore import KeyStore
 from node.peers import Mesh, MeshConfig, PeerAddress
+from node.proof import Trust, TrustedBlock
+from node.proofs import ProofDesk
+from node.pruner import Pruner
 from node.quorum_watch import QuorumWatch
 from node.receipt_waits import ReceiptWaits
 from node.replica import Ports, Replica
 from node.router import Router
 from node.safety_file import SafetyFile
 from node.signatures import self_test as signatures_self_test
+from node.snapshot_files import SnapshotFiles
+from node.snapshot_join import SnapshotJoin
+from node.snapshots import SnapshotMaker, SnapshotServer
 from node.store import RESYNC, Store
 from node.tls import TlsIdentity
 from node.unused_key import mark_used
@@ -71,7 +77,17 @@ GC_THRESHOLDS: Final = (20_000, 20, 50)
 """Python looks for cycles after every 700 new objects: dozens of times in a block, and 5 % of a busy validator's time.
 Hardly anything here is in a cycle, so a visit finds little whether it is made early or late."""
 
-ALARMS = frozenset({"amnesia", "conservation_alarm", "equivocation", "invalid_payload", "quorum_lost"})
+ALARMS = frozenset(
+    {
+        "amnesia",
+        "bad_piece",
+        "behind_the_window",
+        "conservation_alarm",
+        "equivocation",
+        "invalid_payload",
+        "quorum_lost",
+    }
+)
 """Reports that are logged as warnings."""
 
 
@@ -86,6 +102,8 @@ class Node:
     executor: Executor
     fetcher: BlockFetcher
     replica: Replica
+    snapshots: SnapshotMaker
+    pruner: Pruner
     face: Face
 
 
@@ -102,6 +120,7 @@ async def run_node(opened: OpenedHome) -> None:
     signatures_self_test()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     config, document = opened.config, opened.document
+    await join_if_empty(opened)
     store = await trio.to_thread.run_sync(Store.open, config.ledger_path, document.chain_id)
     safety = SafetyFile(config.safety_path, document.chain_id)
     try:
@@ -115,12 +134,28 @@ async def run_node(opened: OpenedHome) -> None:
             await nursery.start(node.mesh.run)
             for run in (node.pool.run, node.maker.run, node.intake.run, node.executor.run, node.fetcher.run):
                 nursery.start_soon(run)
-            nursery.start_soon(node.replica.run)
+            for run in (node.replica.run, node.snapshots.run, node.pruner.run):
+                nursery.start_soon(run)
             address = await nursery.start(partial(serve, make_app(node.face), config.http_host, config.http_port))
             _log.info("started", extra={"validator": config.name, "height": state.height, "http": address})
     finally:
         safety.close()
         store.close()
+
+
+async def join_if_empty(opened: OpenedHome) -> None:
+    """Give a home that has no ledger and names a trusted block the ledger of a snapshot, if a peer has one."""
+    config, document = opened.config, opened.document
+    if not config.trust_hash or config.ledger_path.exists():
+        return
+    trust = Trust(document, TrustedBlock(config.trust_height, bytes.fromhex(config.trust_hash)))
+    join = SnapshotJoin(opened.index, trust, genesis_validators(document), config.ledger_path, report)
+    mesh = Mesh(_mesh_config(opened), join, jitter=random.SystemRandom().random, on_change=join.changed)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(mesh.run)
+        if not await join.run(mesh):
+            report("joining_by_blocks", {"trusted_height": config.trust_height})
+        nursery.cancel_scope.cancel()
 
 
 def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: State, genesis: Header) -> Node:
@@ -139,16 +174,25 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     def executed(height: int, block_hash: bytes, root: bytes) -> None:
         replica.post(Executed(height, block_hash, root))
 
-    executor = Executor(state, store, pool, receipts, intake, executed, report)
+    def durable() -> None:
+        for part in (snapshots, proofs, pruner):
+            part.progressed()
+
+    config = opened.config
+    files = SnapshotFiles(config.snapshots_path, config.snapshots_kept)
+    snapshots = SnapshotMaker(store, files, config.snapshot_interval, limits.merkle_depth, report)
+    pruner = Pruner(store, files, config.keep_blocks, limits.envelope_lifetime_ms_max, report)
+    executor = Executor(state, store, pool, receipts, intake, executed, report, durable, snapshots.is_due)
+    proofs = ProofDesk(document, store, executor.read)
     fetcher = BlockFetcher(mesh, limits, lambda blocks: replica.post(blocks), report)
     core_config = CoreConfig(document.chain_id, index, validators, limits, genesis)
     core = make_engine(document.consensus, core_config, _recovery(store, safety))
     ports = Ports(mesh, pool, Durable(store, safety, pool), executor, fetcher, clock.now, _report_core)
     replica = Replica(core, opened.keys.consensus, document.chain_id, index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: core.high_qc)
-    router.connect(replica, pool, fetcher, server)
-    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts)
-    return Node(mesh, pool, maker, intake, executor, fetcher, replica, face)
+    router.connect(replica, pool, fetcher, server, SnapshotServer(files, mesh))
+    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts, proofs)
+    return Node(mesh, pool, maker, intake, executor, fetcher, replica, snapshots, pruner, face)
 
 
 def report(kind: str, details: dict[str, int | str]) -> None:

@@ -11,6 +11,8 @@ Rules:
 3. A peer that does not answer within `ANSWER_S`, has nothing, or answers wrongly is passed over for the next; when all
    have been asked, it begins again. A request that is made again starts with another peer, since the last answer did
    not help.
+   A peer that has pruned what was asked for says so, and from which height on it has blocks; it is passed over as well.
+   When all of a round have, the node is behind everybody's window, and its operator is told to use a snapshot.
 4. An answer is judged against the request that it names. One request is current; a slow peer's answer to it counts even
    after the next peer was asked, and an answer to an earlier request is ignored. An answer to no request is a fault.
 
@@ -34,6 +36,7 @@ from genesis.params import ChainParams
 from node.failures import StorageFailure
 from node.frames import CONSENSUS_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, FrameKind
 from node.network import Network
+from node.snapshot_wire import decode_pruned, encode_pruned
 from node.store import RESYNC, Store
 
 ANSWER_S: Final = 2.0
@@ -68,6 +71,9 @@ class BlockServer:
             Rejected: ``malformed``.
         """
         [from_height] = decode(payload, _REQUEST, size_max=REQUEST_BYTES_MAX)
+        if from_height + 1 < self._store.lowest:
+            self._network.send(peer, FrameKind.BLOCKS_PRUNED, encode_pruned(from_height, self._store.lowest))
+            return
         high_qc = self._high_qc()
         answer = await trio.to_thread.run_sync(self._answer, from_height, high_qc)
         self._network.send(peer, FrameKind.BLOCKS_RESPONSE, answer)
@@ -142,6 +148,7 @@ class BlockFetcher:
         self._repeats = 0
         self._asked: int | None = None
         self._owed: dict[int, deque[int]] = {}
+        self._pruned: dict[int, int] = {}
         self._wakeup = trio.Event()
 
     def fetch(self, request: FetchBlocks) -> None:
@@ -183,6 +190,22 @@ class BlockFetcher:
             raise
         self._wakeup.set()
 
+    def handle_pruned(self, peer: int, payload: bytes) -> None:
+        """Take the answer of a peer that no longer has what was asked for.
+
+        Raises:
+            Rejected: It was never asked for, or it is malformed.
+        """
+        from_height, lowest_height = decode_pruned(payload)
+        owed = self._owed.get(peer)
+        if not owed or from_height not in owed:
+            raise _unasked(peer)
+        owed.remove(from_height)
+        if self._request is not None and self._request.from_height == from_height:
+            self._pruned[peer] = lowest_height
+            if peer == self._asked:
+                self._wakeup.set()
+
     async def run(self) -> None:
         """Carry out requests until cancelled."""
         while True:
@@ -190,12 +213,17 @@ class BlockFetcher:
             if request is None:
                 await self._woken(float("inf"))
                 continue
-            for peer in self._order(request):
+            self._pruned.clear()
+            order = self._order(request)
+            for peer in order:
                 await self._ask(peer, request)
                 if self._request is not request:
                     break
             else:
-                if self._network.connected:
+                if order and set(order) <= set(self._pruned):
+                    lowest = min(self._pruned.values())
+                    self._report("behind_the_window", {"from_height": request.from_height, "lowest_height": lowest})
+                elif self._network.connected:
                     self._report("sync_round_failed", {"from_height": request.from_height})
                 await self._woken(ROUND_PAUSE_S)
 

@@ -9,6 +9,7 @@ The home of a node::
     keys/            consensus.key, network.key (`node.keystore`), consensus.unused (`node.unused_key`)
     data/ledger/     LevelDB
     data/safety      the safety state of the consensus core
+    data/snapshots/  snapshots of the state, for validators that join
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ CONFIG_BYTES_MAX: Final = 65_536
 LOOPBACK: Final = "127.0.0.1"
 PEER_PORT_DEFAULT: Final = 26_600
 HTTP_PORT_DEFAULT: Final = 8_600
+SNAPSHOT_INTERVAL_DEFAULT: Final = 1_000
+SNAPSHOTS_KEPT_DEFAULT: Final = 2
+KEEP_BLOCKS_MIN: Final = 100
+NUMBER_MAX: Final = 2**47
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,11 @@ class NodeConfig:
         http_host, http_port: Where clients connect to. Loopback unless the operator says otherwise: the interface has
             no authentication of its own (envelopes are signed, and what it answers is shared by all members).
         log_level: One of `node.logs.LEVELS`.
+        snapshot_interval: Blocks between two snapshots of the state; 0 for none.
+        snapshots_kept: How many are kept.
+        keep_blocks: Blocks, with batches and receipts, that are kept at least; 0 keeps them all (an archive).
+        trust_height, trust_hash: A block that the operator trusts; a node without a ledger joins by a snapshot from
+            there on. Empty: it fetches the whole chain.
     """
 
     home: Path
@@ -49,6 +59,11 @@ class NodeConfig:
     http_host: str = LOOPBACK
     http_port: int = HTTP_PORT_DEFAULT
     log_level: str = "info"
+    snapshot_interval: int = SNAPSHOT_INTERVAL_DEFAULT
+    snapshots_kept: int = SNAPSHOTS_KEPT_DEFAULT
+    keep_blocks: int = 0
+    trust_height: int = 0
+    trust_hash: str = ""
 
     def __post_init__(self) -> None:
         NAME(self.name)
@@ -57,6 +72,19 @@ class NodeConfig:
         _check(bool(self.listen_host), "peers.listen", "has a host", self.listen_host)
         _check(bool(self.http_host), "http.listen", "has a host", self.http_host)
         _check(self.log_level in LEVELS, "log.level", f"is one of {', '.join(LEVELS)}", self.log_level)
+        self._check_history()
+
+    def _check_history(self) -> None:
+        """What is kept of the past, and where it begins."""
+        interval, keep = self.snapshot_interval, self.keep_blocks
+        _check(0 <= interval <= NUMBER_MAX, "snapshots.interval", "is 0 or a number of blocks", interval)
+        _check(1 <= self.snapshots_kept <= 64, "snapshots.keep", "is from 1 to 64", self.snapshots_kept)
+        _check(keep == 0 or KEEP_BLOCKS_MIN <= keep <= NUMBER_MAX, "blocks.keep", f"is 0 or {KEEP_BLOCKS_MIN}..", keep)
+        _check(keep == 0 or interval > 0, "blocks.keep", "is 0 unless there are snapshots to join by", keep)
+        _check(0 <= self.trust_height <= NUMBER_MAX, "trust.height", "is a height", self.trust_height)
+        is_hash = len(self.trust_hash) == 64 and set(self.trust_hash) <= set("0123456789abcdef")
+        _check(is_hash or not self.trust_hash, "trust.hash", "has 64 hexadecimal digits", self.trust_hash[:80])
+        _check(is_hash == (self.trust_height > 0), "trust", "has a height above 0 and a hash, or neither", "")
 
     @property
     def path(self) -> Path:
@@ -89,6 +117,11 @@ class NodeConfig:
         return self.data_path / "safety"
 
     @property
+    def snapshots_path(self) -> Path:
+        """The directory of snapshots."""
+        return self.data_path / "snapshots"
+
+    @property
     def http_url(self) -> str:
         """Where clients find this node."""
         return f"http://{join_address(self.http_host, self.http_port)}"
@@ -100,6 +133,9 @@ class NodeConfig:
             "peers": {"listen": join_address(self.listen_host, self.listen_port)},
             "http": {"listen": join_address(self.http_host, self.http_port)},
             "log": {"level": self.log_level},
+            "snapshots": {"interval": self.snapshot_interval, "keep": self.snapshots_kept},
+            "blocks": {"keep": self.keep_blocks},
+            **({"trust": {"height": self.trust_height, "hash": self.trust_hash}} if self.trust_hash else {}),
         }
 
 
@@ -118,7 +154,7 @@ def load_config(home: Path) -> NodeConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Rejected("bad_config", f"node.toml is not TOML: {error}.", path=str(path)) from error
     _check(len(text) <= CONFIG_BYTES_MAX, "the file", f"is at most {CONFIG_BYTES_MAX} characters", len(text))
-    _only(root, "the file", {"name", "peers", "http", "log"})
+    _only(root, "the file", {"name", "peers", "http", "log", "snapshots", "blocks", "trust"})
     listen_host, listen_port = _address(root, "peers")
     http_host, http_port = _address(root, "http")
     return NodeConfig(
@@ -129,7 +165,29 @@ def load_config(home: Path) -> NodeConfig:
         http_host=http_host,
         http_port=http_port,
         log_level=_field(root, "log", "level"),
+        **_history(root),
     )
+
+
+_HISTORY: Final[dict[str, dict[str, tuple[str, type]]]] = {
+    "snapshots": {"interval": ("snapshot_interval", int), "keep": ("snapshots_kept", int)},
+    "blocks": {"keep": ("keep_blocks", int)},
+    "trust": {"height": ("trust_height", int), "hash": ("trust_hash", str)},
+}
+
+
+def _history(root: dict[str, Any]) -> dict[str, Any]:
+    """The tables that may be left out."""
+    found: dict[str, Any] = {}
+    for table, known in _HISTORY.items():
+        values = root.get(table, {})
+        _check(isinstance(values, dict), f"[{table}]", "is a table", str(values)[:64])
+        _only(values, f"[{table}]", set(known))
+        for field, value in values.items():
+            name, kind = known[field]
+            _check(type(value) is kind, f"{table}.{field}", f"is of the type {kind.__name__}", str(value)[:64])
+            found[name] = value
+    return found
 
 
 def _address(root: dict[str, Any], table: str) -> tuple[str, int]:

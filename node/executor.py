@@ -124,6 +124,15 @@ class _Done:
         return self.write.proposal.header.payload
 
 
+def _nobody() -> None:
+    """The default for `on_durable`."""
+
+
+def _never(height: int) -> bool:
+    """The default for `is_awaited`."""
+    return False
+
+
 class Executor:
     """Owns the state machine's state. `run` is its loop.
 
@@ -132,6 +141,8 @@ class Executor:
         store, pool, receipts, intake: Where blocks go, batches come from, receipts are awaited, ids are remembered.
         on_executed: Called with (height, block hash, state root) for each block, in order, once it is executed.
         report: Called with what an operator should know of.
+        on_durable: Called whenever blocks have been written, before the next ones are.
+        is_awaited: Whether `on_durable` shall be called right after the block of this height, before the next.
     """
 
     def __init__(
@@ -143,7 +154,11 @@ class Executor:
         intake: Intake,
         on_executed: Callable[[int, bytes, bytes], None],
         report: ReportLine,
+        on_durable: Callable[[], None] = _nobody,
+        is_awaited: Callable[[int], bool] = _never,
     ) -> None:
+        self._on_durable = on_durable
+        self._is_awaited = is_awaited
         self._state = state
         self._store = store
         self._pool = pool
@@ -191,6 +206,7 @@ class Executor:
                     self._on_executed(each.block.height, each.block.block_hash, each.block.state_root)
                 writes = [each.write for each in done]
                 await self._store.writes.run(_write_cost_us(writes), self._store.commit, writes)
+            self._on_durable()
             for each in done:
                 self._publish(each)
 
@@ -203,6 +219,8 @@ class Executor:
             if group and batches > GROUP_BATCHES_MAX:
                 break
             group.append(self._queue.popleft())
+            if self._is_awaited(group[-1].proposal.header.height):
+                break
         return group
 
     async def _gather(self, group: Sequence[Commit]) -> list[_Work]:

@@ -19,6 +19,7 @@ from node.executor import Executor
 from node.intake import Admission, Intake
 from node.json_text import Json
 from node.peers import Mesh
+from node.proofs import Options, ProofDesk
 from node.receipt_waits import ReceiptWaits
 from node.store import CommittedBlock, Store
 
@@ -43,6 +44,7 @@ class Face:
         executor: Executor,
         intake: Intake,
         receipts: ReceiptWaits,
+        proofs: ProofDesk,
     ) -> None:
         self._index = index
         self._document = document
@@ -54,6 +56,7 @@ class Face:
         self._executor = executor
         self._intake = intake
         self._receipts = receipts
+        self._proofs = proofs
 
     def ready(self) -> str:
         """Empty when the node takes part and has caught up, else the reason why not yet."""
@@ -78,6 +81,7 @@ class Face:
             "network": self._document.name,
             "chain_id": self._document.chain_id.hex(),
             "height": tip.height,
+            "lowest_height": self._store.lowest,
             "view": self._core.view,
             "state_root": tip.state_root.hex(),
             "block_hash": tip.block_hash.hex(),
@@ -180,6 +184,10 @@ class Face:
     async def epochs(self) -> Json:
         """The present epoch and the newest validator sets."""
         return await self._read(queries.epochs)
+
+    async def proof(self, subject: str, path: Sequence[str], options: Options) -> Json:
+        """What is asked, with its proof; see `node.proofs.entries_of`."""
+        return await self._proofs.answer(subject, path, options)
 
     async def _read(self, query: Callable[[State], _T]) -> _T:
         return await self._executor.read(query)

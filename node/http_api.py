@@ -51,7 +51,9 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "busy": 503,
     "mempool_full": 503,
     "not_ready": 503,
+    "not_certified": 503,
     "not_settled": 404,
+    "pruned": 410,
 }
 """The HTTP status of a refusal; codes that begin with ``unknown_`` are 404, all others 400."""
 
@@ -165,6 +167,9 @@ class NodeFace(Protocol):
     async def epochs(self) -> Json:
         """The present epoch, the newest validator sets and the next."""
 
+    async def proof(self, subject: str, path: Sequence[str], options: Sequence[tuple[str, str]]) -> Json:
+        """What is asked, with its proof (`node.proofs.entries_of`)."""
+
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -208,6 +213,7 @@ class _Api:
             ("GET", "/v1/quarantine", self.get_quarantine),
             ("GET", "/v1/proposals", self.get_proposals),
             ("GET", "/v1/epochs", self.get_epochs),
+            ("GET", "/v1/proofs/{subject}/{path:path}", self.get_proof),
         )
 
     async def post_transactions(self, request: Request) -> Response:
@@ -282,6 +288,12 @@ class _Api:
 
     async def get_epochs(self, request: Request) -> Response:
         return await _answer(await self.node.epochs())
+
+    async def get_proof(self, request: Request) -> Response:
+        path = request.path_params["path"].split("/")
+        options = request.query_params.multi_items()
+        with self._waiting(self.limits.wait_ms_max):
+            return await _answer(await self.node.proof(request.path_params["subject"], path, options))
 
     def _wait_ms(self, request: Request) -> int:
         text = request.query_params.get("wait_ms", "0")

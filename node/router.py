@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from genesis.errors import violated
+from genesis.errors import Rejected, violated
 from node.batch_pool import BatchPool
 from node.blocksync import BlockFetcher, BlockServer
 from node.frames import Frame, FrameKind
 from node.replica import Replica
+from node.snapshots import SnapshotServer
 
 
 class Router:
     """The mesh's handler. `connect` it before the mesh runs: the parts behind it need the mesh to be built first."""
 
     def __init__(self) -> None:
-        self._parts: tuple[Replica, BatchPool, BlockFetcher, BlockServer] | None = None
+        self._parts: tuple[Replica, BatchPool, BlockFetcher, BlockServer, SnapshotServer] | None = None
 
-    def connect(self, replica: Replica, pool: BatchPool, fetcher: BlockFetcher, server: BlockServer) -> None:
+    def connect(
+        self,
+        replica: Replica,
+        pool: BatchPool,
+        fetcher: BlockFetcher,
+        server: BlockServer,
+        snapshots: SnapshotServer,
+    ) -> None:
         """Name the parts."""
-        self._parts = (replica, pool, fetcher, server)
+        self._parts = (replica, pool, fetcher, server, snapshots)
 
     async def __call__(self, peer: int, frames: list[Frame]) -> None:
         """Handle one list of frames from one peer, in order; its connection waits meanwhile.
@@ -27,7 +35,7 @@ class Router:
         """
         if self._parts is None:
             violated("A frame arrived before the node was wired.")
-        replica, pool, fetcher, server = self._parts
+        replica, pool, fetcher, server, snapshots = self._parts
         statements: list[bytes] = []
         for kind, payload in frames:
             match kind:
@@ -37,6 +45,12 @@ class Router:
                     await server.handle(peer, payload)
                 case FrameKind.BLOCKS_RESPONSE:
                     await fetcher.handle(peer, payload)
+                case FrameKind.BLOCKS_PRUNED:
+                    fetcher.handle_pruned(peer, payload)
+                case FrameKind.SNAPSHOT_REQUEST | FrameKind.PIECE_REQUEST:
+                    await snapshots.handle(peer, kind, payload)
+                case FrameKind.SNAPSHOT_OFFER | FrameKind.PIECE_RESPONSE:
+                    raise Rejected("unasked_snapshot", "A peer sent a snapshot that nobody asked it for.", peer=peer)
                 case _:
                     await pool.handle(peer, kind, payload)
         if statements:

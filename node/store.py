@@ -12,6 +12,9 @@ Rules:
    peers.
 4. Blocks are committed in order of height, each exactly once, and a power failure leaves a whole number of them: what
    is on disk after it is every block up to some height, and nothing of those above.
+5. `prune` removes blocks, batches and receipts from below, the state never. It goes in steps, each one synced write
+   batch that also says what is the lowest height kept: after a crash a step was done, or was not. The batches of a step
+   count as gone from the call before on, so that nobody comes to rest on one that is about to go.
 
 Why no write may rest on an unsynced one: LevelDB's log is sequential only until it rotates. The old log is then closed
 without a sync, so a synced write in the new one does not make earlier unsynced ones durable. Batches therefore stay in
@@ -22,7 +25,7 @@ was synced (`_unsynced`). A vote syncs anyway, so the blocks of an idle chain co
 
 Tables, by the first byte of the key (all integers big-endian)::
 
-    m name                     meta: format and chain id, height of the tip
+    m name                     meta: format and chain id, height of the tip, lowest height of which all is kept
     p block_hash               a proposal
     u height u64, block_hash   finds the proposals above the tip; dropped once their height is committed
     d digest                   -> ordinal u64 of a batch
@@ -30,6 +33,7 @@ Tables, by the first byte of the key (all integers big-endian)::
     c height u64               a committed block (`CommittedBlock`)
     r height u64               its receipts, in order: count u32, end offset u32 each, then the receipts
     i envelope_id[:16]         -> height u64, position u32 of an envelope's receipt
+    o digest                   -> height u64 of the last committed block that orders the batch
     s key                      an entry of the state, as the state machine wrote it
 
 All methods block, some through a sync; callers on the event loop decide by `node.offload` where they run. Methods may
@@ -39,94 +43,56 @@ be called from several threads. Whoever writes goes through `writes`, since writ
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from struct import Struct
 from threading import Lock
 from typing import Any, Final
 
-import plyvel
-
-from consensus.types import QC, Proposal
-from consensus.wire import decode_proposal, decode_qc, encode_proposal, encode_qc
+from consensus.types import Proposal
+from consensus.wire import decode_proposal, encode_proposal
 from contracts.receipts import Receipt, decode_receipt
-from genesis.codec import decode, encode, raw, record, uint
-from genesis.errors import Rejected, invariant
-from genesis.values import DIGEST, UNIX_MS
+from genesis.errors import Rejected, invariant, violated
+from node.database import RESYNC, WRITE_BUFFER_BYTES, Database, StateView, open_database
 from node.failures import StorageFailure
 from node.offload import Offload
+from node.store_prune import NOTHING, plan_step, removals
+from node.store_records import (
+    HEIGHT,
+    PLACE,
+    RECEIPT_KEY_BYTES,
+    BlockWrite,
+    CommittedBlock,
+    Digested,
+    Entries,
+    StoredReceipt,
+    pack,
+    packed_item,
+    proposal_entries,
+    put_record,
+    read_record,
+    unpack,
+)
+
+__all__ = [
+    "RESYNC",
+    "UNSYNCED_ENTRIES_MAX",
+    "WRITE_BUFFER_BYTES",
+    "BlockWrite",
+    "CommittedBlock",
+    "Digested",
+    "Store",
+    "StoredReceipt",
+]
 
 FORMAT_VERSION: Final = 2
-WRITE_BUFFER_BYTES: Final = 32 * 2**20
-BLOOM_BITS_PER_KEY: Final = 10
-RECEIPT_KEY_BYTES: Final = 16
 UNSYNCED_ENTRIES_MAX: Final = 64
 """What is written again and again is small: about ten empty blocks. A commit that would leave more is synced."""
 
-_HEIGHT: Final = Struct(">Q")
-_PLACE: Final = Struct(">QI")
-_COMMITTED_BYTES_MAX: Final = 2**20
-_COMMITTED: Final = record(DIGEST, DIGEST, raw(1, 2**19), UNIX_MS, uint(32), uint(32), uint(64))
-RESYNC: Final = (
-    "Stop the node, move the directory data/ledger of its home away, and nothing else (data/safety must stay), and "
-    "start it again: it fetches the chain from the other validators"
-)
-_CHECK_DISK: Final = "Check the disk's free space and health, then start the node again"
-
-Digested = tuple[bytes, bytes]
-"""(digest, the bytes it names)."""
-
-StoredReceipt = tuple[bytes, bytes]
-"""(envelope id, the encoded receipt)."""
-
-Entries = list[tuple[bytes, bytes | None]]
-"""(key, value) to set, (key, None) to delete, in order."""
+PRUNE_DISTANCE: Final = 64
+"""No block so near to the tip is pruned: what was not synced yet is written again, and the next start reads the tip."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommittedBlock:
-    """What the store knows of a committed block besides its proposal.
-
-    Attributes:
-        height, block_hash: Which block.
-        qc: A certificate of this very block.
-        state_root: The root after executing it.
-        time_unix_ms: Its block time.
-        envelopes, applied: Its envelopes, and how many of them took effect.
-        envelopes_total: Envelopes in the chain up to and including this block.
-    """
-
-    height: int
-    block_hash: bytes
-    qc: QC
-    state_root: bytes
-    time_unix_ms: int
-    envelopes: int
-    applied: int
-    envelopes_total: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlockWrite:
-    """Everything one committed block leaves on disk.
-
-    Attributes:
-        block: Its record.
-        proposal: The block itself; its hash is `block.block_hash`.
-        batches: The batches it orders that are not on disk yet.
-        receipts: One for each envelope that executed, in order; an envelope executes once, so has at most one ever.
-        state_writes: (key, value) to set, (key, None) to delete.
-    """
-
-    block: CommittedBlock
-    proposal: Proposal
-    batches: Sequence[Digested]
-    receipts: Sequence[StoredReceipt]
-    state_writes: Sequence[tuple[bytes, bytes | None]]
-
-
-class Store:
+class Store(Database):
     """One validator's ledger. `Store.open` makes one; `close` ends it.
 
     Attributes:
@@ -134,16 +100,16 @@ class Store:
     """
 
     def __init__(self, db: Any, path: Path) -> None:
-        self._db = db
-        self._path = path
+        super().__init__(db, path)
         self._lock = Lock()
-        self._failure: str | None = None
         self.writes = Offload()
         self._pending: dict[int, dict[bytes, bool]] = {}
         """The blocks above the tip, by height and hash, and whether each has been synced."""
         self._unsynced: Entries = []
         self._tip: CommittedBlock | None = None
         self._next_ordinal = 0
+        self._lowest = 1
+        self._doomed = NOTHING
 
     @classmethod
     def open(cls, path: Path, chain_id: bytes) -> Store:
@@ -152,19 +118,7 @@ class Store:
         Raises: StorageFailure: LevelDB refuses it: damaged, or in use by another process. Rejected: ``wrong_chain`` or
             ``wrong_store_format``: a healthy ledger, but not this chain's or this version's.
         """
-        try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            db = plyvel.DB(
-                str(path),
-                create_if_missing=True,
-                paranoid_checks=True,
-                write_buffer_size=WRITE_BUFFER_BYTES,
-                bloom_filter_bits=BLOOM_BITS_PER_KEY,
-                compression=None,
-            )
-        except (plyvel.Error, OSError) as error:
-            raise _opening_failed(path, error) from error
-        store = cls(db, path)
+        store = cls(open_database(path), path)
         try:
             store._load(chain_id)
         except BaseException:
@@ -172,30 +126,36 @@ class Store:
             raise
         return store
 
-    def close(self) -> None:
-        """Release the files. Everything acknowledged is already durable."""
-        self._db.close()
-
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def tip(self) -> CommittedBlock | None:
         """The last committed block (height 0 after `begin`), or None for an empty store."""
         return self._tip
 
+    @property
+    def lowest(self) -> int:
+        """The lowest height whose block, batches and receipts are kept: 1, unless this ledger was pruned or began with
+        a snapshot; above the tip as long as it has nothing but its snapshot."""
+        return self._lowest
+
     def committed(self, height: int) -> CommittedBlock | None:
         """The committed block of this height, if the chain here has got that far.
 
         Raises:
+            Rejected: ``pruned``: it is below what is kept.
             StorageFailure: The chain here has got that far, and the block is missing.
         """
-        data = self._get(b"c" + _HEIGHT.pack(height))
+        data = self._get(b"c" + HEIGHT.pack(height))
         if data is None:
+            if height < self._lowest:
+                raise Rejected(
+                    "pruned", "This block is below what is kept here.", height=height, lowest_height=self._lowest
+                )
             if self._tip is not None and height <= self._tip.height:
                 raise StorageFailure("read a committed block", f"block {height} is missing", RESYNC)
             return None
         with self._readable("a committed block"):
-            block_hash, root, qc, *counts = decode(data, _COMMITTED, size_max=_COMMITTED_BYTES_MAX)
-            return CommittedBlock(height, block_hash, decode_qc(qc), root, *counts)
+            return read_record(height, data)
 
     def proposal(self, block_hash: bytes) -> Proposal | None:
         """The block of this hash, committed or not."""
@@ -218,12 +178,14 @@ class Store:
 
     def batch(self, digest: bytes) -> bytes | None:
         """The batch of this digest as its canonical bytes. It was verified before it was stored."""
+        if digest in self._doomed.digests:
+            return None
         ordinal = self._get(b"d" + digest)
         return None if ordinal is None else self._get(b"b" + ordinal)
 
     def has_batch(self, digest: bytes) -> bool:
-        """Whether the batch is on disk."""
-        return self._get(b"d" + digest) is not None
+        """Whether the batch is on disk, and stays there."""
+        return digest not in self._doomed.digests and self._get(b"d" + digest) is not None
 
     def has_receipt(self, envelope_id: bytes) -> bool:
         """Whether the envelope has been executed, by the half of its id that the index holds."""
@@ -237,22 +199,22 @@ class Store:
             place = self._get(b"i" + envelope_id[:RECEIPT_KEY_BYTES])
             if place is None:
                 continue
-            height, position = _PLACE.unpack(place)
+            height, position = PLACE.unpack(place)
             if height not in blocks:
-                blocks[height] = self._required(b"r" + _HEIGHT.pack(height), "the receipts of a block")
+                blocks[height] = self._required(b"r" + HEIGHT.pack(height), "the receipts of a block")
             with self._readable("a receipt"):
-                receipt = decode_receipt(_packed_item(blocks[height], position))
+                receipt = decode_receipt(packed_item(blocks[height], position))
             if receipt.envelope_id == envelope_id:
                 found[envelope_id] = receipt
         return found
 
     def block_receipts(self, height: int) -> tuple[Receipt, ...]:
         """Every receipt of a committed block, in order; empty when there is no such block."""
-        data = self._get(b"r" + _HEIGHT.pack(height))
+        data = self._get(b"r" + HEIGHT.pack(height))
         if data is None:
             return ()
         with self._readable("a receipt"):
-            return tuple(decode_receipt(each) for each in _unpack(data))
+            return tuple(decode_receipt(each) for each in unpack(data))
 
     def state_entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Every entry of the state at the tip, in the order of the keys, checksums verified."""
@@ -267,7 +229,7 @@ class Store:
         invariant(self._tip is None and genesis.height == 0, "Only an empty store begins with block 0.")
         with self._guarded("write the genesis state"), self._lock:
             first: Entries = [(b"s" + key, value) for key, value in entries]
-            _put_record(first, genesis)
+            put_record(first, genesis)
             self._write(first, sync=True)
             self._tip = genesis
 
@@ -277,14 +239,14 @@ class Store:
         with self._guarded("write a proposal"), self._lock:
             if not self._is_above_tip(header.height) or header.block_hash in self._pending.get(header.height, {}):
                 return
-            self._write(_proposal_entries(proposal), sync=False)
+            self._write(proposal_entries(proposal), sync=False)
             self._pending.setdefault(header.height, {})[header.block_hash] = False
 
     def sync_proposal(self, proposal: Proposal, batches: Sequence[Digested]) -> None:
         """Make a block and the given batches durable: what a vote for it promises. Returns once synced."""
         header = proposal.header
         with self._guarded("write a proposal"), self._lock:
-            entries = _proposal_entries(proposal) if self._is_above_tip(header.height) else []
+            entries = proposal_entries(proposal) if self._is_above_tip(header.height) else []
             self._put_batches(entries, batches)
             self._write_with_unsynced(entries, sync=True)
             if self._is_above_tip(header.height):
@@ -322,21 +284,12 @@ class Store:
         self._write(entries, sync=sync)
         self._unsynced = [] if sync else entries
 
-    def _write(self, entries: Entries, *, sync: bool) -> None:
-        writing = self._db.write_batch(sync=sync)
-        for key, value in entries:
-            if value is None:
-                writing.delete(key)
-            else:
-                writing.put(key, value)
-        writing.write()
-
     def _is_above_tip(self, height: int) -> bool:
         return self._tip is None or height > self._tip.height
 
     def _put_block(self, entries: Entries, write: BlockWrite) -> None:
         block = write.block
-        height = _HEIGHT.pack(block.height)
+        height = HEIGHT.pack(block.height)
         rivals = self._pending.get(block.height, {})
         for other in rivals:
             entries.append((b"u" + height + other, None))
@@ -345,20 +298,68 @@ class Store:
         if not rivals.get(block.block_hash, False):
             entries.append((b"p" + block.block_hash, encode_proposal(write.proposal)))
         self._put_batches(entries, write.batches)
+        entries += [(b"o" + digest, height) for digest in write.proposal.header.payload]
         entries += [(b"s" + key, value) for key, value in write.state_writes]
-        entries.append((b"r" + height, _pack([encoded for _, encoded in write.receipts])))
+        entries.append((b"r" + height, pack([encoded for _, encoded in write.receipts])))
         for position, (envelope_id, _) in enumerate(write.receipts):
-            entries.append((b"i" + envelope_id[:RECEIPT_KEY_BYTES], _PLACE.pack(block.height, position)))
-        _put_record(entries, block)
+            entries.append((b"i" + envelope_id[:RECEIPT_KEY_BYTES], PLACE.pack(block.height, position)))
+        put_record(entries, block)
 
     def _put_batches(self, entries: Entries, batches: Sequence[Digested]) -> None:
         for digest, wire in batches:
-            ordinal = _HEIGHT.pack(self._next_ordinal)
+            if digest in self._doomed.digests:
+                self._spare(entries, digest)
+            ordinal = HEIGHT.pack(self._next_ordinal)
             entries.append((b"d" + digest, ordinal))
             entries.append((b"b" + ordinal, wire))
             self._next_ordinal += 1
 
+    def view(self) -> StateView:
+        """The state at the tip as it is now, whatever is committed later; close it after use."""
+        tip = self._known_tip
+        with self._guarded("look at the state"):
+            return StateView(tip.height, tip.block_hash, self._db.snapshot())
+
+    def prune(self, below: int, entries_max: int) -> bool:
+        """One step towards keeping nothing below the height `below` (rule 5); False when nothing is left to do.
+
+        Args:
+            below: At least `PRUNE_DISTANCE` below the tip.
+            entries_max: About how many entries a step removes; it removes one block at least.
+        """
+        tip = self._known_tip
+        invariant(
+            below <= tip.height - PRUNE_DISTANCE, "The last blocks are never pruned.", below=below, tip=tip.height
+        )
+        with self._guarded("prune"), self._lock:
+            doomed, self._doomed = self._doomed, NOTHING
+            if doomed.below:
+                self._write(removals(self._get, doomed, self._ordered_by_pending()), sync=True)
+                self._lowest = doomed.below
+        # Reading what goes next takes longer than removing it, so nobody is kept waiting for that.
+        if self._lowest < below:
+            self._doomed = plan_step(self._get, self._lowest, below, entries_max)
+        return bool(doomed.below or self._doomed.below)
+
+    def _ordered_by_pending(self) -> set[bytes]:
+        hashes = [each for found in self._pending.values() for each in found]
+        proposals = (self.proposal(each) for each in hashes)
+        return {digest for each in proposals if each is not None for digest in each.header.payload}
+
+    @property
+    def _known_tip(self) -> CommittedBlock:
+        if self._tip is None:
+            violated("An empty store has no state.")
+        return self._tip
+
     # --- opening and failing ---------------------------------------------------------------------------------------
+
+    def _spare(self, entries: Entries, digest: bytes) -> None:
+        """A batch is written anew that was about to be pruned: the old copy goes at once."""
+        ordinal = self._get(b"d" + digest)
+        if ordinal is not None:
+            entries.append((b"b" + ordinal, None))
+        self._doomed = replace(self._doomed, digests=self._doomed.digests - {digest})
 
     def _load(self, chain_id: bytes) -> None:
         found = self._get(b"mchain")
@@ -377,108 +378,16 @@ class Store:
                 ledger=found[1:].hex(),
                 chain=chain_id.hex(),
             )
+        lowest = self._get(b"mlow")
+        self._lowest = HEIGHT.unpack(lowest)[0] if lowest is not None else 1
         tip = self._get(b"mtip")
         if tip is not None:
-            self._tip = self.committed(_HEIGHT.unpack(tip)[0])
+            self._tip = self.committed(HEIGHT.unpack(tip)[0])
             if self._tip is None:
                 raise StorageFailure("read the last block", "its record is missing", RESYNC)
         with self._guarded("read the uncommitted blocks"):
             for key in self._db.iterator(prefix=b"u", include_value=False, verify_checksums=True):
-                self._pending.setdefault(_HEIGHT.unpack_from(key, 1)[0], {})[key[9:]] = False
+                self._pending.setdefault(HEIGHT.unpack_from(key, 1)[0], {})[key[9:]] = False
             for key in self._db.iterator(prefix=b"b", include_value=False, reverse=True, verify_checksums=True):
-                self._next_ordinal = _HEIGHT.unpack_from(key, 1)[0] + 1
+                self._next_ordinal = HEIGHT.unpack_from(key, 1)[0] + 1
                 break
-
-    def _get(self, key: bytes) -> bytes | None:
-        with self._guarded("read the ledger"):
-            value: bytes | None = self._db.get(key, verify_checksums=True)
-            return value
-
-    def _required(self, key: bytes, what: str) -> bytes:
-        value = self._get(key)
-        if value is None:
-            raise StorageFailure(f"read {what}", "it is missing", RESYNC)
-        return value
-
-    @contextmanager
-    def _guarded(self, doing: str) -> Iterator[None]:
-        """Turn a failure of the disk into the end of the process, and let nothing happen after one."""
-        if self._failure is not None:
-            raise StorageFailure(doing, f"an earlier failure closed the ledger: {self._failure}", _CHECK_DISK)
-        try:
-            yield
-        except plyvel.CorruptionError as error:
-            self._failure = str(error)
-            raise StorageFailure(doing, f"{self._path} is damaged: {_reason(error)}", RESYNC) from error
-        except (plyvel.Error, OSError) as error:
-            self._failure = str(error)
-            raise StorageFailure(doing, _reason(error), _CHECK_DISK) from error
-
-    @contextmanager
-    def _readable(self, what: str) -> Iterator[None]:
-        """What we stored ourselves must decode; if not, the ledger is damaged in spite of its checksums."""
-        try:
-            yield
-        except (Rejected, IndexError) as error:
-            raise StorageFailure(f"read {what}", f"{self._path} is damaged: {error}", RESYNC) from error
-
-
-def _proposal_entries(proposal: Proposal) -> Entries:
-    header = proposal.header
-    place = _HEIGHT.pack(header.height)
-    return [(b"p" + header.block_hash, encode_proposal(proposal)), (b"u" + place + header.block_hash, b"")]
-
-
-def _put_record(entries: Entries, block: CommittedBlock) -> None:
-    values = [
-        block.block_hash,
-        block.state_root,
-        encode_qc(block.qc),
-        block.time_unix_ms,
-        block.envelopes,
-        block.applied,
-        block.envelopes_total,
-    ]
-    height = _HEIGHT.pack(block.height)
-    entries.append((b"c" + height, encode(values)))
-    entries.append((b"mtip", height))
-
-
-def _opening_failed(path: Path, error: Exception) -> StorageFailure:
-    reason = _reason(error)
-    if "lock" in reason.lower():
-        return StorageFailure(f"open {path}", reason, "Another process uses this ledger: stop it first")
-    # A table or manifest that is gone is damage; any other refusal of the system (a full disk, say) is not.
-    if isinstance(error, plyvel.CorruptionError) or "no such file" in reason.lower():
-        return StorageFailure(f"open {path}", f"it is damaged: {reason}", RESYNC)
-    return StorageFailure(f"open {path}", reason, _CHECK_DISK)
-
-
-def _reason(error: Exception) -> str:
-    """What LevelDB or the system said, without the bytes marker that plyvel leaves around it."""
-    text = str(error)
-    return text[2:-1] if text.startswith(("b'", 'b"')) else text
-
-
-def _pack(items: Sequence[bytes]) -> bytes:
-    """Items one after the other behind a table of their ends, so that one is read without decoding the others."""
-    ends: list[int] = []
-    total = 0
-    for each in items:
-        total += len(each)
-        ends.append(total)
-    return Struct(f">{1 + len(ends)}I").pack(len(ends), *ends) + b"".join(items)
-
-
-def _packed_item(data: bytes, position: int) -> bytes:
-    count = int.from_bytes(data[:4], "big")
-    if not 0 <= position < count:
-        raise IndexError(f"item {position} of {count}")
-    base = 4 + 4 * count
-    start = int.from_bytes(data[4 * position : 4 * position + 4], "big") if position else 0
-    end = int.from_bytes(data[4 * position + 4 : 4 * position + 8], "big")
-    return data[base + start : base + end]
-
-
-def _unpack(data: bytes) -> list[bytes]:
-    return [_packed_item(data, position) for position in range(int.from_bytes(data[:4], "big"))]

@@ -162,6 +162,8 @@ PEERS_ONLY = (
     "consensus/",
     *(f"node/{name}.py" for name in ("batch_fetcher", "batch_pool", "batches", "blocksync", "frames", "hello")),
     *(f"node/{name}.py" for name in ("peers", "tls", "replica", "connections", "handshake")),
+    *(f"node/{name}.py" for name in ("router", "snapshot_join", "snapshot_wire")),
+    "contracts/snapshot.py",
 )
 """Where validators refuse each other: a command never meets those codes."""
 

@@ -267,3 +267,19 @@ def test_init_says_that_a_key_which_has_run_begins_silent(network: Path) -> None
     assert init(home, "v0", "--genesis", genesis)["amnesiac"] is True
     assert "sign nothing" in run("node", "init", "--home", home, "--genesis", genesis).stdout
     assert not (home / "data" / "safety").exists()
+
+
+def test_settings_about_the_past_are_kept_by_a_later_call(tmp_path: Path) -> None:
+    """An operator who changes an address must not lose the window, or the block to trust."""
+    trust = ("--trust-height", "4000", "--trust-hash", "ab" * 32)
+    init(tmp_path, "v0", *trust, "--snapshot-interval", "50", "--keep-blocks", "500")
+    init(tmp_path, "v0", "--http", "127.0.0.1:8601")
+    config = load_config(tmp_path)
+    assert (config.trust_height, config.trust_hash) == (4_000, "ab" * 32)
+    assert (config.snapshot_interval, config.keep_blocks, config.http_port) == (50, 500, 8_601)
+
+
+@pytest.mark.parametrize("trust", [("--trust-height", "5"), ("--trust-hash", "ab" * 32), ("--trust-hash", "xy")])
+def test_half_a_trusted_block_is_wrong_usage(tmp_path: Path, trust: tuple[str, ...]) -> None:
+    """A height without its hash trusts whoever answers first."""
+    assert run("node", "init", "--home", tmp_path, "--name", "v0", "--cost", "testnet", *trust).exit_code == 2

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts import merkle
-from contracts.merkle import MerkleTree, bucket_of, hash_bucket, hash_pair
+from contracts.merkle import MerkleTree
+from contracts.merkle_proof import bucket_of, hash_bucket, hash_pair
 from genesis.codec import encode
 
 DEPTH = 4
@@ -74,7 +75,8 @@ def test_a_path_proves_presence_and_absence(key: bytes, held: bool) -> None:
     """A light client recomputes the root from the bucket's pairs and the siblings alone."""
     tree = MerkleTree(DEPTH)
     tree.update([(bytes([n]), b"value") for n in range(40)])
-    pairs, path = tree.prove(key)
+    proof = tree.prove(key)
+    pairs, path = proof.pairs, proof.path
     assert (encode((key, b"value")) in pairs) is held
     node, place = hash_bucket(pairs), bucket_of(key, DEPTH)
     for sibling in path:

@@ -120,6 +120,9 @@ class FakeNode:
     async def quarantine(self) -> Any:
         return {"quarantined": []}
 
+    async def proof(self, subject: str, path: Sequence[str], options: Sequence[tuple[str, str]]) -> Any:
+        return {"subject": subject, "path": list(path), "options": [list(each) for each in options]}
+
 
 @asynccontextmanager
 async def serving(node: FakeNode, limits: HttpLimits | None = None) -> AsyncIterator[int]:

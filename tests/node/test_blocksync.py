@@ -75,6 +75,7 @@ class Rig:
     received: list[BlocksReceived]
     got: Waiting
     peers: dict[int, Callable[[bytes], bytes | None]] = field(default_factory=dict)
+    pruned: dict[int, bytes] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
 
     def fetch(self, peer: int, from_height: int = 0, target: QC = TARGET) -> None:
@@ -97,11 +98,16 @@ async def rig_of(sync_blocks_max: int = 64) -> AsyncIterator[Rig]:
     rig = Rig(hub, fetcher, reports, received, got)
 
     async def to_fetcher(peer: int, kind: FrameKind, payload: bytes) -> None:
-        await fetcher.handle(peer, payload)
+        if kind is FrameKind.BLOCKS_PRUNED:
+            fetcher.handle_pruned(peer, payload)
+        else:
+            await fetcher.handle(peer, payload)
 
     def peer_of(index: int) -> Callable[[int, FrameKind, bytes], object]:
         async def handle(peer: int, kind: FrameKind, payload: bytes) -> None:
             rig.asked.append(index)
+            if index in rig.pruned:
+                hub.wires[index].send(peer, FrameKind.BLOCKS_PRUNED, rig.pruned[index])
             answer = rig.peers.get(index, lambda request: None)(payload)
             if answer is not None:
                 hub.wires[index].send(peer, FrameKind.BLOCKS_RESPONSE, answer)
@@ -303,3 +309,44 @@ async def test_malformed_request_costs_its_sender(tmp_path: Path, request_: byte
     with pytest.raises(Rejected, match="malformed"):
         await server.handle(1, request_)
     store.close()
+
+
+async def test_a_pruned_peer_says_so_and_the_next_one_is_asked(tmp_path: Path) -> None:
+    """Row 34: who is behind one peer's window may be inside another's."""
+    async with rig_of() as rig:
+        store, high_qc = store_with(tmp_path / "ledger", 12, 0)
+        store._lowest = 6
+        pruned = BlockServer(store, PARAMS, rig.hub.wires[1], lambda: high_qc)
+
+        async def serve(peer: int, kind: FrameKind, payload: bytes) -> None:
+            await pruned.handle(peer, payload)
+
+        rig.hub.handlers[1] = serve
+        rig.peers[2] = lambda request: answer_of(CHAIN)
+        rig.fetch(1)
+        await rig.got.until(lambda: bool(rig.received))
+        assert rig.received[0].sender == 2
+        assert rig.hub.wires[1].sent_of(FrameKind.BLOCKS_PRUNED) == [(0, encode([0, 6]))]
+        rig.received.clear()
+        rig.fetch(1, 5)
+        await rig.got.until(lambda: bool(rig.received))
+        assert rig.received[0].sender == 1
+        store.close()
+
+
+async def test_a_node_behind_every_window_is_told_so(clock: trio.testing.MockClock) -> None:
+    """Its operator has to give it a snapshot to join by; it would ask for ever otherwise."""
+    async with rig_of() as rig:
+        for index, lowest in ((1, 40), (2, 30), (3, 50)):
+            rig.pruned[index] = encode([7, lowest])
+        rig.fetch(1, 7)
+        await trio.sleep(1)
+        assert ("behind_the_window", {"from_height": 7, "lowest_height": 30}) in rig.reports.lines
+        assert "sync_round_failed" not in rig.reports.kinds
+
+
+async def test_a_word_of_pruning_that_nobody_asked_for_is_a_fault() -> None:
+    """As every answer to no request."""
+    async with rig_of() as rig:
+        with pytest.raises(Rejected, match="unasked_blocks"):
+            rig.fetcher.handle_pruned(1, encode([0, 6]))

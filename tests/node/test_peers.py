@@ -148,7 +148,7 @@ async def test_dialler_does_not_speak_to_a_strangers_server() -> None:
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        (lambda hello: replace(hello, version=2), "wrong_wire_version"),
+        (lambda hello: replace(hello, version=hello.version + 1), "wrong_wire_version"),
         (lambda hello: replace(hello, chain_id=b"\x99" * 32), "wrong_chain"),
         (lambda hello: replace(hello, epoch=1), "wrong_epoch"),
         (lambda hello: replace(hello, kernel_hash=b"\x99" * 32), "wrong_kernels"),

@@ -33,6 +33,9 @@ class Parts:
             async def handle(self, peer: int, *frame: Any) -> None:
                 await parts._take((name, peer, *frame))
 
+            def handle_pruned(self, peer: int, payload: bytes) -> None:
+                parts.given.append((name, peer, "pruned", payload))
+
             async def deliver(self, sender: int, payloads: Sequence[bytes]) -> None:
                 await parts._take((name, sender, list(payloads)))
 
@@ -47,7 +50,9 @@ class Parts:
     def router(self) -> Router:
         """A router in front of them."""
         router = Router()
-        router.connect(self.part("replica"), self.part("pool"), self.part("fetcher"), self.part("server"))
+        router.connect(
+            self.part("replica"), self.part("pool"), self.part("fetcher"), self.part("server"), self.part("snapshots")
+        )
         return router
 
 
@@ -61,6 +66,9 @@ class Parts:
         (FrameKind.BATCH_RESPONSE, ("pool", 2, FrameKind.BATCH_RESPONSE, b"x")),
         (FrameKind.BLOCKS_REQUEST, ("server", 2, b"x")),
         (FrameKind.BLOCKS_RESPONSE, ("fetcher", 2, b"x")),
+        (FrameKind.BLOCKS_PRUNED, ("fetcher", 2, "pruned", b"x")),
+        (FrameKind.SNAPSHOT_REQUEST, ("snapshots", 2, FrameKind.SNAPSHOT_REQUEST, b"x")),
+        (FrameKind.PIECE_REQUEST, ("snapshots", 2, FrameKind.PIECE_REQUEST, b"x")),
     ],
 )
 async def test_each_kind_reaches_its_part_with_its_sender(kind: FrameKind, expected: tuple[Any, ...]) -> None:
@@ -112,6 +120,13 @@ async def test_refusal_reaches_the_mesh_and_ends_the_list() -> None:
     with pytest.raises(Rejected, match="malformed"):
         await parts.router()(1, frames)
     assert parts.given == []
+
+
+@pytest.mark.parametrize("kind", [FrameKind.SNAPSHOT_OFFER, FrameKind.PIECE_RESPONSE])
+async def test_a_snapshot_that_nobody_asked_for_costs_its_sender(kind: FrameKind) -> None:
+    """A node that runs has a state; only one that joins takes another's."""
+    with pytest.raises(Rejected, match="unasked_snapshot"):
+        await Parts().router()(1, [(kind, b"x")])
 
 
 async def test_frame_before_the_wiring_is_our_own_bug() -> None:

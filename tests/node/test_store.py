@@ -296,7 +296,7 @@ def test_refusal_to_open_is_called_damage_only_where_it_is(
     def refuse(*_: object, **__: object) -> None:
         raise said
 
-    monkeypatch.setattr("node.store.plyvel.DB", refuse)
+    monkeypatch.setattr("node.database.plyvel.DB", refuse)
     with pytest.raises(StorageFailure) as caught:
         Store.open(tmp_path / "ledger", bytes(32))
     assert advised in caught.value.advice

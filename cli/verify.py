@@ -1,0 +1,111 @@
+"""``novate verify``: check a proof of the state against the genesis document, without asking anybody.
+
+What it checks is stated in `node.proof`: entry → state root → header → certificate → validator set. No validator, no
+key and no network is needed; a proof comes from ``novate query ... --prove --json`` or ``GET /v1/proofs/...``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cli.output import Output, reporting
+from genesis.errors import Rejected
+from genesis.hashing import DIGEST_BYTES
+from node.home import read_document
+from node.proof import PROOF_BYTES_MAX, Trust, TrustedBlock, verify_document
+
+FILE_BYTES_MAX: Final = 4 * PROOF_BYTES_MAX
+
+
+class BlockHash(click.ParamType[bytes]):
+    """A block's hash in hexadecimal."""
+
+    name = "hash"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        """The hash as bytes."""
+        if isinstance(value, bytes):
+            return value
+        text = str(value)
+        try:
+            found = bytes.fromhex(text)
+        except ValueError:
+            found = b""
+        if len(found) != DIGEST_BYTES:
+            self.fail(f"{text!r} is no block's hash: that has {2 * DIGEST_BYTES} hexadecimal digits.", param, ctx)
+        return found
+
+
+def trusted_block(height: int | None, block_hash: bytes | None) -> TrustedBlock | None:
+    """The block that ``--trust-height`` and ``--trust-hash`` name together."""
+    if (height is None) != (block_hash is None):
+        raise click.UsageError("--trust-height and --trust-hash go together.")
+    return TrustedBlock(height, block_hash) if height is not None and block_hash is not None else None
+
+
+@click.command()
+@click.argument("proof", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option(
+    "--genesis",
+    "genesis_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    required=True,
+    help="The genesis document of the chain.",
+)
+@click.option("--trust-height", type=click.IntRange(0), help="The height of a block that you trust.")
+@click.option("--trust-hash", type=BlockHash(), help="That block's hash; what is certified below it proves nothing.")
+@reporting
+def verify(out: Output, proof: Path, genesis_file: Path, trust_height: int | None, trust_hash: bytes | None) -> None:
+    """Verify the PROOF in a file (or - for standard input), offline.
+
+    Exit code 0 means that a quorum of the chain's validators certified what the proof says.
+    """
+    trust = Trust(read_document(genesis_file), trusted_block(trust_height, trust_hash))
+    verified = verify_document(trust, _read_json(proof))
+    result = {"valid": True, **{name: value for name, value in verified.items() if name != "proof"}}
+    out.result(result, lambda: show_proof(out, verified))
+    out.line("Valid: a quorum of the chain's validators certified this state.")
+
+
+def show_proof(out: Output, proof: dict[str, Any]) -> None:
+    """What a proof says, for people."""
+    certified = proof["certified_by"]
+    out.pairs(
+        "State",
+        {
+            "height": proof["height"],
+            "state root": proof["state_root"],
+            "certified at height": certified["height"],
+            "by": ", ".join(certified["voters"]),
+        },
+    )
+    for entry in proof["entries"]:
+        name = f"{entry['table']} {' '.join(str(each) for each in entry['key'])}"
+        if entry["row"] is None:
+            out.line(f"{name}: absent")
+        else:
+            out.pairs(name, entry["row"])
+
+
+def _read_json(path: Path) -> Any:
+    """The document in a file, bounded.
+
+    Raises:
+        Rejected: ``too_large``, ``malformed``.
+    """
+    if str(path) == "-":
+        data = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
+    else:
+        with open(path, "rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX:
+        raise Rejected("too_large", "The file is over the size of any proof.", size_max=FILE_BYTES_MAX)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Rejected("malformed", f"The file holds no JSON document: {error}.") from error

@@ -1,0 +1,148 @@
+"""LevelDB as the ledger uses it: checksums verified on every read, failures that end the process, nothing after one.
+
+A database that failed once refuses everything: after a failed write LevelDB may report success for writes that are
+gone. One that fails its check is never repaired and never reopened with weaker settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import plyvel
+
+from genesis.errors import Rejected
+from node.failures import StorageFailure
+from node.store_records import Entries
+
+WRITE_BUFFER_BYTES: Final = 32 * 2**20
+BLOOM_BITS_PER_KEY: Final = 10
+RESYNC: Final = (
+    "Stop the node, move the directory data/ledger of its home away, and nothing else (data/safety must stay), and "
+    "start it again: it fetches the chain from the other validators"
+)
+_CHECK_DISK: Final = "Check the disk's free space and health, then start the node again"
+
+
+def open_database(path: Path) -> Any:
+    """Open or create a LevelDB in the directory `path`.
+
+    Raises:
+        StorageFailure: It is damaged, or in use by another process.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return plyvel.DB(
+            str(path),
+            create_if_missing=True,
+            paranoid_checks=True,
+            write_buffer_size=WRITE_BUFFER_BYTES,
+            bloom_filter_bits=BLOOM_BITS_PER_KEY,
+            compression=None,
+        )
+    except (plyvel.Error, OSError) as error:
+        raise _opening_failed(path, error) from error
+
+
+class Database:
+    """An open LevelDB. `node.store.Store` gives it tables."""
+
+    def __init__(self, db: Any, path: Path) -> None:
+        self._db = db
+        self._path = path
+        self._failure: str | None = None
+
+    def close(self) -> None:
+        """Release the files. Everything acknowledged is already durable."""
+        self._db.close()
+
+    def _get(self, key: bytes) -> bytes | None:
+        with self._guarded("read the ledger"):
+            value: bytes | None = self._db.get(key, verify_checksums=True)
+            return value
+
+    def _required(self, key: bytes, what: str) -> bytes:
+        value = self._get(key)
+        if value is None:
+            raise StorageFailure(f"read {what}", "it is missing", RESYNC)
+        return value
+
+    def _write(self, entries: Entries, *, sync: bool) -> None:
+        writing = self._db.write_batch(sync=sync)
+        for key, value in entries:
+            if value is None:
+                writing.delete(key)
+            else:
+                writing.put(key, value)
+        writing.write()
+
+    @contextmanager
+    def _guarded(self, doing: str) -> Iterator[None]:
+        """Turn a failure of the disk into the end of the process, and let nothing happen after one."""
+        if self._failure is not None:
+            raise StorageFailure(doing, f"an earlier failure closed the ledger: {self._failure}", _CHECK_DISK)
+        try:
+            yield
+        except plyvel.CorruptionError as error:
+            self._failure = str(error)
+            raise StorageFailure(doing, f"{self._path} is damaged: {_reason(error)}", RESYNC) from error
+        except (plyvel.Error, OSError) as error:
+            self._failure = str(error)
+            raise StorageFailure(doing, _reason(error), _CHECK_DISK) from error
+
+    @contextmanager
+    def _readable(self, what: str) -> Iterator[None]:
+        """What we stored ourselves must decode; if not, the ledger is damaged in spite of its checksums."""
+        try:
+            yield
+        except (Rejected, IndexError) as error:
+            raise StorageFailure(f"read {what}", f"{self._path} is damaged: {error}", RESYNC) from error
+
+
+class StateView:
+    """The state as it was after one block, while later ones are written. LevelDB keeps what is overwritten meanwhile.
+
+    Attributes:
+        height, block_hash: Which block.
+    """
+
+    def __init__(self, height: int, block_hash: bytes, snapshot: Any) -> None:
+        self.height = height
+        self.block_hash = block_hash
+        self._snapshot = snapshot
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every entry, in the order of the keys, checksums verified. Blocks.
+
+        Raises:
+            StorageFailure: The disk cannot be read.
+        """
+        try:
+            for key, value in self._snapshot.iterator(prefix=b"s", verify_checksums=True, fill_cache=False):
+                yield key[1:], value
+        except plyvel.CorruptionError as error:
+            raise StorageFailure("read the state", f"it is damaged: {_reason(error)}", RESYNC) from error
+        except (plyvel.Error, OSError) as error:
+            raise StorageFailure("read the state", _reason(error), _CHECK_DISK) from error
+
+    def close(self) -> None:
+        """Let LevelDB forget what has been overwritten."""
+        self._snapshot.close()
+
+
+def _opening_failed(path: Path, error: Exception) -> StorageFailure:
+    reason = _reason(error)
+    if "lock" in reason.lower():
+        return StorageFailure(f"open {path}", reason, "Another process uses this ledger: stop it first")
+    # A table or manifest that is gone is damage; any other refusal of the system (a full disk, say) is not.
+    if isinstance(error, plyvel.CorruptionError) or "no such file" in reason.lower():
+        return StorageFailure(f"open {path}", f"it is damaged: {reason}", RESYNC)
+    return StorageFailure(f"open {path}", reason, _CHECK_DISK)
+
+
+def _reason(error: Exception) -> str:
+    """What LevelDB or the system said, without the bytes marker that plyvel leaves around it."""
+    text = str(error)
+    return text[2:-1] if text.startswith(("b'", 'b"')) else text

@@ -1,0 +1,176 @@
+"""Makes proofs for clients: which entries a question is about, their buckets, and what certifies them.
+
+Theory of operation. The state in memory is that after the last executed block, and its root is certified only two
+blocks later, by a header whose anchor names it (rule C8 of docs/PROTOCOL.md). So the desk takes the buckets now, waits
+for that header to be committed, and then answers; on an idle chain that takes as long as three blocks. Where the views
+were not consecutive no header ever names the height, and the buckets are taken again, of a newer one.
+
+What is answered has been verified by `node.proof`, the same way as its reader will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+import trio
+
+from consensus.types import QC, Header
+from contracts.entries import EntryName, entry_name
+from contracts.merkle_proof import BucketProof
+from contracts.state import State
+from genesis.document import GenesisDocument
+from genesis.errors import Rejected
+from node.proof import ENTRIES_MAX, StateProof, Trust, proof_document
+from node.store import Store
+
+CERTIFIED_WITHIN_S: Final = 20.0
+
+Options = Sequence[tuple[str, str]]
+"""(name, value) of a question's parameters; a name may come several times."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A block whose state root is certified: its height, and the committed header that names it, with its QC."""
+
+    height: int
+    header: Header
+    qc: QC
+
+
+def certified_from(store: Store, height: int) -> Certified | None:
+    """The lowest block from `height` up whose state root a committed header names; None as long as there is none.
+
+    Heights between two anchors are never named: the answer's may be above `height`. Blocks.
+    """
+    tip = store.tip()
+    for above in range(height + 1, tip.height + 1 if tip is not None else 0):
+        block = store.committed(above)
+        proposal = store.proposal(block.block_hash) if block is not None else None
+        if block is not None and proposal is not None and proposal.header.anchor.height >= height:
+            return Certified(proposal.header.anchor.height, proposal.header, block.qc)
+    return None
+
+
+class ReadState(Protocol):
+    """`Executor.read`: the answer of a short query that sees the state between two blocks."""
+
+    def __call__(self, query: Callable[[State], _T]) -> Awaitable[_T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """The buckets of some entries as they were after one block."""
+
+    height: int
+    names: tuple[EntryName, ...]
+    buckets: tuple[BucketProof, ...]
+
+
+class ProofDesk:
+    """Answers questions with proofs.
+
+    Args:
+        document: The chain.
+        store: Where certified headers are found.
+        read: How the state is read.
+    """
+
+    def __init__(self, document: GenesisDocument, store: Store, read: ReadState) -> None:
+        self._document = document
+        self._trust = Trust(document)
+        self._store = store
+        self._read = read
+        self._progress = trio.Event()
+
+    def progressed(self) -> None:
+        """A block has become durable."""
+        self._progress.set()
+        self._progress = trio.Event()
+
+    async def answer(self, subject: str, path: Sequence[str], options: Options) -> dict[str, Any]:
+        """The proof document of what is asked, see `entries_of`.
+
+        Raises:
+            Rejected: as `entries_of`; ``not_certified`` when no certificate comes within `CERTIFIED_WITHIN_S`.
+        """
+        with trio.move_on_after(CERTIFIED_WITHIN_S):
+            while True:
+                taken = await self._read(lambda state: _take(state, subject, path, options))
+                certified = await self._certified(taken.height)
+                if certified.height == taken.height:
+                    return await trio.to_thread.run_sync(self._document_of, taken, certified)
+        raise Rejected("not_certified", "No certificate of the present state came in time; ask again.")
+
+    async def _certified(self, height: int) -> Certified:
+        while True:
+            progress = self._progress
+            found = await trio.to_thread.run_sync(certified_from, self._store, height)
+            if found is not None:
+                return found
+            await progress.wait()
+
+    def _document_of(self, taken: _Taken, certified: Certified) -> dict[str, Any]:
+        proof = StateProof(self._document.chain_id, certified.header, certified.qc, taken.buckets)
+        return proof_document(self._trust, proof, taken.names)
+
+
+def entries_of(state: State, subject: str, path: Sequence[str], options: Options) -> list[EntryName]:
+    """The entries that a question is about.
+
+    ======================================  ===========================================================================
+    ``accounts/MEMBER/NAME``                the account, and its balance of every asset
+    ``positions/MEMBER/NAME``               the account, and its positions; with ``series``, that one, held or not
+    ``series/NAME``                         its terms and open interest
+    ``index/NAME``                          its terms
+    ``settlements/INDEX/EXPIRY_UNIX_MS``    the settlement price; with ``account``, also what it got, series by series
+    ``entries/TABLE``                       one entry by its key: ``key``, once for each field
+    ======================================  ===========================================================================
+
+    Raises:
+        Rejected: ``unknown_route``, ``unknown_table``, ``malformed``; ``limit_reached`` for more than `ENTRIES_MAX`.
+    """
+    chosen = dict(options)
+    match subject, path:
+        case "accounts", [member, sub]:
+            account = f"{member}/{sub}"
+            names = [("accounts", [account]), *(("balances", [account, each]) for each in sorted(state.assets.rows))]
+        case "positions", [member, sub]:
+            names = _positions(state, f"{member}/{sub}", chosen.get("series"))
+        case "series", [series]:
+            names = [("series", [series]), ("interest", [series])]
+        case "index", [index]:
+            names = [("indices", [index])]
+        case "settlements", [index, expiry]:
+            names = [("settlements", [index, expiry]), *_settled(state, index, expiry, chosen.get("account"))]
+        case "entries", [table]:
+            names = [(table, [value for name, value in options if name == "key"])]
+        case _:
+            raise Rejected("unknown_route", "There is no proof of this kind.", subject=subject[:32])
+    if len(names) > ENTRIES_MAX:
+        raise Rejected(
+            "limit_reached", f"A proof shows {ENTRIES_MAX} entries at most; ask for one.", entries=len(names)
+        )
+    return [entry_name(table, key) for table, key in names]
+
+
+def _positions(state: State, account: str, series: str | None) -> list[tuple[str, list[str]]]:
+    held = [series] if series is not None else sorted(state.derived.held_by.get(account, ()))
+    return [("accounts", [account]), *(("positions", [account, each]) for each in held)]
+
+
+def _settled(state: State, index: str, expiry: str, account: str | None) -> list[tuple[str, list[str]]]:
+    if account is None or not expiry.isdigit():
+        return []
+    series = sorted(state.derived.settled_series.get((index, int(expiry[:15])), ()))
+    return [("settled", [each, account]) for each in series if (each, account) in state.settled.rows]
+
+
+def _take(state: State, subject: str, path: Sequence[str], options: Options) -> _Taken:
+    names = tuple(entries_of(state, subject, path, options))
+    buckets = {proof.bucket: proof for proof in (state.prove(name.entry_key) for name in names)}
+    return _Taken(state.height, names, tuple(buckets[each] for each in sorted(buckets)))

@@ -1,0 +1,247 @@
+"""Snapshots that are taken while the chain goes on, and served."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from genesis.errors import Rejected
+from node.failures import StorageFailure
+from node.frames import FrameKind
+from node.proof import Trust
+from node.snapshot_files import SnapshotFiles
+from node.snapshot_wire import (
+    PieceKind,
+    PieceName,
+    check_offer,
+    decode_offer,
+    decode_piece,
+    decode_snapshot_offer,
+    encode_piece_request,
+    encode_snapshot_request,
+)
+from node.snapshots import PIECES_PER_S, VIEWS_MAX, SnapshotMaker, SnapshotServer
+from node.store import Store
+from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, Hub, Reports, deadline, document_of
+from tests.node.scripted_chain import ScriptedChain
+from tests.node.test_proof import KEYS
+
+pytestmark = pytest.mark.trio
+
+DOCUMENT = document_of()
+DEPTH = DOCUMENT.limits.merkle_depth
+INTERVAL = 5
+
+
+@dataclass
+class Rig:
+    """A maker, and a chain that grows into its store block by block, as an executor would write it."""
+
+    chain: ScriptedChain
+    store: Store
+    files: SnapshotFiles
+    maker: SnapshotMaker
+    reports: Reports
+
+    async def grow(self, skipped: Sequence[int] = (), to: int = 0) -> None:
+        """Commit blocks up to this height, each followed by the maker's look."""
+        while len(self.chain.writes) < to:
+            height = len(self.chain.writes) + 1
+            self.chain.grow(self.chain.operations(2), views_skipped=1 if height in skipped else 0)
+            self.chain.store_into(self.store)
+            self.maker.progressed()
+            await wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def rig_of(directory: Path, interval: int = INTERVAL) -> AsyncIterator[Rig]:
+    """A running maker over an empty store."""
+    store = Store.open(directory / "ledger", DOCUMENT.chain_id)
+    chain = ScriptedChain(DOCUMENT, KEYS, GOVERNOR, T0_UNIX_MS)
+    chain.store_into(store)
+    files, reports = SnapshotFiles(directory / "snapshots", 2), Reports()
+    maker = SnapshotMaker(store, files, interval, DEPTH, reports)
+    async with deadline() as nursery:
+        nursery.start_soon(maker.run)
+        yield Rig(chain, store, files, maker, reports)
+    store.close()
+
+
+async def until_taken(rig: Rig, count: int) -> None:
+    """Wait until so many snapshots have been reported."""
+    while len(rig.reports.lines) < count:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+async def test_a_snapshot_is_of_its_height_whatever_came_after(tmp_path: Path) -> None:
+    """It is read while later blocks are written over it."""
+    async with rig_of(tmp_path) as rig:
+        await rig.grow(to=INTERVAL)
+        root = rig.chain.roots[INTERVAL]
+        await rig.grow(to=2 * INTERVAL + 2)
+        await until_taken(rig, 2)
+        assert rig.files.heights == [INTERVAL, 2 * INTERVAL]
+        data = (tmp_path / "snapshots" / str(INTERVAL) / "offer").read_bytes()[16:]
+        offer = decode_offer(data)
+        check_offer(Trust(DOCUMENT), offer)
+        assert (offer.height, offer.state_root) == (INTERVAL, root)
+
+
+@pytest.mark.parametrize(
+    ("skipped", "height"),
+    [((), 5), ((4,), 5), ((5,), 6), ((6,), 7), ((7,), 5), ((5, 6), 7), ((5, 7), 8), ((6, 8, 10), 11)],
+)
+async def test_the_first_height_whose_root_is_certified_is_taken(
+    tmp_path: Path, skipped: tuple[int, ...], height: int
+) -> None:
+    """Where a leader is down, no header ever names some heights: a snapshot of those could not be verified."""
+    async with rig_of(tmp_path) as rig:
+        await rig.grow(skipped, to=height + 2)
+        await until_taken(rig, 1)
+        assert rig.files.heights == [height]
+
+
+async def test_views_of_the_state_are_few_and_let_go(tmp_path: Path) -> None:
+    """While one is held, LevelDB keeps everything that is overwritten."""
+    async with rig_of(tmp_path) as rig:
+        await rig.grow(skipped=range(INTERVAL, 60, 2), to=50)
+        assert len(rig.maker._views) <= VIEWS_MAX
+        assert rig.files.heights == []
+        await rig.grow(to=56)
+        await until_taken(rig, 1)
+        assert all(view.height > rig.files.heights[-1] for view in rig.maker._views)
+
+
+async def test_without_an_interval_nothing_is_taken(tmp_path: Path) -> None:
+    """The operator's choice."""
+    async with rig_of(tmp_path, interval=0) as rig:
+        await rig.grow(to=20)
+        assert (rig.files.heights, rig.maker._views) == ([], [])
+
+
+async def test_blocks_go_on_while_a_snapshot_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a block's way waits for it."""
+    gate = trio.Event()
+    entered = trio.Event()
+    write = SnapshotFiles.write
+
+    def slow(files: SnapshotFiles, *what: object) -> None:
+        trio.from_thread.run_sync(entered.set)
+        trio.from_thread.run(gate.wait)
+        write(files, *what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SnapshotFiles, "write", slow)
+    async with rig_of(tmp_path) as rig:
+        await rig.grow(to=INTERVAL + 2)
+        await entered.wait()
+        await rig.grow(to=3 * INTERVAL)
+        tip = rig.store.tip()
+        assert tip is not None
+        assert tip.height == 3 * INTERVAL
+        assert rig.files.heights == []
+        gate.set()
+        await rig.grow(to=3 * INTERVAL + 2)
+        await until_taken(rig, 2)
+        assert rig.files.heights == [INTERVAL, 2 * INTERVAL]
+
+
+async def test_a_snapshot_that_fails_is_reported_and_the_next_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk ends the ledger soon enough; a snapshot need not."""
+    write, failed = SnapshotFiles.write, []
+
+    def fails_once(files: SnapshotFiles, *what: object) -> None:
+        if not failed:
+            failed.append(what)
+            raise OSError(28, "No space left on device")
+        write(files, *what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SnapshotFiles, "write", fails_once)
+    async with rig_of(tmp_path) as rig:
+        await rig.grow(to=INTERVAL + 2)
+        await until_taken(rig, 1)
+        await rig.grow(to=2 * INTERVAL + 2)
+        await until_taken(rig, 2)
+        assert rig.reports.kinds == ["snapshot_failed", "snapshot"]
+        assert rig.files.heights == [2 * INTERVAL]
+
+
+async def test_a_state_on_disk_that_is_not_the_certified_one_stops_the_node(tmp_path: Path) -> None:
+    """Row 8: it would go on to vote from a damaged ledger."""
+    store = Store.open(tmp_path / "ledger", DOCUMENT.chain_id)
+    chain = ScriptedChain(DOCUMENT, KEYS, GOVERNOR, T0_UNIX_MS)
+    chain.grow(chain.operations(1))
+    for _ in range(5):
+        chain.grow()
+    chain.store_into(store, 4)
+    store._db.put(b"s\x04\xa2A9", b"\x91\x02")
+    maker = SnapshotMaker(store, SnapshotFiles(tmp_path / "s", 2), 1, DEPTH, Reports())
+    maker._due = 4
+    maker.progressed()
+    chain.store_into(store)
+    with trio.fail_after(5):
+        with pytest.raises(StorageFailure, match="its root at height 4"):
+            await maker.run()
+    store.close()
+
+
+# --- serving ----------------------------------------------------------------------------------------------------------
+
+
+async def ask(server: SnapshotServer, hub: Hub, kind: FrameKind, payload: bytes) -> bytes | None:
+    """The last answer to validator 1 after a question of its."""
+    before = len(hub.wires[0].sent)
+    await server.handle(1, kind, payload)
+    sent = hub.wires[0].sent
+    return sent[-1][2] if len(sent) > before else None
+
+
+async def test_offers_and_pieces_are_served_and_what_is_not_here_is_said(tmp_path: Path) -> None:
+    """A joiner must not wait for what never comes."""
+    async with rig_of(tmp_path) as rig:
+        await rig.grow(to=INTERVAL + 2)
+        await until_taken(rig, 1)
+        hub = Hub(2)
+        server = SnapshotServer(rig.files, hub.wires[0])
+        for height_min, there in ((0, True), (INTERVAL, True), (INTERVAL + 1, False)):
+            payload = await ask(server, hub, FrameKind.SNAPSHOT_REQUEST, encode_snapshot_request(height_min))
+            assert payload is not None
+            assert (decode_snapshot_offer(payload)[1] is not None) is there
+        for name, there in (
+            (PieceName(INTERVAL, PieceKind.SLICE, 0), True),
+            (PieceName(INTERVAL, PieceKind.SLICE, 1), False),
+            (PieceName(INTERVAL + 1, PieceKind.SLICE, 0), False),
+        ):
+            payload = await ask(server, hub, FrameKind.PIECE_REQUEST, encode_piece_request(name))
+            assert payload is not None
+            answered, data = decode_piece(payload)
+            assert (answered, data is not None) == (name, there)
+
+
+async def test_a_flood_of_requests_is_served_at_a_bounded_rate(tmp_path: Path, autojump_clock: object) -> None:
+    """Row 29: one peer must not make us read and send mebibytes without end."""
+    hub = Hub(2)
+    server = SnapshotServer(SnapshotFiles(tmp_path / "s", 2), hub.wires[0])
+    request = encode_piece_request(PieceName(1, PieceKind.SLICE, 0))
+    for _ in range(3 * PIECES_PER_S):
+        await server.handle(1, FrameKind.PIECE_REQUEST, request)
+    assert len(hub.wires[0].sent) <= 2 * PIECES_PER_S
+    await trio.sleep(2)
+    sent = len(hub.wires[0].sent)
+    await server.handle(1, FrameKind.PIECE_REQUEST, request)
+    assert len(hub.wires[0].sent) == sent + 1
+
+
+@pytest.mark.parametrize("kind", [FrameKind.SNAPSHOT_REQUEST, FrameKind.PIECE_REQUEST])
+async def test_a_malformed_request_costs_its_sender(tmp_path: Path, kind: FrameKind) -> None:
+    """As every other frame."""
+    server = SnapshotServer(SnapshotFiles(tmp_path / "s", 2), Hub(2).wires[0])
+    with pytest.raises(Rejected, match="malformed"):
+        await server.handle(1, kind, b"\xc1")
