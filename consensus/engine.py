@@ -1,6 +1,6 @@
 """The seam between the shell and the agreement: an engine is what the shell drives, whichever one the chain chose.
 
-Both engines take the same events and give the same effects (`consensus.events`); `make_engine` is the one place that
+Both engines take the same events and give the same effects (`consensus.events`); this is the one place that
 knows them by name. docs/CONSENSUS.md says when to choose which.
 """
 
@@ -12,9 +12,11 @@ from consensus.config import CoreConfig, Recovery
 from consensus.core import Core
 from consensus.events import Effect, Event, Now
 from consensus.hotstuff import safety as hotstuff_rules
+from consensus.pbft import safety as pbft_rules
 from consensus.pbft.core import PbftCore
+from consensus.rules import Rules
 from consensus.types import QC, Header, Proposal, ReplicaIndex
-from genesis.errors import violated
+from genesis.errors import invariant
 
 
 class Engine(Protocol):
@@ -67,10 +69,16 @@ class Engine(Protocol):
         """What is kept for later, (name, entries): all of it is bounded, and a simulator watches that it is."""
 
 
+def engine_rules(name: str) -> Rules:
+    """The rules of the engine of this name, for whoever checks its certificates without running it."""
+    if name == "hotstuff":
+        return hotstuff_rules
+    invariant(name == "pbft", "the genesis document names an engine that exists", engine=name)
+    return pbft_rules
+
+
 def make_engine(name: str, config: CoreConfig, recovery: Recovery) -> Engine:
     """The engine of this name, one of `genesis.document.ENGINES`."""
-    if name == "hotstuff":
-        return Core(config, recovery, hotstuff_rules)
-    if name == "pbft":
+    if engine_rules(name) is pbft_rules:
         return PbftCore(config, recovery)
-    return violated("the genesis document names an engine that exists", engine=name)
+    return Core(config, recovery, hotstuff_rules)
