@@ -99,7 +99,6 @@ ADVICE: Final[Mapping[str, str]] = {
     "altered_document": "Do not believe it: it was changed after the proof was made. Ask for the proof again.",
     "foreign_certificate": _PROOF,
     "phantom_validators": "Do not believe it: these are not the chain's validators. Check the genesis document.",
-    "unknown_epoch": "Use a later version or a later trusted block: this epoch's validators are not known here.",
     "no_quorum": _PROOF,
     "below_trusted_height": "Ask for a proof of the present state; keys of the past may be in anyone's hands.",
     "untrusted_block": "Do not believe it, and find out where the trusted hash came from: one of the two is false.",

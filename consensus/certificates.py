@@ -89,9 +89,13 @@ class Verifier:
             self.check_tc(proposal.tc)
 
     def check_qc(self, qc: QC) -> None:
-        """Rule 2; raises ``bad_certificate``, ``no_quorum``, and as `check_vote`."""
-        if qc == self._genesis_qc:
-            return
+        """Rule 2; raises as `check_votes`."""
+        if qc != self._genesis_qc:
+            self.check_votes(qc)
+
+    def check_votes(self, qc: QC) -> None:
+        """Rule 2 for a certificate that is made of votes; raises ``bad_certificate``, ``no_quorum``, and as
+        `check_vote`."""
         self._check_epoch(qc.epoch)
         self._check_phase(qc.phase)
         if qc.view == 0 or qc.height == 0:

@@ -1,7 +1,7 @@
 """The seam between the shell and the agreement: an engine is what the shell drives, whichever one the chain chose.
 
-Both engines take the same events and give the same effects (`consensus.events`); this is the one place that
-knows them by name. docs/CONSENSUS.md says when to choose which.
+Both engines take the same events and give the same effects (`consensus.events`); this is the one place that knows
+them by name. docs/CONSENSUS.md says when to choose which.
 """
 
 from __future__ import annotations
@@ -69,16 +69,14 @@ class Engine(Protocol):
         """What is kept for later, (name, entries): all of it is bounded, and a simulator watches that it is."""
 
 
-def engine_rules(name: str) -> Rules:
-    """The rules of the engine of this name, for whoever checks its certificates without running it."""
-    if name == "hotstuff":
-        return hotstuff_rules
-    invariant(name == "pbft", "the genesis document names an engine that exists", engine=name)
-    return pbft_rules
+def rules_of(name: str) -> Rules:
+    """The rules of the engine of this name, one of `genesis.document.ENGINES`."""
+    known: dict[str, Rules] = {"hotstuff": hotstuff_rules, "pbft": pbft_rules}
+    invariant(name in known, "the genesis document names an engine that exists", engine=name)
+    return known[name]
 
 
 def make_engine(name: str, config: CoreConfig, recovery: Recovery) -> Engine:
     """The engine of this name, one of `genesis.document.ENGINES`."""
-    if engine_rules(name) is pbft_rules:
-        return PbftCore(config, recovery)
-    return Core(config, recovery, hotstuff_rules)
+    rules = rules_of(name)
+    return PbftCore(config, recovery) if rules is pbft_rules else Core(config, recovery, rules)

@@ -27,7 +27,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consensus.hotstuff.certificates import Verifier
+from consensus.certificates import Verifier
+from consensus.config import CoreConfig
+from consensus.engine import rules_of
 from consensus.leaders import LeaderSchedule
 from consensus.types import QC, Anchor, Header
 from consensus.validators import ValidatorSet, genesis_validators
@@ -127,9 +129,10 @@ def check_certificate(trust: Trust, header: Header, qc: QC) -> None:
     if (qc.epoch, qc.height, qc.block_hash) != (header.epoch, header.height, header.block_hash):
         raise Rejected("foreign_certificate", "The certificate is of another block.", height=header.height)
     validators = trust.validators(header.epoch)
-    verifier = Verifier(trust.document.chain_id, validators, LeaderSchedule(validators), b"")
+    document = trust.document
+    config = CoreConfig(document.chain_id, 0, validators, document.limits, header)
     try:
-        verifier.check_qc(qc)
+        Verifier(config, rules_of(document.consensus), LeaderSchedule(validators)).check_votes(qc)
     except Rejected as error:
         if error.code not in _FOREIGN_VOTES:
             raise

@@ -137,7 +137,8 @@ def describe(message: Message) -> str:
             again = f"v{view}: " if view != header.view else ""
             return f"proposal {again}{_header(header)} on {_qc(justify)}{_tc(tc)}"
         case Vote():
-            return f"{message.phase.name.lower()} v{message.view} h{message.height} {short(message.block_hash)} by {message.voter}"
+            what = f"{message.phase.name.lower()} v{message.view} h{message.height}"
+            return f"{what} {short(message.block_hash)} by {message.voter}"
         case Timeout():
             return f"timeout v{message.view} by {message.voter}, {_qc(message.high_qc)}{_tc(message.tc)}"
         case Certificates():

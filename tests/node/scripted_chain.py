@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from consensus.hotstuff.tree import anchor_of_child
+from consensus.hotstuff.safety import anchor_of_child
 from consensus.leaders import LeaderSchedule
 from consensus.types import (
     QC,
@@ -30,6 +30,7 @@ from contracts.snapshot import cut_state
 from genesis.document import GenesisDocument
 from genesis.envelope import Operation, decode_envelope, sign_envelope, verify_all
 from genesis.signing import SigningKey
+from genesis.statements import Phase
 from node.batches import Batch, BatchFormat
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_wire import Offer
@@ -98,8 +99,8 @@ class ScriptedChain:
             anchor=Anchor(height, block_hash, self.roots[height]),
             payload=tuple(batch.digest for batch in batches),
         )
-        proposal = Proposal(header, parent_qc, None)
-        proposal = Proposal(header, parent_qc, None, signature=self._sign(header.proposer, proposal))
+        proposal = Proposal(view, header, parent_qc, None)
+        proposal = Proposal(view, header, parent_qc, None, signature=self._sign(header.proposer, proposal))
         envelopes = [envelope for batch in batches for envelope in batch.envelopes]
         output = apply_block(self.state, BlockInput(header.height, now, envelopes))
         self.roots.append(output.root)
@@ -125,9 +126,9 @@ class ScriptedChain:
         """Votes for any header, with any keys."""
         signatures = []
         for voter in voters:
-            vote = Vote(header.epoch, header.view, header.height, header.block_hash, voter)
+            vote = Vote(header.epoch, header.view, Phase.CERTIFY, header.height, header.block_hash, voter)
             signatures.append((voter, keys[voter].sign(signing_message(self.document.chain_id, vote))))
-        return QC(header.epoch, header.view, header.height, header.block_hash, tuple(signatures))
+        return QC(header.epoch, header.view, Phase.CERTIFY, header.height, header.block_hash, tuple(signatures))
 
     def store_into(self, store: Store, up_to: int | None = None) -> None:
         """Write the chain's blocks above the store's tip, up to this height, as a node would have committed them."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from consensus.types import Proposal
+from consensus.types import QC, Header, Proposal
 from contracts.snapshot import CutState
 from genesis.errors import InvariantViolation, Rejected
 from node.executor import open_state
@@ -202,6 +202,11 @@ def ledger_with_a_batch(directory: Path, again_at: int = 0) -> tuple[Store, list
     return store, proposals
 
 
+def voted_for(header: Header, justify: QC) -> Proposal:
+    """A proposal of this block."""
+    return Proposal(header.view, header, justify, None, bytes(64))
+
+
 def prune_to(store: Store, below: int) -> None:
     """Prune at once."""
     while store.prune(below, 100):
@@ -222,9 +227,7 @@ def test_a_batch_goes_with_the_last_block_that_orders_it(tmp_path: Path, again_a
 def test_a_batch_that_a_vote_rests_on_is_kept(tmp_path: Path) -> None:
     """The vote promised that it is on disk; an uncommitted block orders it."""
     store, proposals = ledger_with_a_batch(tmp_path)
-    voted = Proposal(
-        header_of(FAR + 1, proposals[-1].header, [BATCH[0]]), certificate(proposals[-1].header), None, bytes(64)
-    )
+    voted = voted_for(header_of(FAR + 1, proposals[-1].header, [BATCH[0]]), certificate(proposals[-1].header))
     assert store.has_batch(BATCH[0])
     store.sync_proposal(voted, [])
     prune_to(store, 20)
@@ -237,9 +240,7 @@ def test_nobody_comes_to_rest_on_a_batch_that_is_about_to_go(tmp_path: Path) -> 
     store, proposals = ledger_with_a_batch(tmp_path)
     assert store.prune(20, 100)
     assert not store.has_batch(BATCH[0])
-    voted = Proposal(
-        header_of(FAR + 1, proposals[-1].header, [BATCH[0]]), certificate(proposals[-1].header), None, bytes(64)
-    )
+    voted = voted_for(header_of(FAR + 1, proposals[-1].header, [BATCH[0]]), certificate(proposals[-1].header))
     store.sync_proposal(voted, [BATCH])
     prune_to(store, 20)
     assert store.batch(BATCH[0]) == BATCH[1]
