@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +33,9 @@ MESSAGES: list[Message] = [
     FIRST,
     make_proposal(3, FIRST.header, tc=TC2),
     Vote(0, 1, Phase.CERTIFY, 1, FIRST.header.block_hash, 3, bytes(64)),
+    Vote(0, 1, Phase.COMMIT, 1, FIRST.header.block_hash, 3, bytes(64)),
+    replace(FIRST, view=7, tc=TC2),
+    make_timeout(1, make_qc(FIRST.header, phase=Phase.PREPARE), 1),
     make_timeout(1, GENESIS_QC, 1),
     make_timeout(3, GENESIS_QC, 1, TC2),
     Certificates(GENESIS_QC, None),
@@ -48,7 +53,9 @@ def test_stored_forms_go_round() -> None:
     """Proposals, certificates and the safety state are read back as they were written."""
     assert decode_proposal(encode_proposal(FIRST)) == FIRST
     assert decode_qc(encode_qc(QC1)) == QC1
-    for state in (SafetyState(0, 0, 0, GENESIS_QC, None), SafetyState(0, 9, 8, QC1, TC2)):
+    said = replace(make_timeout(3, QC1, 1, TC2), signature=b"")
+    fresh, used = SafetyState(0, 0, 0, GENESIS_QC, None), SafetyState(0, 9, 8, QC1, TC2)
+    for state in (fresh, used, replace(used, last_timeout=said)):
         assert decode_safety(encode_safety(state)) == state
 
 

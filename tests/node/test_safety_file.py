@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from consensus.events import SafetyState
-from consensus.types import QC, TC, TimeoutSignature
+from consensus.types import QC, TC, Timeout, TimeoutSignature
 from consensus.wire import encode_safety
 from genesis.document import VALIDATORS_MAX
 from genesis.errors import InvariantViolation, Rejected
@@ -66,7 +66,8 @@ def test_largest_state_fits(path: Path) -> None:
     signatures = tuple((index, b"\xff" * 64) for index in range(VALIDATORS_MAX))
     qc = QC(0, VIEW_MAX, Phase.CERTIFY, VIEW_MAX, b"\xff" * 32, signatures)
     shares = tuple(TimeoutSignature(index, VIEW_MAX, b"\xff" * 64) for index in range(VALIDATORS_MAX))
-    state = SafetyState(0, VIEW_MAX, VIEW_MAX, qc, TC(0, VIEW_MAX, qc, shares))
+    tc = TC(0, VIEW_MAX, qc, shares)
+    state = SafetyState(0, VIEW_MAX, VIEW_MAX, qc, tc, Timeout(0, VIEW_MAX, qc, tc, VALIDATORS_MAX - 1))
     with closing(running(path)) as file:
         file.save(state)
     assert load(path) == state
