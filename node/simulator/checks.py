@@ -1,0 +1,164 @@
+"""The oracles: what must hold after every event, whatever was injected.
+
+Rules, for replicas that are not Byzantine:
+
+1. *agreement*: at each height they commit one block, each replica in order of height.
+2. *once*: an id (of an envelope; of a batch where the state only hashes) executes at one height.
+3. *roots*: at each height they arrive at one state root.
+4. *money*: no rule of `contracts.conservation` breaks.
+5. *signatures*: an honest key never signs two statements of which one contradicts the other, over any number of
+   restarts: votes of one view and phase are for one block, and so are proposals; no vote in a view that was given up,
+   nor in one below a view voted in; timeouts never go back, neither in their view nor in the QC that they report, and
+   never report less than what was voted on top of. A replica whose old safety state was put back is let off.
+6. *bounds*: what an engine and its shell keep for later stays within limits that no fault moves.
+7. *halt*: no replica stops itself, unless its old safety state was put back.
+8. *defect*: no invariant of ours breaks.
+
+The oracles see everything and tell nobody: no replica's behaviour depends on them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from consensus.types import Header, Proposal, Statement, Timeout, Vote
+
+if TYPE_CHECKING:
+    from node.simulator.ledger import Applied
+    from node.simulator.replica import Replica
+
+BLOCKS_HELD_MAX: Final = 160
+ANCHORS_HELD_MAX: Final = 1_024
+VOTES_HELD_MAX_EACH: Final = 18
+"""A voter's votes: eight views either side of the current one, and both ends."""
+
+
+class Violation(Exception):
+    """An oracle's verdict: `rule` is its name, the message what was seen."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(f"{rule}: {message}")
+        self.rule = rule
+
+
+class Oracle:
+    """All of them. `counts` is what happened: faults injected, and what came of them."""
+
+    def __init__(self, validators: int, backlog_max: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self.decided: dict[int, bytes] = {}
+        self._roots: dict[int, bytes] = {}
+        self._executed: dict[bytes, int] = {}
+        self._signed = [SignedHistory(index) for index in range(validators)]
+        self._limits = {
+            "blocks": BLOCKS_HELD_MAX,
+            "anchors": ANCHORS_HELD_MAX,
+            "votes": VOTES_HELD_MAX_EACH * validators,
+        }
+        self._backlog_max = backlog_max
+
+    def count(self, what: str, times: int = 1) -> None:
+        """Something happened that a reader of the figures should know of."""
+        self.counts[what] += times
+
+    def on_commit(self, replica: Replica, header: Header, expected_height: int) -> None:
+        """Rule 1."""
+        if header.height != expected_height:
+            raise Violation("agreement", f"{replica.name} commits height {header.height}, {expected_height} comes next")
+        held = self.decided.setdefault(header.height, header.block_hash)
+        if held != header.block_hash:
+            one, other = held.hex()[:8], header.block_hash.hex()[:8]
+            raise Violation("agreement", f"{replica.name} commits {other} at height {header.height}, another has {one}")
+
+    def on_executed(self, replica: Replica, header: Header, applied: Applied) -> None:
+        """Rules 2 to 4."""
+        height = header.height
+        for each in applied.executed:
+            first = self._executed.setdefault(each, height)
+            if first != height:
+                raise Violation("once", f"{replica.name} executes {each.hex()[:8]} at height {height}, and at {first}")
+        if len(set(applied.executed)) != len(applied.executed):
+            raise Violation("once", f"{replica.name} executes something twice at height {height}")
+        root = self._roots.setdefault(height, applied.state_root)
+        if root != applied.state_root:
+            mine = applied.state_root.hex()[:8]
+            raise Violation("roots", f"{replica.name} has root {mine} at height {height}, another {root.hex()[:8]}")
+        if applied.alarms:
+            raise Violation("money", f"{replica.name} at height {height}: {applied.alarms[0]}")
+
+    def on_sign(self, replica: Replica, statement: Statement) -> None:
+        """Rule 5."""
+        fault = self._signed[replica.index].sign(statement)
+        if fault is not None and not replica.is_restored:
+            raise Violation("signatures", f"{replica.name} {fault}")
+
+    def on_voted(self, replica: Replica, proposal: Proposal) -> None:
+        """The safety state of a vote for this proposal is durable; the vote follows."""
+        self._signed[replica.index].lock(proposal)
+
+    def after_event(self, replica: Replica) -> None:
+        """Rule 6."""
+        core = replica.core
+        if core is None:
+            return
+        for name, entries in core.held:
+            if entries > self._limits[name]:
+                raise Violation("bounds", f"{replica.name} holds {entries} {name}, at most {self._limits[name]}")
+        if len(replica.executor.backlog) > self._backlog_max:
+            raise Violation("bounds", f"{replica.name} lets {len(replica.executor.backlog)} blocks wait for execution")
+
+    def on_halt(self, replica: Replica, reason: str) -> None:
+        """Rule 7."""
+        if not replica.is_restored:
+            raise Violation("halt", f"{replica.name} stops itself: {reason}")
+
+
+class SignedHistory:
+    """What one key has signed; `sign` says how a statement contradicts it."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._blocks: dict[tuple[str, int, int], bytes] = {}
+        self._given_up_view = 0
+        self._voted_view = 0
+        self._reported_view = 0
+        self._locked_view = 0
+
+    def lock(self, proposal: Proposal) -> None:
+        """A vote for this proposal is about to be signed."""
+        self._locked_view = max(self._locked_view, proposal.justify.view)
+
+    def sign(self, statement: Statement) -> str | None:
+        """Take the statement in; what is wrong with it, if anything is."""
+        if isinstance(statement, Timeout):
+            return self._timeout(statement)
+        if isinstance(statement, Vote):
+            return self._vote(statement)
+        header = statement.header
+        return self._rival("proposal", header.view, 0, header.block_hash)
+
+    def _rival(self, kind: str, view: int, phase: int, block_hash: bytes) -> str | None:
+        held = self._blocks.setdefault((kind, view, phase), block_hash)
+        if held != block_hash:
+            return f"signs two {kind}s in view {view}: for {held.hex()[:8]} and for {block_hash.hex()[:8]}"
+        return None
+
+    def _vote(self, vote: Vote) -> str | None:
+        view = vote.view
+        if view <= self._given_up_view:
+            return f"votes in view {view} and has given up view {self._given_up_view}"
+        if view < self._voted_view:
+            return f"votes in view {view} after view {self._voted_view}"
+        self._voted_view = view
+        return self._rival("vote", view, int(getattr(vote, "phase", 0)), vote.block_hash)
+
+    def _timeout(self, timeout: Timeout) -> str | None:
+        view, reported = timeout.view, timeout.high_qc.view
+        if view < max(self._given_up_view, self._voted_view):
+            return f"gives up view {view} after view {max(self._given_up_view, self._voted_view)}"
+        if reported < max(self._reported_view, self._locked_view):
+            known = max(self._reported_view, self._locked_view)
+            return f"reports the QC of view {reported} in view {view} and knew one of view {known}"
+        self._given_up_view, self._reported_view = view, reported
+        return None

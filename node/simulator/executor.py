@@ -1,0 +1,81 @@
+"""Executes committed blocks of one simulated replica, in order, and makes them durable, as `node.executor` does.
+
+Rules:
+
+1. One block at a time: its batches are fetched if need be, it is executed, the core hears of its root, it is synced.
+2. A crash at any of these steps leaves what was durable; the block is then executed again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from consensus.events import Commit, Executed
+from node.simulator.ledger import Applied
+
+if TYPE_CHECKING:
+    from node.simulator.replica import Replica
+
+
+class Executor:
+    """The executor of one process. `backlog` holds what is committed and not yet durable."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._machine = replica.world.ledger.machine(replica.disk)
+        self._submitted = replica.disk.height
+        self._running = False
+        self.backlog: deque[Commit] = deque()
+
+    @property
+    def submitted(self) -> int:
+        """The height of the last block taken."""
+        return self._submitted
+
+    def submit(self, commit: Commit) -> None:
+        """Execute this block after those before it."""
+        self._submitted = commit.proposal.header.height
+        self.backlog.append(commit)
+        self._replica.payloads.order(commit.proposal.header.payload)
+        if not self._running:
+            self._running = True
+            self._replica.after(0, self._next)
+
+    def _next(self) -> None:
+        if not self.backlog:
+            self._running = False
+            return
+        payload = self.backlog[0].proposal.header.payload
+        if self._replica.payloads.need(payload, self._execute):
+            self._execute()
+
+    def _execute(self) -> None:
+        replica = self._replica
+        if not replica.survives_a_step():
+            return
+        header = self.backlog[0].proposal.header
+        wires = [replica.payloads.wire(each) for each in header.payload]
+        applied = self._machine.apply(header, [each for each in wires if each is not None])
+        if replica.is_honest:
+            replica.world.oracle.on_executed(replica, header, applied)
+        event = Executed(header.height, header.block_hash, applied.state_root)
+        replica.take(event, applied.state_root)
+        latency_ms = replica.disk.latency_ms
+        if not replica.is_up:
+            return
+        if latency_ms:
+            replica.after(latency_ms, self._durable, applied)
+        else:
+            self._durable(applied)
+
+    def _durable(self, applied: Applied) -> None:
+        replica = self._replica
+        if not replica.survives_a_step():
+            return
+        commit = self.backlog.popleft()
+        replica.disk.commit(commit.proposal, commit.qc, applied.state_root, list(applied.writes))
+        if self.backlog:
+            replica.after(0, self._next)
+        else:
+            self._running = False

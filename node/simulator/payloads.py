@@ -1,0 +1,136 @@
+"""The data plane of one simulated replica: batches, who has them, and how a missing one is fetched.
+
+Rules:
+
+1. An author sends its batch to every other replica, once; what gets lost is fetched when a block orders it.
+2. A batch is what its digest says, whoever sent it.
+3. A missing batch is asked for from the one who proposed it, then from the others in turn, again and again for as long
+   as somebody needs it: the latest proposal, and every committed block.
+4. Of one author, `batches_open_per_author_max` batches may wait unordered; more are not taken unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from consensus.events import PayloadStored, PayloadWaiting
+from consensus.types import Header
+from genesis.hashing import Domain, digest
+
+if TYPE_CHECKING:
+    from node.simulator.replica import Replica
+
+ASK_AGAIN_MS: Final = 40
+
+
+class Payloads:
+    """The batches of one process."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._held: dict[bytes, bytes] = dict(replica.disk.batches)
+        self._ordered: set[bytes] = {each for block in replica.disk.committed for each in block.payload}
+        self._waiting: dict[bytes, int] = {each: -1 for each in self._held if each not in self._ordered}
+        self._open: dict[int, int] = {}
+        self._wanted: Header | None = None
+        self._needed: tuple[bytes, ...] = ()
+        self._on_needed: Callable[[], None] | None = None
+        self._asking = False
+        self._turn = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many batches wait to be ordered."""
+        return len(self._waiting)
+
+    def wire(self, name: bytes) -> bytes | None:
+        """The bytes of a batch, if it is here."""
+        return self._held.get(name)
+
+    # --- taking in ----------------------------------------------------------------------------------------------------
+
+    def on_batch(self, author: int, name: bytes, wire: bytes) -> None:
+        """A batch that its author sends, or an answer (author -1)."""
+        if name in self._held or digest(Domain.BATCH, wire) != name:
+            return
+        if author >= 0 and self._open.get(author, 0) >= self._replica.world.params.batches_open_per_author_max:
+            self._replica.world.oracle.count("batches over the quota")
+            return
+        self._held[name] = wire
+        self._replica.disk.keep_batch(name, wire)
+        if name not in self._ordered:
+            self._waiting[name] = author
+            self._open[author] = self._open.get(author, 0) + 1
+            self._replica.post(PayloadWaiting())
+        self._check()
+
+    def has_executed(self, name: bytes) -> bool:
+        """Whether a committed block orders this batch, and execution has come to it."""
+        return name in self._ordered and all(
+            name not in each.proposal.header.payload for each in self._replica.executor.backlog
+        )
+
+    def offer(self, ordered: set[bytes]) -> tuple[bytes, ...]:
+        """What a block may order now, oldest first."""
+        limit = self._replica.world.params.block_batches_max
+        return tuple(each for each in self._waiting if each not in ordered)[:limit]
+
+    def order(self, payload: Sequence[bytes]) -> None:
+        """A committed block orders these."""
+        for name in payload:
+            self._ordered.add(name)
+            author = self._waiting.pop(name, None)
+            if author in self._open:
+                self._open[author] -= 1
+
+    # --- what is missing ----------------------------------------------------------------------------------------------
+
+    def want(self, header: Header) -> bool:
+        """The latest proposal needs its batches; True if they are all here, else `PayloadStored` follows."""
+        self._wanted = None
+        if all(each in self._held for each in header.payload):
+            return True
+        self._wanted = header
+        self._turn = header.proposer
+        self._ask()
+        return False
+
+    def need(self, payload: tuple[bytes, ...], then: Callable[[], None]) -> bool:
+        """A committed block needs its batches; True if they are all here, else `then` is called."""
+        if all(each in self._held for each in payload):
+            return True
+        self._needed, self._on_needed = payload, then
+        self._ask()
+        return False
+
+    def _check(self) -> None:
+        wanted, then = self._wanted, self._on_needed
+        if wanted is not None and all(each in self._held for each in wanted.payload):
+            self._wanted = None
+            self._replica.post(PayloadStored(wanted.block_hash))
+        if then is not None and all(each in self._held for each in self._needed):
+            self._on_needed, self._needed = None, ()
+            then()
+
+    def _missing(self) -> list[bytes]:
+        wanted = self._wanted.payload if self._wanted is not None else ()
+        return [each for each in dict.fromkeys((*self._needed, *wanted)) if each not in self._held]
+
+    def _ask(self) -> None:
+        """Rule 3."""
+        missing = self._missing()
+        if self._asking or not missing:
+            return
+        self._asking = True
+        replica = self._replica
+        peer = self._turn % len(replica.world.settings.powers)
+        self._turn += 1
+        if peer != replica.index:
+            replica.world.oracle.count("batches fetched", len(missing))
+            replica.send_to(peer, "on_batch_request", replica.place, tuple(missing))
+        replica.after(ASK_AGAIN_MS if peer != replica.index else 0, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._asking = False
+        self._ask()

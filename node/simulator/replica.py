@@ -1,0 +1,377 @@
+"""One simulated process: an engine, its disk, and the shell that carries out its effects as `node.replica` does.
+
+Rules:
+
+1. The effects of one event are carried out in order, each complete before the next. While a sync takes its time,
+   further events wait; batches and blocks are served meanwhile.
+2. Our own signed statements, and answers that are ready at once, come back to the engine before anything that waits.
+3. A crash may come before any effect, and within one: a sync is then done or not done, a message is sent to some of
+   its recipients. A disk that fails ends the process at the next sync, and nobody knows whether that was done. A new
+   process starts on what the disk holds, with a monotonic clock that begins anew.
+4. A stopped process (SIGSTOP) does nothing; what arrives waits, `FROZEN_MAX` frames at most, and is handled when it
+   goes on. Its monotonic clock does not stop.
+5. A Byzantine replica is the same process with a `Strategy` between the engine and the world.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from consensus import events as ev
+from consensus.types import Message, Proposal, Statement, signing_message
+from consensus.wire import encode_message
+from genesis.errors import InvariantViolation, Rejected
+from node.simulator import catchup
+from node.simulator.byzantine import Strategy
+from node.simulator.catchup import CatchUp
+from node.simulator.checks import Violation
+from node.simulator.disk import Disk
+from node.simulator.engines import Engine
+from node.simulator.executor import Executor
+from node.simulator.payloads import Payloads
+from node.simulator.settings import Fault
+
+if TYPE_CHECKING:
+    from node.simulator.cluster import Cluster
+
+FROZEN_MAX: Final = 2_000
+S = TypeVar("S", bound=Statement)
+
+
+class Replica:
+    """A place in the network. The process at it comes and goes; the disk stays."""
+
+    def __init__(self, world: Cluster, place: int, index: int, name: str, strategy: Strategy | None) -> None:
+        self.world = world
+        self.place = place
+        self.index = index
+        self.name = name
+        self.strategy = strategy
+        self.is_honest = strategy is None
+        self.is_restored = False
+        self.disk = Disk(world.first_safety)
+        self.core: Engine | None = None
+        self.executor: Executor
+        self.payloads: Payloads
+        self.catchup: CatchUp
+        self.is_up = False
+        self.halted: str | None = None
+        self.skew_ms = 0
+        self.handled = 0
+        self.steps_left: int | None = None
+        self.disk_fails = False
+        self._incarnation = 0
+        self._clock_base_ms = 0
+        self._wake_ms: int | None = None
+        self._is_syncing = False
+        self._is_stopped = False
+        self._frozen: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._waiting: deque[tuple[ev.Event, bytes]] = deque()
+        self._own: deque[tuple[ev.Event, bytes]] = deque()
+        self._effects: deque[ev.Effect] = deque()
+
+    # --- the process --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """A new process, on what the disk holds."""
+        self._incarnation += 1
+        self.is_up = True
+        self._clock_base_ms = self.world.heap.now_ms - self._incarnation * 1_000
+        self._wake_ms = None
+        self.payloads = Payloads(self)
+        self.executor = Executor(self)
+        self.catchup = CatchUp(self)
+        self.core = self.world.make_core(self)
+        self.take(ev.Started(), b"start")
+
+    def crash(self) -> None:
+        """Power loss."""
+        if not self.is_up:
+            return
+        self.world.note(self, "crashes")
+        self.is_up = False
+        self._incarnation += 1
+        self.steps_left = None
+        self._is_syncing = self._is_stopped = False
+        for queue in (self._frozen, self._waiting, self._own, self._effects):
+            queue.clear()
+        self.disk.lose_unsynced()
+
+    def stop(self) -> None:
+        """SIGSTOP."""
+        self._is_stopped = self.is_up
+
+    def go_on(self) -> None:
+        """SIGCONT: what has waited is handled, in order."""
+        self._is_stopped = False
+        frozen, self._frozen = self._frozen, []
+        for action, args in frozen:
+            action(*args)
+
+    def after(self, delay_ms: int, action: Callable[..., None], *args: Any) -> None:
+        """Do something in this process after a while."""
+        self.world.heap.after(delay_ms, self._due, self._incarnation, action, args)
+
+    def _due(self, incarnation: int, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if self._incarnation != incarnation:
+            return
+        if self._is_stopped:
+            self._frozen.append((action, args))
+        else:
+            action(*args)
+
+    def arrive(self, handler: str, *args: Any) -> None:
+        """A frame from the network."""
+        if not self.is_up:
+            return
+        if self._is_stopped:
+            if len(self._frozen) < FROZEN_MAX:
+                self._frozen.append((getattr(self, handler), args))
+        else:
+            getattr(self, handler)(*args)
+
+    @property
+    def now(self) -> ev.Now:
+        """Time as this process reads it."""
+        now_ms = self.world.heap.now_ms
+        return ev.Now(now_ms - self._clock_base_ms, max(0, self.world.origin_unix_ms + now_ms + self.skew_ms))
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def post(self, event: ev.Event) -> None:
+        """An event of the shell's own, soon."""
+        self.after(0, self.take, event, b"")
+
+    def take(self, event: ev.Event, mark: bytes) -> None:
+        """An event for the engine: now, or once the disk is done (rule 1). `mark` is its content as bytes."""
+        if self._is_syncing or self._effects or self._own:
+            self._waiting.append((event, mark))
+            return
+        self._own.append((event, mark))
+        self._pump()
+
+    def _pump(self) -> None:
+        """Go on until everything has been carried out, or a sync or a crash is in the way."""
+        effects, own = self._effects, self._own
+        while not self._is_syncing:
+            if effects:
+                self._carry_out(effects.popleft())
+            elif own:
+                self._handle(*own.popleft())
+            elif self._waiting:
+                own.append(self._waiting.popleft())
+            else:
+                return
+
+    def _handle(self, event: ev.Event, mark: bytes) -> None:
+        core, world = self.core, self.world
+        if core is None:
+            return
+        self.handled += 1
+        try:
+            effects = core.handle(event, self.now)
+        except InvariantViolation as defect:
+            self._on_defect(event, mark, defect)
+            return
+        world.transcript.event(world.heap.now_ms, self.name, event, mark, effects)
+        self._effects.extend(effects)
+        if self.is_honest:
+            world.oracle.after_event(self)
+
+    def _on_defect(self, event: ev.Event, mark: bytes, defect: InvariantViolation) -> None:
+        """Rule 8 of the oracles. A Byzantine replica that trips over its own deeds is down for good."""
+        self.world.transcript.event(self.world.heap.now_ms, self.name, event, mark, ())
+        if self.is_honest:
+            raise Violation("defect", f"{self.name}: {defect}") from defect
+        self.halted = str(defect)
+        self.crash()
+
+    # --- effects ------------------------------------------------------------------------------------------------------
+
+    def survives_a_step(self) -> bool:
+        """Count one step towards a planned crash; False when it has come (rule 3)."""
+        if self.steps_left is None:
+            return True
+        if self.steps_left > 0:
+            self.steps_left -= 1
+            return True
+        self.crash()
+        return False
+
+    def _carry_out(self, effect: ev.Effect) -> None:
+        if self.steps_left is not None:
+            if self.steps_left == 0:
+                self._crash_within(effect)
+                return
+            self.steps_left -= 1
+        match effect:
+            case ev.WakeAt(monotonic_ms):
+                self._wake_ms = monotonic_ms
+                delay_ms = max(0, monotonic_ms + self._clock_base_ms - self.world.heap.now_ms)
+                self.after(delay_ms, self._wake, monotonic_ms)
+            case ev.SignAndSend(statement, recipients):
+                self._sign_and_send(statement, recipients)
+            case ev.PersistSafety(state, proposal):
+                self._persist(state, proposal)
+            case ev.StoreProposal(proposal):
+                self.disk.keep(proposal)
+            case ev.EnsurePayload(header, _):
+                if self.payloads.want(header):
+                    self._own.append((ev.PayloadStored(header.block_hash), b"stored"))
+            case ev.Commit(proposal, _):
+                self._commit(effect, proposal)
+            case ev.Send(message, recipients):
+                self.send(message, recipients)
+            case ev.RequestPayload(view, _, ancestors):
+                ordered = {each for header in ancestors for each in header.payload}
+                offer = self.payloads.offer(ordered)
+                if self.strategy is not None:
+                    offer = self.strategy.offer(self, offer)
+                self._own.append((ev.PayloadOffered(view, offer), b"".join(offer)))
+            case ev.FetchBlocks():
+                self.catchup.fetch(effect)
+            case ev.Report(kind, _):
+                self.world.oracle.counts[f"report {kind}"] += 1
+            case ev.Halt(reason):
+                self._halt(reason)
+
+    def _persist(self, state: ev.SafetyState, proposal: Proposal | None) -> None:
+        if self.disk_fails:
+            self.world.oracle.count(Fault.DISK_ERROR)
+            self._crash_within(ev.PersistSafety(state, proposal))
+        elif self.disk.latency_ms:
+            self._is_syncing = True
+            self.after(self.disk.latency_ms, self._synced, state, proposal)
+        else:
+            self._durable(state, proposal)
+
+    def _synced(self, state: ev.SafetyState, proposal: Proposal | None) -> None:
+        self._is_syncing = False
+        self._durable(state, proposal)
+        self._pump()
+
+    def _durable(self, state: ev.SafetyState, proposal: Proposal | None) -> None:
+        self.disk.persist(state, proposal)
+        if proposal is not None:
+            self.world.oracle.on_voted(self, proposal)
+
+    def _commit(self, commit: ev.Commit, proposal: Proposal) -> None:
+        if self.is_honest:
+            self.world.oracle.on_commit(self, proposal.header, self.executor.submitted + 1)
+        self.executor.submit(commit)
+
+    def _halt(self, reason: str) -> None:
+        self.world.note(self, f"halts: {reason}")
+        if self.is_honest:
+            self.world.oracle.on_halt(self, reason)
+        self.halted = reason
+        self.crash()
+
+    def _crash_within(self, effect: ev.Effect) -> None:
+        """Rule 3: the effect is done, or half done, or not at all."""
+        chance = self.world.chance
+        match effect:
+            case ev.PersistSafety(state, proposal) if chance.random() < 0.5:
+                self._durable(state, proposal)
+            case ev.SignAndSend(statement, recipients) if chance.random() < 0.5:
+                some = tuple(each for each in recipients if chance.random() < 0.5)
+                self.send(self.sign(statement), some)
+        self.world.oracle.count(f"crash at {type(effect).__name__}")
+        self.crash()
+
+    # --- saying things ------------------------------------------------------------------------------------------------
+
+    def _sign_and_send(self, statement: Statement, recipients: tuple[int, ...]) -> None:
+        signed = self.sign(statement)
+        data = self.send(signed, recipients)
+        self._own.append((ev.Received(self.index, signed), data))
+
+    def sign(self, statement: S) -> S:
+        """The statement, signed with this replica's key."""
+        if self.is_honest:
+            self.world.oracle.on_sign(self, statement)
+        message = signing_message(self.world.chain_id, statement)
+        return replace(statement, signature=self.world.signatures.sign(self.index, message))
+
+    def send(self, message: Message, recipients: tuple[int, ...]) -> bytes:
+        """Send a signed message, as the strategy would have it; the bytes of the message itself."""
+        data = encode_message(message)
+        if self.strategy is None:
+            self.send_bytes(data, message, recipients)
+            return data
+        for sent, to in self.strategy.outgoing(self, message, recipients):
+            self.send_bytes(encode_message(sent), sent, to)
+        return data
+
+    def broadcast(self, message: Message) -> None:
+        """Send a signed message to everyone, past the strategy: it is the strategy's own."""
+        self.send_bytes(encode_message(message), message, self.world.others[self.index])
+
+    def send_bytes(self, data: bytes, message: Message | None, recipients: tuple[int, ...]) -> None:
+        """One frame to everyone at these indices, twins included."""
+        world = self.world
+        for index in recipients:
+            for other in world.at_index[index]:
+                if world.may_pass(self, other, message):
+                    world.links.send(self.place, other.place, other.arrive, "on_message", self.index, data)
+
+    def send_to(self, index: int, handler: str, *args: Any) -> None:
+        """A frame of the data plane to everyone at this index."""
+        for other in self.world.at_index[index]:
+            self.answer(other.place, handler, *args)
+
+    def answer(self, place: int, handler: str, *args: Any) -> None:
+        """A frame of the data plane to one place."""
+        other = self.world.replicas[place]
+        if self.world.may_pass(self, other, None):
+            self.world.links.send(self.place, place, other.arrive, handler, *args)
+
+    # --- hearing things -----------------------------------------------------------------------------------------------
+
+    def on_message(self, sender: int, data: bytes) -> None:
+        """A consensus frame."""
+        try:
+            message = self.world.codec.message(data)
+        except Rejected:
+            self.world.oracle.counts["frames malformed"] += 1
+            return
+        if self.strategy is not None:
+            self.strategy.heard(self, message)
+        self.take(ev.Received(sender, message), data)
+
+    def on_batch(self, author: int, name: bytes, wire: bytes) -> None:
+        """A batch, from its author, or in answer to a request (-1)."""
+        self.payloads.on_batch(author, name, wire)
+
+    def on_batch_request(self, place: int, names: tuple[bytes, ...]) -> None:
+        """A peer lacks batches."""
+        for name in names:
+            wire = self.payloads.wire(name)
+            if wire is not None and (self.strategy is None or self.strategy.serves(self, name)):
+                self.answer(place, "on_batch", -1, name, wire)
+
+    def on_blocks_request(self, place: int, number: int, from_height: int) -> None:
+        """A peer lacks blocks."""
+        blocks, qc = catchup.answer(self, from_height)
+        if self.strategy is not None:
+            blocks = self.strategy.blocks(self, blocks)
+        self.answer(place, "on_blocks", self.index, number, blocks, qc)
+
+    def on_blocks(self, sender: int, number: int, blocks: list[bytes], qc: bytes) -> None:
+        """An answer to our own request."""
+        self.catchup.on_answer(sender, number, blocks, qc)
+
+    def submit(self, name: bytes, wire: bytes) -> None:
+        """A client's batch: keep it, and send it to the others."""
+        self.payloads.on_batch(self.index, name, wire)
+        for index in self.world.others[self.index]:
+            if self.strategy is None or self.strategy.sends_batch(self, index):
+                self.send_to(index, "on_batch", self.index, name, wire)
+
+    def _wake(self, monotonic_ms: int) -> None:
+        if self._wake_ms == monotonic_ms:
+            self._wake_ms = None
+            self.take(ev.WokenUp(), b"wake")

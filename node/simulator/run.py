@@ -1,0 +1,151 @@
+"""One run: faults until the wanted view, then the end of all faults, then progress or a verdict.
+
+Rules:
+
+1. Everything is drawn from one `random.Random(seed)`, in the order of events: a seed and the settings decide the run to
+   the bit.
+2. Faults end when an honest replica has reached the wanted view, or, where nothing moves, after `STORM_TIMEOUTS_EACH`
+   view timeouts for each view.
+3. *progress*: within `TIMEOUTS_TO_PROGRESS` full view timeouts of the end of all faults every honest replica that has
+   not stopped itself has two new blocks, and has executed a batch that was submitted to an honest replica at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, TextIO
+
+from node.simulator.cast import draw_cast
+from node.simulator.checks import Violation
+from node.simulator.cluster import Cluster
+from node.simulator.engines import check_engine
+from node.simulator.faults import Faults
+from node.simulator.replica import Replica
+from node.simulator.settings import Settings
+
+STORM_TIMEOUTS_EACH: Final = 4
+TIMEOUTS_TO_PROGRESS: Final = 5
+NEW_BLOCKS: Final = 2
+LOAD_MS: Final = (4, 30)
+TAIL_LINES: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        settings: The run.
+        violated: The oracle that was broken, None if all held.
+        message: What was seen.
+        heights: Durable blocks at each place.
+        view: The highest view of an honest replica.
+        events: Events that engines have handled.
+        virtual_ms: How long the run took in its own time.
+        healed_ms: From the end of all faults to progress; None if there was none.
+        roles: Who was charged with what.
+        counts: What was injected, and what came of it.
+        digest: Of the transcript.
+        tail: The last lines of the transcript, if an oracle was broken.
+    """
+
+    settings: Settings
+    violated: str | None
+    message: str
+    heights: Mapping[str, int]
+    view: int
+    events: int
+    virtual_ms: int
+    healed_ms: int | None
+    roles: Mapping[str, str]
+    counts: Mapping[str, int]
+    digest: str
+    tail: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether every oracle held."""
+        return self.violated is None
+
+
+def simulate(settings: Settings, sink: TextIO | None = None) -> Outcome:
+    """Run it.
+
+    Args:
+        settings: Everything that decides the run.
+        sink: Where the whole transcript is written, a line an event; slower.
+
+    Raises:
+        Rejected: ``bad_settings``.
+    """
+    check_engine(settings.engine)
+    chance = Random(settings.seed)
+    cluster = Cluster(settings, chance, draw_cast(settings, chance), sink)
+    broken: Violation | None = None
+    healed_ms = None
+    try:
+        healed_ms = run(cluster)
+    except Violation as violation:
+        broken = violation
+        cluster.note(None, f"VIOLATION of {violation}")
+    return _outcome(cluster, broken, healed_ms)
+
+
+def run(cluster: Cluster) -> int:
+    """Storm, end of all faults, progress; how long that last took, in ms. Raises `Violation`."""
+    settings, heap, chance = cluster.settings, cluster.heap, cluster.chance
+    faults = Faults(cluster)
+    cluster.start()
+    cluster.load(chance.randint(*LOAD_MS))
+    if settings.faults:
+        faults.start()
+    storm_ms = settings.views * STORM_TIMEOUTS_EACH * settings.params.view_timeout_ms
+    heap.run_until(lambda: cluster.view >= settings.views, storm_ms)
+    faults.heal()
+    return progress(cluster)
+
+
+def progress(cluster: Cluster) -> int:
+    """Rule 3; how long it took, in ms. Raises `Violation`."""
+    heap, params = cluster.heap, cluster.params
+    start_ms = heap.now_ms
+    awaited = [each for each in cluster.honest if each.halted is None and not each.is_restored]
+    marker = cluster.submit(awaited[int(cluster.chance.random() * len(awaited))])
+    target = cluster.height + NEW_BLOCKS
+    allowed_ms = TIMEOUTS_TO_PROGRESS * (params.view_timeout_ms_max + params.block_interval_idle_ms)
+
+    def is_reached() -> bool:
+        return all(each.disk.height >= target and _has_executed(each, marker) for each in awaited)
+
+    if not heap.run_until(is_reached, start_ms + allowed_ms):
+        late = [each.name for each in awaited if each.disk.height < target]
+        missing = [each.name for each in awaited if not _has_executed(each, marker)]
+        raise Violation(
+            "progress",
+            f"{allowed_ms} ms after the end of all faults {late} are below height {target} "
+            f"and {missing} have not executed the batch submitted then",
+        )
+    return heap.now_ms - start_ms
+
+
+def _has_executed(replica: Replica, marker: bytes | None) -> bool:
+    return marker is None or replica.payloads.has_executed(marker)
+
+
+def _outcome(cluster: Cluster, broken: Violation | None, healed_ms: int | None) -> Outcome:
+    return Outcome(
+        settings=cluster.settings,
+        violated=broken.rule if broken is not None else None,
+        message=str(broken) if broken is not None else "",
+        heights=cluster.heights,
+        view=cluster.view,
+        events=cluster.handled,
+        virtual_ms=cluster.heap.now_ms,
+        healed_ms=healed_ms,
+        roles={str(index): str(role) for index, role in cluster.cast.roles},
+        counts=dict(sorted(cluster.oracle.counts.items())),
+        digest=cluster.transcript.digest,
+        tail=tuple(cluster.transcript.tail(TAIL_LINES)) if broken is not None else (),
+    )
