@@ -4,14 +4,14 @@ Rules, the account of f:
 
 1. Less than a third of the power, ``(total - 1) // 3`` at most, belongs in any one run to replicas that are Byzantine
    or twins, that lose their safety state or their ledger or have an old one put back, or whose clock is wrong by more
-   than voters tolerate. They are charged together and for the whole run, also when each has its trouble at another time.
+   than voters tolerate. They are charged together and for the whole run, also where the troubles come one by one.
 2. Everything else may befall any replica, or all at once, without limit: crashes at any point, stops, partitions,
    losses, delays, slow and failing disks, clocks that differ by less than half of what voters tolerate.
 
 Why memory is charged: a quorum's certificate promises that honest replicas of it remember. An amnesiac that follows
-rule C19 of the protocol contradicts nothing (its key is held to that), but for liveness it is one less, and a lost ledger
-may have held a block that only so many others hold. Why clocks are charged: a voter whose clock is minutes behind does
-not vote, a leader whose clock is minutes ahead gets no votes.
+rule C19 of the protocol contradicts nothing (its key is held to that), but for liveness it is one less, and a lost
+ledger may have held a block that only so many others hold. Why clocks are charged: a voter whose clock is minutes
+behind does not vote, a leader whose clock is minutes ahead gets no votes.
 """
 
 from __future__ import annotations

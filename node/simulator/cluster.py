@@ -122,8 +122,8 @@ class Cluster:
         self.heap.after(1 + int(chance.random() * 2 * every_ms) + lull_ms, self.load, every_ms)
 
     def submit(self, replica: Replica) -> bytes | None:
-        """A client's new batch for this replica; its digest, None if the replica is down."""
-        if not replica.is_up:
+        """A client's new batch for this replica; its digest, None if the replica is down or takes no more now."""
+        if not replica.is_up or replica.payloads.is_full(replica.index):
             return None
         chain_unix_ms = self.origin_unix_ms + self.heap.now_ms
         name, wire = self.ledger.next_batch(replica.index, chain_unix_ms)

@@ -15,13 +15,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from consensus.events import (
+    Commit,
+    EnsurePayload,
+    FetchBlocks,
+    PersistSafety,
+    RequestPayload,
+    SignAndSend,
+    StoreProposal,
+)
 from node.simulator.cluster import Cluster
 from node.simulator.disk import Disk
 from node.simulator.links import CALM, Quality
 from node.simulator.replica import Replica
 from node.simulator.settings import MEMORY, Fault
 
-GAPS_MS: Final = ((5, 60), (20, 200), (100, 800))
+GAPS_MS: Final = ((10, 100), (40, 300), (150, 1_000))
 """Between two episodes; a run has one of these, so that some are stormy and some nearly calm."""
 
 WEATHER_MS: Final = (50, 500)
@@ -30,7 +39,12 @@ SPANS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 9.0)
 
 SKEW_MS: Final = (-120_000, 180_000)
 DISK_LATENCIES_MS: Final = (2, 10, 40, 150)
-STEPS_UNTIL_CRASH_MAX: Final = 24
+STEPS_UNTIL_CRASH_MAX: Final = 12
+SWARM: Final = 0.5
+"""The share of the kinds of episodes that one run draws from: what everything together would drown stands out alone."""
+
+CRASH_POINTS: Final = (PersistSafety, SignAndSend, Commit, StoreProposal, RequestPayload, EnsurePayload, FetchBlocks)
+"""Where half of all crashes are planned: at the next effect of one kind; the others come after a number of steps."""
 
 
 class Faults:
@@ -57,7 +71,9 @@ class Faults:
             Fault.SLOW_DISK: self._slow_disk,
             Fault.DISK_ERROR: self._disk_error,
         }
-        self._kinds = [action for fault, action in kinds.items() if fault in self._enabled]
+        asked = [action for fault, action in kinds.items() if fault in self._enabled]
+        drawn = [action for action in asked if self._chance.random() < SWARM]
+        self._kinds = drawn or asked
 
     def start(self) -> None:
         """Begin."""
@@ -81,8 +97,7 @@ class Faults:
         world.links.cut = set()
         world.links.quality = CALM
         for replica in world.replicas:
-            replica.steps_left = None
-            replica.disk_fails = False
+            self._calm_down(replica)
             replica.disk.latency_ms = 0
             if world.cast.role(replica.index) != Fault.SKEW:
                 replica.skew_ms = int(replica.name != str(replica.index))
@@ -173,6 +188,10 @@ class Faults:
             self._world.note(replica, "starts")
             replica.start()
 
+    def _calm_down(self, replica: Replica) -> None:
+        """Nothing is planned for it any more."""
+        replica.steps_left, replica.crash_at, replica.disk_fails = None, None, False
+
     def _pause(self, span_ms: int) -> None:
         replica = self._anyone()
         if replica.is_up:
@@ -184,13 +203,15 @@ class Faults:
     def _crash(self, span_ms: int) -> None:
         replica = self._anyone()
         if replica.is_up and replica.steps_left is None:
-            replica.steps_left = int(self._chance.random() * STEPS_UNTIL_CRASH_MAX)
+            if self._chance.random() < 0.5:
+                replica.crash_at = self._chance.choice(CRASH_POINTS)
+            else:
+                replica.steps_left = int(self._chance.random() * STEPS_UNTIL_CRASH_MAX)
             self._after(span_ms, self._recover, replica, Fault.CRASH)
 
     def _recover(self, replica: Replica, fault: Fault) -> None:
         """The end of a crash, if it came at all."""
-        replica.steps_left = None
-        replica.disk_fails = False
+        self._calm_down(replica)
         if not replica.is_up and replica.halted is None:
             self._world.oracle.count(fault if fault == Fault.CRASH else "disks repaired")
         self._start(replica)

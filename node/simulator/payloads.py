@@ -50,11 +50,15 @@ class Payloads:
 
     # --- taking in ----------------------------------------------------------------------------------------------------
 
+    def is_full(self, author: int) -> bool:
+        """Whether so many batches of this author wait that no more are taken (rule 4)."""
+        return self._open.get(author, 0) >= self._replica.world.params.batches_open_per_author_max
+
     def on_batch(self, author: int, name: bytes, wire: bytes) -> None:
         """A batch that its author sends, or an answer (author -1)."""
         if name in self._held or digest(Domain.BATCH, wire) != name:
             return
-        if author >= 0 and self._open.get(author, 0) >= self._replica.world.params.batches_open_per_author_max:
+        if author >= 0 and self.is_full(author):
             self._replica.world.oracle.count("batches over the quota")
             return
         self._held[name] = wire

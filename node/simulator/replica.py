@@ -62,6 +62,7 @@ class Replica:
         self.skew_ms = 0
         self.handled = 0
         self.steps_left: int | None = None
+        self.crash_at: type[ev.Effect] | None = None
         self.disk_fails = False
         self._incarnation = 0
         self._clock_base_ms = 0
@@ -94,7 +95,7 @@ class Replica:
         self.world.note(self, "crashes")
         self.is_up = False
         self._incarnation += 1
-        self.steps_left = None
+        self.steps_left = self.crash_at = None
         self._is_syncing = self._is_stopped = False
         for queue in (self._frozen, self._waiting, self._own, self._effects):
             queue.clear()
@@ -108,8 +109,10 @@ class Replica:
         """SIGCONT: what has waited is handled, in order."""
         self._is_stopped = False
         frozen, self._frozen = self._frozen, []
+        incarnation = self._incarnation
         for action, args in frozen:
-            action(*args)
+            if self._incarnation == incarnation:
+                action(*args)
 
     def after(self, delay_ms: int, action: Callable[..., None], *args: Any) -> None:
         """Do something in this process after a while."""
@@ -207,6 +210,9 @@ class Replica:
                 self._crash_within(effect)
                 return
             self.steps_left -= 1
+        if self.crash_at is type(effect):
+            self._crash_within(effect)
+            return
         match effect:
             case ev.WakeAt(monotonic_ms):
                 self._wake_ms = monotonic_ms

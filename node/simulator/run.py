@@ -7,7 +7,7 @@ Rules:
 2. Faults end when an honest replica has reached the wanted view, or, where nothing moves, after `STORM_TIMEOUTS_EACH`
    view timeouts for each view.
 3. *progress*: within `TIMEOUTS_TO_PROGRESS` full view timeouts of the end of all faults every honest replica that has
-   not stopped itself has two new blocks, and has executed a batch that was submitted to an honest replica at that moment.
+   not stopped itself has two new blocks, and has executed a batch that an honest replica was given at that moment.
 """
 
 from __future__ import annotations
@@ -112,16 +112,17 @@ def progress(cluster: Cluster) -> int:
     heap, params = cluster.heap, cluster.params
     start_ms = heap.now_ms
     awaited = [each for each in cluster.honest if each.halted is None and not each.is_restored]
-    marker = cluster.submit(awaited[int(cluster.chance.random() * len(awaited))])
+    given: list[bytes] = []
+    _submit(cluster, awaited[int(cluster.chance.random() * len(awaited))], given)
     target = cluster.height + NEW_BLOCKS
     allowed_ms = TIMEOUTS_TO_PROGRESS * (params.view_timeout_ms_max + params.block_interval_idle_ms)
 
     def is_reached() -> bool:
-        return all(each.disk.height >= target and _has_executed(each, marker) for each in awaited)
+        return all(each.disk.height >= target and _has_executed(each, given) for each in awaited)
 
     if not heap.run_until(is_reached, start_ms + allowed_ms):
         late = [each.name for each in awaited if each.disk.height < target]
-        missing = [each.name for each in awaited if not _has_executed(each, marker)]
+        missing = [each.name for each in awaited if not _has_executed(each, given)]
         raise Violation(
             "progress",
             f"{allowed_ms} ms after the end of all faults {late} are below height {target} "
@@ -130,8 +131,17 @@ def progress(cluster: Cluster) -> int:
     return heap.now_ms - start_ms
 
 
-def _has_executed(replica: Replica, marker: bytes | None) -> bool:
-    return marker is None or replica.payloads.has_executed(marker)
+def _submit(cluster: Cluster, replica: Replica, given: list[bytes]) -> None:
+    """A client's batch; a client that is turned away comes again."""
+    name = cluster.submit(replica)
+    if name is not None:
+        given.append(name)
+    else:
+        cluster.heap.after(cluster.params.resend_interval_ms, _submit, cluster, replica, given)
+
+
+def _has_executed(replica: Replica, given: list[bytes]) -> bool:
+    return bool(given) and replica.payloads.has_executed(given[0])
 
 
 def _outcome(cluster: Cluster, broken: Violation | None, healed_ms: int | None) -> Outcome:
