@@ -79,6 +79,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "differing_roots": "Stop trusting this chain and keep its data: look for the first block whose roots differ.",
     "not_conserved": "Keep the testnet's directory: compare the members' totals with the tape.",
     "generator_died": "See the message above it; too little memory is the usual reason. Try fewer --seconds.",
+    "bad_settings": "See `novate sim --help`.",
+    "bad_scenario": "See docs/TESTING.md for the form of a scenario.",
     # Looking something up.
     "unknown_account": "See `novate query members`; a member opens more with `tx send account.open`.",
     "unknown_asset": "Register it with `tx send asset.register`, signed by the governor.",

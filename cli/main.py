@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "verify": ("cli.verify:verify", "Verify a proof of the state, offline."),
     "replay": ("cli.replay:replay", "Replay an option tape through its expiry."),
     "bench": ("cli.bench:bench", "Measure a network of validators."),
+    "sim": ("cli.sim:sim", "Simulate a network under seeded faults."),
     "demo": ("cli.demo:demo", "Start a testnet, replay a tape, settle, report."),
 }
 """Each command's ``module:attribute`` and its line in the help."""
