@@ -14,6 +14,8 @@ PY := $(BIN)/python
 ARGS ?=
 BENCH_SECONDS ?= 10
 BENCH_RATE ?= 200
+SEED ?= 0
+ENGINES ?= hotstuff
 
 # The interpreter .venv is made from: PYTHON=... chooses, else the first of these that runs and is 3.11 or 3.12.
 PYTHON ?=
@@ -22,7 +24,7 @@ VERSION_CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3,
 
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help setup test check format demo bench lock clean
+.PHONY: help setup test check format demo sim sim-long bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +73,15 @@ format: setup ## rewrite the code in the house format
 
 demo: setup ## settle a real expiry on four validators (ARGS=--exit, ARGS="--tape FILE")
 	@$(PY) -m cli.main demo $(ARGS)
+
+sim: setup ## simulate a network under seeded faults (SEED=7, ARGS="--validators 7")
+	@$(PY) -m cli.main sim --seed $(SEED) $(ARGS)
+
+sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7 under every fault, on all cores
+	@for engine in $(ENGINES); do \
+	    $(PY) -m cli.main sim --engine $$engine --seeds 0:10000 $(ARGS); \
+	    $(PY) -m cli.main sim --engine $$engine --seeds 0:1000 --validators 7 $(ARGS); \
+	done
 
 bench: setup ## four validators under full load, then at 200 transactions a second
 	@$(PY) -m cli.main bench testnet --seconds $(BENCH_SECONDS) $(ARGS)

@@ -79,6 +79,8 @@ class Faults:
         """Begin."""
         for index, role in self._world.cast.roles:
             self._world.note(self._world.at_index[index][0], f"is charged with {role}")
+            if role == Fault.TWIN:
+                self._world.oracle.count(Fault.TWIN)
             if role in MEMORY:
                 self._after(self._between((50, 600)), self._memory, index, role)
             if role == Fault.SKEW:

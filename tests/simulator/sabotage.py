@@ -1,0 +1,105 @@
+"""Engines and state machines with one thing wrong, to show that each oracle can fire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from consensus import events as ev
+from node.simulator.cast import Cast
+from node.simulator.checks import Violation
+from node.simulator.cluster import Cluster
+from node.simulator.engines import Engine
+from node.simulator.replica import Replica
+from node.simulator.run import run
+from node.simulator.settings import Fault, Settings
+
+Rewrite = Callable[[Replica, tuple[ev.Effect, ...]], tuple[ev.Effect, ...]]
+
+
+class Sabotaged:
+    """An engine whose effects pass through `rewrite`; everything else is the real one's."""
+
+    def __init__(self, engine: Engine, replica: Replica, rewrite: Rewrite) -> None:
+        self._engine = engine
+        self._replica = replica
+        self._rewrite = rewrite
+
+    def handle(self, event: ev.Event, now: ev.Now) -> tuple[ev.Effect, ...]:
+        return self._rewrite(self._replica, self._engine.handle(event, now))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._engine, name)
+
+
+class SabotagedCluster(Cluster):
+    """A cluster of honest replicas whose engines are sabotaged."""
+
+    rewrite: Rewrite
+
+    def make_core(self, replica: Replica) -> Engine:
+        return Sabotaged(super().make_core(replica), replica, self.rewrite)  # type: ignore[return-value]
+
+
+def cluster(settings: Settings, rewrite: Rewrite) -> SabotagedCluster:
+    """A cluster with this sabotage, and nobody charged with anything."""
+    made = SabotagedCluster(settings, Random(settings.seed), Cast())
+    made.rewrite = rewrite
+    return made
+
+
+def verdict(made: Cluster) -> str | None:
+    """The oracle that a run breaks, if any."""
+    try:
+        run(made)
+    except Violation as violation:
+        return violation.rule
+    return None
+
+
+def nothing(_replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
+    """No sabotage."""
+    return effects
+
+
+def forget_to_persist(_replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
+    """The safety state never reaches the disk."""
+    return tuple(each for each in effects if not isinstance(each, ev.PersistSafety))
+
+
+def commit_another_block(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
+    """Replica 1 commits blocks that nobody proposed, where another has committed the real one."""
+
+    def changed(effect: ev.Effect) -> ev.Effect:
+        if not isinstance(effect, ev.Commit) or replica.index != 1:
+            return effect
+        if effect.proposal.header.height not in replica.world.oracle.decided:
+            return effect
+        header = replace(effect.proposal.header, time_unix_ms=effect.proposal.header.time_unix_ms + 1)
+        return replace(effect, proposal=replace(effect.proposal, header=header))
+
+    return tuple(changed(each) for each in effects)
+
+
+def commit_out_of_order(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
+    """Replica 1 skips every third block."""
+    skipped = (each for each in effects if isinstance(each, ev.Commit) and each.proposal.header.height % 3 == 0)
+    lost = next(skipped, None) if replica.index == 1 else None
+    return tuple(each for each in effects if each is not lost)
+
+
+def halt_now_and_then(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
+    """Replica 2 stops itself for nothing."""
+    return (*effects, ev.Halt("a whim")) if replica.index == 2 and replica.handled > 200 else effects
+
+
+def vote_no_more(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
+    """Replicas 2 and 3 fall silent: no quorum is left."""
+    if replica.index < 2 or replica.handled < 60:
+        return effects
+    return tuple(each for each in effects if not isinstance(each, ev.SignAndSend | ev.Send))
+
+
+QUIET = Settings(3, views=20, faults=())
+CRASHES = Settings(3, views=60, faults=(Fault.CRASH, Fault.BLACKOUT))
