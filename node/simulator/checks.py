@@ -8,8 +8,9 @@ Rules, for replicas that are not Byzantine:
 4. *money*: no rule of `contracts.conservation` breaks.
 5. *signatures*: an honest key never signs two statements of which one contradicts the other, over any number of
    restarts: votes of one view and phase are for one block, and so are proposals; no vote in a view that was given up,
-   nor in one below a view voted in; timeouts never go back, neither in their view nor in the QC that they report, and
-   never report less than what was voted on top of. A replica whose old safety state was put back is let off.
+   nor in one below a view voted in; one timeout a view; timeouts never go back, neither in their view nor in the QC
+   that they report, and never report less than what was voted on top of or voted to commit. A replica whose old safety
+   state was put back is let off.
 6. *bounds*: what an engine and its shell keep for later stays within limits that no fault moves.
 7. *halt*: no replica stops itself, unless its old safety state was put back.
 8. *defect*: no invariant of ours breaks.
@@ -23,6 +24,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from consensus.types import Header, Proposal, Statement, Timeout, Vote
+from genesis.statements import Phase
 
 if TYPE_CHECKING:
     from node.simulator.ledger import Applied
@@ -136,7 +138,7 @@ class SignedHistory:
         if isinstance(statement, Vote):
             return self._vote(statement)
         header = statement.header
-        return self._rival("proposal", header.view, 0, header.block_hash)
+        return self._rival("proposal", statement.view, 0, header.block_hash)
 
     def _rival(self, kind: str, view: int, phase: int, block_hash: bytes) -> str | None:
         held = self._blocks.setdefault((kind, view, phase), block_hash)
@@ -151,12 +153,16 @@ class SignedHistory:
         if view < self._voted_view:
             return f"votes in view {view} after view {self._voted_view}"
         self._voted_view = view
-        return self._rival("vote", view, int(getattr(vote, "phase", 0)), vote.block_hash)
+        if vote.phase is Phase.COMMIT:
+            self._locked_view = max(self._locked_view, view)
+        return self._rival("vote", view, vote.phase, vote.block_hash)
 
     def _timeout(self, timeout: Timeout) -> str | None:
         view, reported = timeout.view, timeout.high_qc.view
         if view < max(self._given_up_view, self._voted_view):
             return f"gives up view {view} after view {max(self._given_up_view, self._voted_view)}"
+        if view == self._given_up_view and reported != self._reported_view:
+            return f"gives up view {view} reporting the QC of view {self._reported_view}, then that of view {reported}"
         if reported < max(self._reported_view, self._locked_view):
             known = max(self._reported_view, self._locked_view)
             return f"reports the QC of view {reported} in view {view} and knew one of view {known}"

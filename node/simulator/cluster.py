@@ -6,7 +6,9 @@ from random import Random
 from typing import Final, TextIO
 
 from consensus.config import CoreConfig
+from consensus.engine import Engine
 from consensus.leaders import Leaders
+from consensus.safety import fresh_safety
 from consensus.types import Message
 from consensus.validators import genesis_validators
 from consensus.wire import encode_safety
@@ -14,7 +16,7 @@ from node.simulator.byzantine import STRATEGIES, Strategy
 from node.simulator.cast import Cast
 from node.simulator.checks import Oracle
 from node.simulator.codec import Codec
-from node.simulator.engines import Engine, first_safety, make_core
+from node.simulator.engines import make_core
 from node.simulator.heap import Heap
 from node.simulator.ledger import make_ledger
 from node.simulator.links import Links
@@ -64,7 +66,7 @@ class Cluster:
         self.chain_id = self.ledger.document.chain_id
         self.origin_unix_ms = self.ledger.genesis.time_unix_ms
         self.validators = genesis_validators(self.ledger.document)
-        self.first_safety = encode_safety(first_safety(settings.engine, self.ledger.genesis))
+        self.first_safety = encode_safety(fresh_safety(self.ledger.genesis))
         self.others = [self.validators.others(index) for index in range(size)]
         self._leaders = leaders
         self.replicas = self._make_replicas(size)

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from consensus import events as ev
+from consensus.engine import Engine
 from consensus.types import Message, Proposal, Statement, signing_message
 from consensus.wire import encode_message
 from genesis.errors import InvariantViolation, Rejected
@@ -29,7 +30,6 @@ from node.simulator.byzantine import Strategy
 from node.simulator.catchup import CatchUp
 from node.simulator.checks import Violation
 from node.simulator.disk import Disk
-from node.simulator.engines import Engine
 from node.simulator.executor import Executor
 from node.simulator.payloads import Payloads
 from node.simulator.settings import Fault

@@ -133,10 +133,11 @@ def _effect(effect: Effect) -> str:
 def describe(message: Message) -> str:
     """One message in a few words."""
     match message:
-        case Proposal(header, justify, tc, _):
-            return f"proposal {_header(header)} on {_qc(justify)}{_tc(tc)}"
+        case Proposal(view, header, justify, tc, _):
+            again = f"v{view}: " if view != header.view else ""
+            return f"proposal {again}{_header(header)} on {_qc(justify)}{_tc(tc)}"
         case Vote():
-            return f"vote v{message.view} h{message.height} {short(message.block_hash)} by {message.voter}"
+            return f"{message.phase.name.lower()} v{message.view} h{message.height} {short(message.block_hash)} by {message.voter}"
         case Timeout():
             return f"timeout v{message.view} by {message.voter}, {_qc(message.high_qc)}{_tc(message.tc)}"
         case Certificates():
@@ -153,7 +154,8 @@ def _header(header: Header) -> str:
 
 
 def _qc(qc: QC) -> str:
-    return f"QC(v{qc.view} h{qc.height} {short(qc.block_hash)})"
+    phase = f"{qc.phase.name.lower()} " if qc.phase else ""
+    return f"QC({phase}v{qc.view} h{qc.height} {short(qc.block_hash)})"
 
 
 def _tc(tc: TC | None) -> str:

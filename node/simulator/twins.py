@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from consensus.types import Certificates, Message, Proposal
+from consensus.types import Certificates, Message
 from node.simulator.cast import Cast
 from node.simulator.checks import Violation
 from node.simulator.cluster import Cluster
@@ -82,9 +82,7 @@ class ScenarioCluster(Cluster):
         view = sender.core.view if sender.core is not None else 0
         if view > self._top_view:
             self._top_view, self._moved_ms = view, self.heap.now_ms
-        if isinstance(message, Proposal):
-            view = message.header.view
-        elif message is not None and not isinstance(message, Certificates):
+        if message is not None and not isinstance(message, Certificates):
             view = message.view
         if not 1 <= view <= len(self._groups) or self.heap.now_ms - self._moved_ms > self._stalled_ms:
             return True

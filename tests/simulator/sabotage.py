@@ -7,10 +7,10 @@ from dataclasses import replace
 from random import Random
 
 from consensus import events as ev
+from consensus.engine import Engine
 from node.simulator.cast import Cast
 from node.simulator.checks import Violation
 from node.simulator.cluster import Cluster
-from node.simulator.engines import Engine
 from node.simulator.replica import Replica
 from node.simulator.run import run
 from node.simulator.settings import Fault, Settings

@@ -9,11 +9,11 @@ from random import Random
 import pytest
 
 from consensus import events as ev
+from consensus.engine import Engine
 from consensus.types import Header
 from genesis.errors import violated
 from node.simulator.cast import Cast
 from node.simulator.cluster import Cluster
-from node.simulator.engines import Engine
 from node.simulator.ledger import Applied, Machine
 from node.simulator.replica import Replica
 from node.simulator.settings import Settings
