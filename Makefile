@@ -15,7 +15,7 @@ ARGS ?=
 BENCH_SECONDS ?= 10
 BENCH_RATE ?= 200
 SEED ?= 0
-ENGINES ?= hotstuff
+ENGINES ?= hotstuff pbft
 
 # The interpreter .venv is made from: PYTHON=... chooses, else the first of these that runs and is 3.11 or 3.12.
 PYTHON ?=
@@ -77,7 +77,7 @@ demo: setup ## settle a real expiry on four validators (ARGS=--exit, ARGS="--tap
 sim: setup ## simulate a network under seeded faults (SEED=7, ARGS="--validators 7")
 	@$(PY) -m cli.main sim --seed $(SEED) $(ARGS)
 
-sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7 under every fault, on all cores
+sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7, every fault, both engines, all cores
 	@for engine in $(ENGINES); do \
 	    $(PY) -m cli.main sim --engine $$engine --seeds 0:10000 $(ARGS); \
 	    $(PY) -m cli.main sim --engine $$engine --seeds 0:1000 --validators 7 $(ARGS); \

@@ -80,13 +80,13 @@ def run_one(out: Output, settings: Settings, transcript: Path | None) -> None:
     from node.simulator.report import document
     from node.simulator.run import simulate
 
-    start_s = time.perf_counter()
+    start_s = time.process_time()
     if transcript is None:
         outcome = simulate(settings)
     else:
         with transcript.open("w") as sink:
             outcome = simulate(settings, sink)
-    rate = _rate(outcome.events, time.perf_counter() - start_s)
+    rate = _rate(outcome.events, time.process_time() - start_s)
     out.result({**document(outcome), "events_per_s": rate}, lambda: _show_one(out, outcome, rate))
     if not outcome.ok:
         _show_failure(outcome)
@@ -132,7 +132,7 @@ def _show_one(out: Output, outcome: Outcome, rate: int) -> None:
             "full timeouts until progress": healed_timeouts(outcome),
             "virtual time, ms": Amount(outcome.virtual_ms),
             "events": Amount(outcome.events),
-            "events a second": Amount(rate),
+            "events a second of processor time": Amount(rate),
             "transcript": outcome.digest,
         },
     )

@@ -68,6 +68,8 @@ class Cluster:
         self.validators = genesis_validators(self.ledger.document)
         self.first_safety = encode_safety(fresh_safety(self.ledger.genesis))
         self.others = [self.validators.others(index) for index in range(size)]
+        self.view = 0
+        """The highest view that an honest replica has been in."""
         self._leaders = leaders
         self.replicas = self._make_replicas(size)
         self.at_index = [[each for each in self.replicas if each.index == index] for index in range(size)]
@@ -133,11 +135,6 @@ class Cluster:
         return name
 
     # --- what can be read ---------------------------------------------------------------------------------------------
-
-    @property
-    def view(self) -> int:
-        """The highest view of an honest replica."""
-        return max((each.core.view for each in self.honest if each.core is not None), default=0)
 
     @property
     def height(self) -> int:

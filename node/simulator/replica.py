@@ -182,6 +182,7 @@ class Replica:
         world.transcript.event(world.heap.now_ms, self.name, event, mark, effects)
         self._effects.extend(effects)
         if self.is_honest:
+            world.view = max(world.view, core.view)
             world.oracle.after_event(self)
 
     def _on_defect(self, event: ev.Event, mark: bytes, defect: InvariantViolation) -> None:

@@ -42,6 +42,9 @@ class SabotagedCluster(Cluster):
         return Sabotaged(super().make_core(replica), replica, self.rewrite)  # type: ignore[return-value]
 
 
+ENGINES = ("hotstuff", "pbft")
+
+
 def cluster(settings: Settings, rewrite: Rewrite) -> SabotagedCluster:
     """A cluster with this sabotage, and nobody charged with anything."""
     made = SabotagedCluster(settings, Random(settings.seed), Cast())

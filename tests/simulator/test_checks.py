@@ -19,6 +19,7 @@ from node.simulator.replica import Replica
 from node.simulator.settings import Settings
 from tests.simulator.sabotage import (
     CRASHES,
+    ENGINES,
     QUIET,
     Rewrite,
     cluster,
@@ -42,12 +43,13 @@ SABOTAGES: list[tuple[Rewrite, Settings, str | None]] = [
 ]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("rewrite", "settings", "rule"), SABOTAGES)
 def test_a_sabotaged_engine_breaks_the_oracle_that_watches_it(
-    rewrite: Rewrite, settings: Settings, rule: str | None
+    rewrite: Rewrite, settings: Settings, rule: str | None, engine: str
 ) -> None:
     """An oracle that cannot fire proves nothing; one that fires at everything is switched off."""
-    assert verdict(cluster(settings, rewrite)) == rule
+    assert verdict(cluster(replace(settings, engine=engine), rewrite)) == rule
 
 
 class Greedy:

@@ -20,10 +20,11 @@ from node.simulator.cast import CHARGED, draw_cast
 from node.simulator.run import Outcome, simulate
 from node.simulator.settings import BYZANTINE, Fault, Settings, faults_text, parse_faults
 
+ENGINES = ("hotstuff", "pbft")
 SIZES: tuple[tuple[tuple[int, ...], range], ...] = (
-    ((1, 1, 1, 1), range(20)),
-    ((1,) * 7, range(3)),
-    ((5, 3, 3, 2, 1), range(4)),
+    ((1, 1, 1, 1), range(15)),
+    ((1,) * 7, range(2)),
+    ((5, 3, 3, 2, 1), range(2)),
     ((1,), range(1)),
 )
 ROLES_TRIED = range(100, 160)
@@ -32,7 +33,8 @@ ROLES_TRIED = range(100, 160)
 @cache
 def outcomes() -> tuple[Outcome, ...]:
     """The fixed set, run once."""
-    return tuple(simulate(Settings(seed, powers=powers)) for powers, seeds in SIZES for seed in seeds)
+    runs = [(engine, powers, seed) for engine in ENGINES for powers, seeds in SIZES for seed in seeds]
+    return tuple(simulate(Settings(seed, engine, powers)) for engine, powers, seed in runs)
 
 
 def test_no_oracle_is_broken() -> None:
@@ -58,11 +60,12 @@ def test_every_fault_takes_effect(fault: Fault) -> None:
     pytest.fail(f"{fault} never occurred")
 
 
-def test_crashes_come_at_every_effect_that_binds_or_speaks() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_crashes_come_at_every_effect_that_binds_or_speaks(engine: str) -> None:
     """Between decide, persist, sign and send (row 5): over the fixed set each of them is cut short."""
     counts: Counter[str] = Counter()
     for seed in range(12):
-        counts.update(simulate(Settings(seed, views=60, faults=(Fault.CRASH,))).counts)
+        counts.update(simulate(Settings(seed, engine, views=60, faults=(Fault.CRASH,))).counts)
     points = ("PersistSafety", "SignAndSend", "StoreProposal", "Commit", "RequestPayload", "EnsurePayload", "Send")
     assert [point for point in points if not counts[f"crash at {point}"]] == []
 
@@ -80,12 +83,13 @@ def test_what_is_charged_stays_below_a_third() -> None:
     assert set(CHARGED) > set(BYZANTINE)
 
 
-def test_the_real_state_machine_and_real_signatures_hold_as_well() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_real_state_machine_and_real_signatures_hold_as_well(engine: str) -> None:
     """The light state and the fast signatures are for speed; what they stand for must not behave otherwise."""
-    for seed in range(3):
-        outcome = simulate(Settings(seed, views=25, real_state=True))
+    for seed in range(2):
+        outcome = simulate(Settings(seed, engine, views=25, real_state=True))
         assert outcome.ok, outcome.message
-    outcome = simulate(Settings(5, views=25, real_state=True, real_signatures=True))
+    outcome = simulate(Settings(5, engine, views=15, real_state=True, real_signatures=True))
     assert outcome.ok, outcome.message
 
 

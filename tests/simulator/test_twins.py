@@ -23,15 +23,19 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-def run(*scenarios: Scenario) -> list[Result]:
-    return [run_scenario(each, "hotstuff") for each in scenarios]
+ENGINES = pytest.mark.parametrize("engine", ["hotstuff", "pbft"])
 
 
-def test_the_command_prints_what_each_scenario_came_to(tmp_path: Path) -> None:
+def run(engine: str, *scenarios: Scenario) -> list[Result]:
+    return [run_scenario(each, engine) for each in scenarios]
+
+
+@ENGINES
+def test_the_command_prints_what_each_scenario_came_to(engine: str, tmp_path: Path) -> None:
     """The form that other tools read: name, safe, a height for every instance, and nothing else."""
     file = tmp_path / "scenarios.json"
     file.write_text(json.dumps({"scenarios": [EXAMPLE, {**EXAMPLE, "name": "again", "twins": []} | {"views": []}]}))
-    done = CliRunner().invoke(novate, ["sim", "twins", str(file), "--json"])
+    done = CliRunner().invoke(novate, ["sim", "twins", str(file), "--engine", engine, "--json"])
     assert done.exit_code == 0, done.output
     results = json.loads(done.stdout)["results"]
     assert [each["name"] for each in results] == ["example", "again"]
@@ -78,26 +82,31 @@ def test_what_is_generated_reads_back() -> None:
     assert read_scenarios(json.dumps(document).encode()) == scenarios
 
 
-@pytest.mark.parametrize(("replicas", "views", "count"), [(4, 3, 15), (4, 8, 4), (7, 4, 4)])
-def test_sampled_scenarios_with_up_to_f_twins_are_safe_and_go_on(replicas: int, views: int, count: int) -> None:
+@ENGINES
+@pytest.mark.parametrize(("replicas", "views", "count"), [(4, 3, 10), (4, 8, 3), (7, 4, 3)])
+def test_sampled_scenarios_with_up_to_f_twins_are_safe_and_go_on(
+    replicas: int, views: int, count: int, engine: str
+) -> None:
     """The worst that less than a third of the power can do by speaking twice."""
-    results = run(*sample_scenarios(replicas, views, count, seed=7))
+    results = run(engine, *sample_scenarios(replicas, views, count, seed=7))
     assert [each for each in results if not each.safe] == []
     assert all(max(each.heights.values()) >= 2 for each in results)
 
 
-def test_every_first_view_with_a_twin_is_safe() -> None:
+@ENGINES
+def test_every_first_view_with_a_twin_is_safe(engine: str) -> None:
     """Small enough to try them all: two groups, the twin leads or does not."""
     scenarios = list(every_scenario(4, 1))
     assert len(scenarios) == 2 * 2**4
-    assert [each for each in run(*scenarios) if not each.safe] == []
+    assert [each for each in run(engine, *scenarios) if not each.safe] == []
 
 
-def test_more_twins_than_the_protocol_bears_fork_the_chain() -> None:
+@ENGINES
+def test_more_twins_than_the_protocol_bears_fork_the_chain(engine: str) -> None:
     """The harness sees a fork when there is one: two twins of four replicas, each side with a quorum of its own."""
     sides = (("0", "1", "2"), ("0'", "1'", "3"))
     views = tuple(View(leader, sides) for leader in (0, 0, 1, 1, 0))
-    (result,) = run(Scenario("too many", 4, (0, 1), views, 6))
+    (result,) = run(engine, Scenario("too many", 4, (0, 1), views, 6))
     assert not result.safe
     assert "agreement" in result.why or "another block" in result.why
 
@@ -105,4 +114,4 @@ def test_more_twins_than_the_protocol_bears_fork_the_chain() -> None:
 def test_a_scenario_runs_the_same_way_every_time() -> None:
     """It has no seed of its own: what it says is all there is."""
     scenario = sample_scenarios(4, 5, 1, seed=3)[0]
-    assert run(scenario) == run(scenario)
+    assert run("pbft", scenario) == run("pbft", scenario)
