@@ -6,6 +6,7 @@ replays the run is shown, and the last lines of its transcript. docs/TESTING.md 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -187,3 +188,17 @@ def twins(out: Output, file: Path, engine: str) -> None:
     out.result(document, lambda: out.table("Twins", ("scenario", "safe", "heights"), rows))
     if not all(each.safe for each in results):
         raise SystemExit(1)
+
+
+@sim.command("scenarios")
+@click.option("--validators", type=click.IntRange(1, 64), default=4, show_default=True, help="How many validators.")
+@click.option("--views", type=click.IntRange(1, 1000), default=4, show_default=True, help="Scripted views in each.")
+@click.option("--count", type=click.IntRange(1, 100_000), default=10, show_default=True, help="How many scenarios.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What they are drawn from.")
+@reporting
+def scenarios(out: Output, validators: int, views: int, count: int, seed: int) -> None:
+    """Write a file of scenarios with twins, drawn under a seed."""
+    from node.simulator.scenarios import sample_scenarios
+
+    document = {"scenarios": [each.document for each in sample_scenarios(validators, views, count, seed)]}
+    out.result(document, lambda: out.line(json.dumps(document)))

@@ -82,6 +82,16 @@ def test_what_is_generated_reads_back() -> None:
     assert read_scenarios(json.dumps(document).encode()) == scenarios
 
 
+def test_the_command_writes_what_the_other_reads(tmp_path: Path) -> None:
+    """Sampled on one machine, played on another."""
+    runner, file = CliRunner(), tmp_path / "scenarios.json"
+    written = runner.invoke(novate, ["sim", "scenarios", "--count", "2", "--views", "2", "--seed", "5"])
+    file.write_text(written.stdout)
+    done = runner.invoke(novate, ["sim", "twins", str(file)])
+    assert done.exit_code == 0, done.output
+    assert "n4-seed5-1  yes" in done.stdout
+
+
 @ENGINES
 @pytest.mark.parametrize(("replicas", "views", "count"), [(4, 3, 10), (4, 8, 3), (7, 4, 3)])
 def test_sampled_scenarios_with_up_to_f_twins_are_safe_and_go_on(
