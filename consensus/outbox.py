@@ -44,10 +44,11 @@ class Outbox:
 
     def accuse(self, validator: ReplicaIndex, one: Statement, other: Statement) -> None:
         """Two genuine statements of one key and view that no honest replica makes both: say so, and hand on what proves
-        it. Each offence once, as far as the last `OFFENCES_REMEMBERED_MAX` are remembered."""
+        it. Each offence once, as far as the last `OFFENCES_REMEMBERED_MAX` are remembered; what follows is counted."""
         evidence = _evidence(validator, one, other)
         offence = (evidence.validator, evidence.epoch, evidence.view, evidence.offence, evidence.phase)
         if offence in self._accused:
+            self.report("contradiction", validator=validator, view=one.view)
             return
         if len(self._accused) >= OFFENCES_REMEMBERED_MAX:
             del self._accused[next(iter(self._accused))]

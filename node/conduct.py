@@ -38,7 +38,9 @@ COUNTED: Final[Mapping[str, str]] = MappingProxyType(
         "bad_certificate": "a certificate that contradicts itself cannot have been made by the rules",
         "unknown_validator": "the set is fixed within an epoch, and the statement names that epoch",
         "unjustified_view": "who enters a view holds the certificate that leads there, and sends it along",
+        "wrong_phase": "the engine, and with it the phases of its votes, is part of the chain id",
         "equivocation": "an honest validator makes its statements durable before it signs, and never contradicts them",
+        "contradiction": "the same: a further statement for an offence that the core has reported before",
     }
 )
 """Codes of faults that their message alone proves, and why no honest validator commits them.
@@ -102,7 +104,7 @@ class Conduct:
         if event.kind == "rejected":
             details = dict(event.details)
             self._count(details["sender"], str(details["code"]))
-        elif event.kind == "equivocation":
+        elif event.kind in ("equivocation", "contradiction"):
             self._count(dict(event.details)["validator"], event.kind)
 
     def faults(self, peer: int) -> int:

@@ -29,26 +29,34 @@ from cli.tape import parse_index, parse_price, parse_tape
 from cli.tape_generator import generate_tape
 from cli.testnet_files import RECORD_FILE, load_testnet
 from cli.tx import _parse_line
+from cli.verify import _read_json
 from consensus.events import SafetyState
 from consensus.wire import (
     MESSAGE_BYTES_MAX,
+    decode_header,
     decode_message,
     decode_proposal,
     decode_qc,
     decode_safety,
+    encode_header,
     encode_message,
     encode_proposal,
     encode_qc,
     encode_safety,
 )
+from contracts.entries import row_to_json
+from contracts.merkle_proof import parse_pair
 from contracts.operations import KINDS, build_operation, parse_operation
 from contracts.receipts import RECEIPT_BYTES_MAX, decode_receipt, encode_receipt
+from contracts.snapshot import ReplayCheck, check_slice, cut_state
 from contracts.state import genesis_state, restore_state
 from genesis.addresses import join_address, split_address
 from genesis.codec import decode, encode, tree
 from genesis.document import DOCUMENT_BYTES_MAX, parse_document
 from genesis.envelope import decode_envelope
 from genesis.errors import Rejected
+from genesis.evidence import EVIDENCE_BYTES_MAX, decode_evidence, encode_evidence
+from genesis.hashing import ZERO_DIGEST, Domain, digest
 from genesis.params import ChainParams
 from node.batch_fetcher import split_digests
 from node.batches import BatchFormat
@@ -69,17 +77,40 @@ from node.hello import Hello, decode_hello, encode_hello
 from node.home import card_mapping, format_document, parse_card
 from node.http_api import HttpLimits, _envelope_id, _integer, _parse_wires
 from node.keystore import KEY_FILE_BYTES_MAX, KdfCost, KeyStore
+from node.proof import decode_proof, encode_proof, proof_document, verify_document
 from node.safety_file import SafetyFile
-from node.store import _pack, _packed_item, _unpack
+from node.snapshot_wire import (
+    PieceKind,
+    PieceName,
+    decode_offer,
+    decode_piece,
+    decode_piece_request,
+    decode_pruned,
+    decode_snapshot_offer,
+    decode_snapshot_request,
+    encode_offer,
+    encode_piece,
+    encode_piece_request,
+    encode_pruned,
+    encode_snapshot_offer,
+    encode_snapshot_request,
+)
+from node.store_records import pack, packed_item, put_record, read_record, unpack
 from tests.consensus.bench import GENESIS_QC, make_proposal, make_qc, make_tc
 from tests.fuzz import shapes
-from tests.node.dataplane import CHAIN_ID, DOCUMENT, PARAMS, envelope_wire, receipt_of
+from tests.node.dataplane import CHAIN_ID, DOCUMENT, PARAMS, committed, envelope_wire, receipt_of
+from tests.node.test_proof import NAMES, story, trust_in
+from tests.node.test_snapshot_files import offer_of
 
 FORMAT: Final = BatchFormat(CHAIN_ID, PARAMS, 4)
 LIMITS: Final = HttpLimits()
 TABLE: Final = lane_table(payload_bounds(PARAMS), Lane.CONSENSUS)
 SCRATCH: Final = tempfile.TemporaryDirectory(prefix="novate-fuzz-")
 """Where decoders of files find what is to be decoded."""
+
+
+MEMORY_BYTES_MAX: Final = 48 * 2**20
+"""Rule 4 of `genesis.codec` allows 32 MiB for the worst nest."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +125,7 @@ class Decoder:
         canonical: Whether a value has one form only, so that the way back gives the very bytes.
         size_max: Above it nothing is decoded; None where the caller bounds it (frames, files).
         refusals: What it may raise.
+        memory_bytes_max: What it may take for a moment.
     """
 
     name: str
@@ -103,6 +135,7 @@ class Decoder:
     canonical: bool = True
     size_max: int | None = None
     refusals: tuple[type[Exception], ...] = (Rejected,)
+    memory_bytes_max: int = MEMORY_BYTES_MAX
 
 
 def in_text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
@@ -217,9 +250,9 @@ def read_answer(data: bytes) -> Any:
     return Connection("http://127.0.0.1:1")._read(200, data)
 
 
-def packed_item(data: bytes) -> Any:
+def packed_items(data: bytes) -> Any:
     """Every item of a packed list."""
-    return [_packed_item(data, position) for position in range(min(64, int.from_bytes(data[:4], "big")))]
+    return [packed_item(data, position) for position in range(min(64, int.from_bytes(data[:4], "big")))]
 
 
 def operations(data: bytes) -> Any:
@@ -253,6 +286,36 @@ def written(kind: str) -> bytes:
     return "\n".join([kind, *(f"{name}={value}" for name, value in texts.items())]).encode()
 
 
+def stored(block: Any) -> bytes:
+    """A committed block's record, as the store keeps it."""
+    entries: list[Any] = []
+    put_record(entries, block)
+    return bytes(entries[0][1])
+
+
+RECORD = stored(committed(FIRST))
+IDS = bytes(range(64))
+PIECES = [PieceName(7, kind, place) for kind in PieceKind for place in (0, 3)]
+CUT = cut_state(genesis_state(DOCUMENT).entries(), PARAMS.merkle_depth)
+STORY, PROOF = story()
+PROOF_JSON = json.dumps(proof_document(trust_in(0), PROOF, NAMES)).encode()
+
+
+def take_replay(data: bytes) -> Any:
+    """A piece of a snapshot's replay memory, by a state that expects it."""
+    check = ReplayCheck(9)
+    check.expect([(b"\x0d" + encode(5), encode([digest(Domain.REPLAY, ZERO_DIGEST + IDS)]))])
+    return check.take(data)
+
+
+def verified(data: bytes) -> Any:
+    """A proof document from a file, verified."""
+    return verify_document(trust_in(0), read_json(data))
+
+
+read_json = in_file("proof.json", lambda home: _read_json(home / "proof.json"))
+
+
 DECODERS: Final = (
     Decoder("genesis.codec:decode", lambda data: decode(data, tree(4), size_max=4_096),
             shapes.values(4).map(encode), encode, size_max=4_096),
@@ -272,6 +335,33 @@ DECODERS: Final = (
             size_max=MESSAGE_BYTES_MAX),
     Decoder("consensus.wire:decode_safety", decode_safety, shapes.safeties().map(encode_safety), encode_safety,
             size_max=MESSAGE_BYTES_MAX),
+    Decoder("consensus.wire:decode_header", decode_header,
+            shapes.proposals().map(lambda each: encode_header(each.header)),
+            encode_header, size_max=MESSAGE_BYTES_MAX),
+    Decoder("genesis.evidence:decode_evidence", decode_evidence, shapes.evidence().map(encode_evidence),
+            encode_evidence, size_max=EVIDENCE_BYTES_MAX),
+    Decoder("node.proof:decode_proof", decode_proof, st.just(encode_proof(PROOF)), encode_proof),
+    Decoder("cli.verify:_read_json", verified, st.just(PROOF_JSON), memory_bytes_max=2 * MEMORY_BYTES_MAX),
+    Decoder("contracts.entries:row_to_json", lambda data: row_to_json("meta", data),
+            st.just(encode([1, 2]))),
+    Decoder("contracts.merkle_proof:parse_pair", parse_pair,
+            st.tuples(st.binary(min_size=1, max_size=20), st.binary(min_size=1, max_size=20)).map(encode), encode),
+    Decoder("contracts.snapshot:check_slice",
+            lambda data: check_slice(data, CUT.root, PARAMS.merkle_depth, CUT.level, 0), st.just(CUT.slices[0])),
+    Decoder("contracts.snapshot:ReplayCheck.take", take_replay, st.just(encode([[5, ZERO_DIGEST, [[3, IDS]]]]))),
+    Decoder("node.snapshot_wire:decode_snapshot_request", decode_snapshot_request,
+            st.integers(0, 2**40).map(encode_snapshot_request), encode_snapshot_request),
+    Decoder("node.snapshot_wire:decode_snapshot_offer", decode_snapshot_offer,
+            st.integers(0, 2**40).map(lambda height: encode_snapshot_offer(height, None)),
+            lambda value: encode_snapshot_offer(value[0], None if value[1] is None else encode_offer(value[1]))),
+    Decoder("node.snapshot_wire:decode_offer", decode_offer, st.just(encode_offer(offer_of(3))), encode_offer),
+    Decoder("node.snapshot_wire:decode_piece_request", decode_piece_request,
+            st.sampled_from(PIECES).map(encode_piece_request), encode_piece_request),
+    Decoder("node.snapshot_wire:decode_piece", decode_piece,
+            st.tuples(st.sampled_from(PIECES), st.none() | st.binary(min_size=1, max_size=50)).map(
+                lambda each: encode_piece(*each)), lambda value: encode_piece(*value)),
+    Decoder("node.snapshot_wire:decode_pruned", decode_pruned, st.just(encode_pruned(1, 9)),
+            lambda value: encode_pruned(*value)),
     Decoder("contracts.receipts:decode_receipt", decode_receipt,
             st.builds(receipt_of, st.integers(0, 99), st.integers(0, 2**32), st.integers(0, 99),
                       st.sampled_from(["", "insufficient_funds"])).map(encode_receipt),
@@ -318,9 +408,11 @@ DECODERS: Final = (
             st.just(KEY_FILE), size_max=KEY_FILE_BYTES_MAX),
     Decoder("node.safety_file:SafetyFile._read", in_file("safety", read_safety), st.just(SAFETY_FILE),
             refusals=(Rejected, StorageFailure)),
-    Decoder("node.store:_unpack", _unpack, st.lists(st.binary(max_size=30), max_size=5).map(_pack),
+    Decoder("node.store_records:read_record", lambda data: read_record(7, data), st.just(RECORD),
+            lambda value: stored(value), size_max=None),
+    Decoder("node.store_records:unpack", unpack, st.lists(st.binary(max_size=30), max_size=5).map(pack),
             refusals=(IndexError,)),
-    Decoder("node.store:_packed_item", packed_item, st.lists(st.binary(max_size=30), max_size=5).map(_pack),
+    Decoder("node.store_records:packed_item", packed_items, st.lists(st.binary(max_size=30), max_size=5).map(pack),
             refusals=(IndexError,)),
     Decoder("cli.tape:parse_tape", in_text(parse_tape), st.just(TAPE)),
     Decoder("cli.tape:parse_index", in_text(parse_index), st.just(INDEX)),
@@ -334,7 +426,11 @@ DECODERS: Final = (
 
 COVERED: Final = {
     "node.batches:BatchFormat._decode": "node.batches:BatchFormat.open",
-    "node.store:Store.committed": "consensus.wire:decode_qc, and a record behind LevelDB's checksum",
+    "contracts.operations:parse_change": "contracts.operations:parse_operation",
+    "contracts.snapshot:ReplayCheck.expect": "contracts.snapshot:check_slice, whose entries lead to a certified root",
+    "node.simulator.scenarios:_split": "a scenario of the simulator, which its user wrote",
+    "node.simulator.scenarios:read_scenarios": "a scenario of the simulator, which its user wrote",
+    "node.simulator.settings:parse_faults": "an option of the simulator's command",
     "cli.tx:parse_fields": "arguments of the command line: a wrong one is the user's, and click answers it",
 }
 """Decoders that are reached through others, or that nobody else can reach, and why that is enough."""

@@ -12,11 +12,14 @@ from consensus.types import QC, TC, Anchor, Certificates, Header, Message, Propo
 from contracts.operations import Field, Kind
 from genesis.codec import Value, encode
 from genesis.errors import Rejected
+from genesis.evidence import Evidence, Half, Offence, make_evidence
+from genesis.statements import Phase
 
 DIGESTS = st.binary(min_size=32, max_size=32)
 SIGNATURES = st.binary(min_size=64, max_size=64)
 EPOCHS = st.integers(0, 2**32)
 VIEWS = st.integers(0, 2**48)
+PHASES = st.sampled_from(Phase)
 INDICES = st.integers(0, 255)
 SIGNERS = st.lists(INDICES, unique=True, max_size=5).map(sorted)
 
@@ -50,7 +53,7 @@ def foreign() -> st.SearchStrategy[bytes]:
 def qcs(draw: st.DrawFn) -> QC:
     """Certificates of form, signed by nobody."""
     marks = tuple((voter, draw(SIGNATURES)) for voter in draw(SIGNERS))
-    return QC(draw(EPOCHS), draw(VIEWS), draw(VIEWS), draw(DIGESTS), marks)
+    return QC(draw(EPOCHS), draw(VIEWS), draw(PHASES), draw(VIEWS), draw(DIGESTS), marks)
 
 
 @st.composite
@@ -69,14 +72,14 @@ def proposals(draw: st.DrawFn) -> Proposal:
     header = Header(
         draw(EPOCHS), draw(VIEWS), draw(VIEWS), draw(INDICES), draw(DIGESTS), draw(VIEWS), time_unix_ms, anchor, payload
     )
-    return Proposal(header, draw(qcs()), draw(st.none() | tcs()), draw(SIGNATURES))
+    return Proposal(draw(VIEWS), header, draw(qcs()), draw(st.none() | tcs()), draw(SIGNATURES))
 
 
 def messages() -> st.SearchStrategy[Message]:
     """Messages of every kind."""
     return st.one_of(
         proposals(),
-        st.builds(Vote, EPOCHS, VIEWS, VIEWS, DIGESTS, INDICES, SIGNATURES),
+        st.builds(Vote, EPOCHS, VIEWS, PHASES, VIEWS, DIGESTS, INDICES, SIGNATURES),
         st.builds(Timeout, EPOCHS, VIEWS, qcs(), st.none() | tcs(), INDICES, SIGNATURES),
         st.builds(Certificates, qcs(), st.none() | tcs()),
     )
@@ -84,10 +87,11 @@ def messages() -> st.SearchStrategy[Message]:
 
 def safeties() -> st.SearchStrategy[SafetyState]:
     """Safety states of form."""
-    return st.builds(SafetyState, EPOCHS, VIEWS, VIEWS, qcs(), st.none() | tcs())
+    timeouts = st.builds(Timeout, EPOCHS, VIEWS, qcs(), st.none() | tcs(), INDICES)
+    return st.builds(SafetyState, EPOCHS, VIEWS, VIEWS, qcs(), st.none() | tcs(), st.none() | timeouts)
 
 
-CANDIDATES = ("M0/main", "M0", "BTC", "X-1", "C", "inverse", 1, 1_000, b"\x11" * 32)
+CANDIDATES = ("127.0.0.1:1", "view_timeout_ms", "M0/main", "M0", "BTC", "X-1", "C", "inverse", 1, 1_000, b"\x11" * 32)
 """Of these one fits each field of an operation."""
 
 
@@ -105,6 +109,14 @@ def fitting(field: Field) -> Value:
 def operation(kind: Kind) -> bytes:
     """A valid operation of this kind, as it stands in an envelope."""
     return encode([kind.code, *map(fitting, kind.fields)])
+
+
+@st.composite
+def evidence(draw: st.DrawFn) -> Evidence:
+    """Two votes of one key that contradict each other, signed by nobody."""
+    one, other = draw(st.lists(DIGESTS, min_size=2, max_size=2, unique=True))
+    halves = [Half((7, each), draw(SIGNATURES)) for each in (one, other)]
+    return make_evidence(Offence.VOTE, draw(EPOCHS), draw(VIEWS), draw(INDICES), *halves, phase=draw(PHASES))
 
 
 @st.composite

@@ -24,9 +24,6 @@ PRODUCT = ("genesis", "consensus", "contracts", "node", "cli")
 EXAMPLES = int(os.environ.get("NOVATE_FUZZ_EXAMPLES", "25"))
 """Examples of each test and decoder."""
 
-MEMORY_BYTES_MAX = 48 * 2**20
-"""What decoding may take for a moment: rule 4 of `genesis.codec` allows 32 MiB for the worst nest."""
-
 PARSERS = {"decode", "json.loads", "json.load", "tomllib.loads", "tomllib.load", "msgpack.unpackb"}
 NAMES = re.compile(r"_?(decode|parse|split)(_|$)")
 
@@ -104,7 +101,7 @@ def test_a_bomb_is_refused_at_a_bounded_cost(decoder: Decoder, what: str, bomb: 
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < MEMORY_BYTES_MAX, what
+    assert peak < decoder.memory_bytes_max, what
 
 
 @pytest.mark.parametrize(

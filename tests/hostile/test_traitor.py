@@ -21,6 +21,7 @@ from genesis.codec import encode
 from genesis.envelope import SALT_BYTES, Operation, sign_envelope
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
+from genesis.statements import Phase
 from node.conduct import TOO_MANY_FAULTS
 from node.frames import FrameKind, Lane, lane_of
 from tests.hostile.conftest import BARRING, HONEST, LENIENT
@@ -56,7 +57,7 @@ async def measured(net: Net, what: str) -> AsyncIterator[None]:
 
 def current_vote(traitor: Traitor, view: int, number: int) -> Vote:
     """An unsigned vote of the traitor for a block that does not exist."""
-    return Vote(0, view, 5, number.to_bytes(32, "big"), traitor.index, bytes(64))
+    return Vote(0, view, Phase.CERTIFY, 5, number.to_bytes(32, "big"), traitor.index, bytes(64))
 
 
 def valid_payloads(traitor: Traitor, view: int) -> dict[FrameKind, bytes]:
@@ -126,7 +127,7 @@ def false_statements(traitor: Traitor, view: int, count: int) -> list[bytes]:
     """Votes, timeouts and certificates of the current view with signatures that nobody made."""
     false = os.urandom(64)
     qc = traitor.genesis_qc
-    forged = type(qc)(0, view, 5, bytes(32), tuple((voter, false) for voter in range(3)))
+    forged = type(qc)(0, view, Phase.CERTIFY, 5, bytes(32), tuple((voter, false) for voter in range(3)))
     messages: list[Message] = []
     for number in range(count):
         vote = current_vote(traitor, view + 1, number)
@@ -191,7 +192,7 @@ async def test_late_and_stale_statements_never_cost_a_connection(net: Net, trait
         traitor.wire(traitor.signed(Timeout(1, 1, qc, None, traitor.index))),
     ]
     view = int((await net.status(0))["view"])
-    stale.append(traitor.wire(traitor.signed(Vote(7, view, 5, bytes(32), traitor.index))))
+    stale.append(traitor.wire(traitor.signed(Vote(7, view, Phase.CERTIFY, 5, bytes(32), traitor.index))))
     async with measured(net, "stale statements"), traitor.lane(0, Lane.CONSENSUS) as voice:
         for _ in range(20):
             await voice.say_all(FrameKind.CONSENSUS, stale * 20)
@@ -232,7 +233,7 @@ async def test_endless_contradictions_of_one_key_are_cut(net: Net, traitor: Trai
             if any(each.get("code") == TOO_MANY_FAULTS for each in net.log(0, since)):
                 break
     line = await net.until_logged(0, "cut a peer", TOO_MANY_FAULTS, since)
-    assert "equivocation=" in line["reason"]
+    assert "contradiction=" in line["reason"]
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------

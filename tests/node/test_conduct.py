@@ -28,7 +28,7 @@ class Bench:
             self.conduct.hear(Report("rejected", (("sender", sender), ("code", code), ("reason", "why"))))
 
 
-@pytest.mark.parametrize("code", sorted(set(COUNTED) - {"equivocation"}))
+@pytest.mark.parametrize("code", sorted(set(COUNTED) - {"equivocation", "contradiction"}))
 def test_faults_over_the_budget_cost_the_connection(code: str) -> None:
     """What the message alone proves has an end; the log says of what there was too much."""
     bench = Bench()
@@ -74,12 +74,13 @@ def test_a_peer_that_was_cut_has_its_budget_again() -> None:
     assert [peer for peer, _ in bench.cuts] == [1, 1]
 
 
-def test_contradictions_count_against_the_key_that_signed_them() -> None:
+@pytest.mark.parametrize("kind", ["equivocation", "contradiction"])
+def test_contradictions_count_against_the_key_that_signed_them(kind: str) -> None:
     """Whoever shows them does everybody a service."""
     bench = Bench()
     details = (("statement", "vote"), ("validator", 3), ("view", 7), ("first", "aa"), ("second", "bb"))
     for _ in range(LIMITS.faults_max + 1):
-        bench.conduct.hear(Report("equivocation", details))
+        bench.conduct.hear(Report(kind, details))
     assert [peer for peer, _ in bench.cuts] == [3]
 
 
