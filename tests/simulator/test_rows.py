@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from consensus.types import Proposal, Timeout
-from node.simulator.byzantine import Censor, FutureViews, Strategy, Withhold, WithholdBatch
+from node.simulator.byzantine import Censor, DoubleVote, Equivocate, FutureViews, Strategy, Withhold, WithholdBatch
 from node.simulator.cast import Cast
 from node.simulator.cluster import Cluster
 from node.simulator.replica import Replica
@@ -173,6 +173,18 @@ def test_an_old_copy_of_the_safety_state_stops_its_replica(engine: str, safety_o
 def role(engine: str, strategy: Callable[[], Strategy]) -> Cluster:
     """A network in which validator 1 follows a strategy."""
     return make(engine, roles=((1, strategy().fault),))
+
+
+@pytest.mark.parametrize("strategy", [Equivocate, DoubleVote, Strategy])
+def test_who_speaks_twice_is_named_and_nobody_else(engine: str, strategy: Callable[[], Strategy]) -> None:
+    """Rows 1 and 2, accountability: a leader with two blocks, a voter with two votes, a twin; oracle *accusation*
+    watches who is named, with real signatures."""
+    settings = Settings(1, engine, faults=(), real_signatures=True)
+    made = Cluster(settings, Random(1), Cast(((1, strategy().fault),)))
+    made.start()
+    made.load(10)
+    grows(made, 20, 80 * TIMEOUT_MS)
+    assert made.oracle.counts["accusations"] > 0
 
 
 def test_what_one_leader_censors_the_next_includes(engine: str) -> None:
