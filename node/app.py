@@ -45,7 +45,7 @@ from node.conduct import Conduct, ConductLimits
 from node.config import NodeConfig
 from node.durable import Durable
 from node.executor import Executor, open_state
-from node.face import Face
+from node.face import BEHIND_HEIGHTS_MAX, Face
 from node.failures import StorageFailure
 from node.frames import payload_bounds
 from node.home import OpenedHome
@@ -180,9 +180,13 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
         for part in (snapshots, proofs, pruner):
             part.progressed()
 
+    def is_behind() -> bool:
+        tip = store.tip()
+        return tip is not None and core.high_qc.height - tip.height > BEHIND_HEIGHTS_MAX
+
     config = opened.config
     files = SnapshotFiles(config.snapshots_path, config.snapshots_kept)
-    snapshots = SnapshotMaker(store, files, config.snapshot_interval, limits.merkle_depth, report)
+    snapshots = SnapshotMaker(store, files, config.snapshot_interval, limits.merkle_depth, report, is_behind)
     pruner = Pruner(store, files, config.keep_blocks, limits.envelope_lifetime_ms_max, report)
     executor = Executor(state, store, pool, receipts, intake, executed, report, durable, snapshots.is_due)
     proofs = ProofDesk(document, store, executor.read)
