@@ -21,6 +21,7 @@ import logging
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -29,13 +30,14 @@ import trio
 
 from consensus.config import CoreConfig, Recovery, Tip
 from consensus.engine import make_engine
-from consensus.events import Executed, PayloadWaiting, Report
+from consensus.events import Executed, PayloadWaiting, Report, SafetyState
 from consensus.types import Header
 from consensus.validators import genesis_validators
 from contracts.machine import State, admit
 from contracts.merkle import kernel_hash
 from contracts.merkle import self_test as merkle_self_test
 from genesis.addresses import split_address
+from genesis.errors import violated
 from node.batch_maker import BatchMaker
 from node.batch_pool import BatchPool
 from node.batches import BatchFormat
@@ -63,6 +65,8 @@ from node.replica import Ports, Replica
 from node.router import Router
 from node.safety_file import SafetyFile
 from node.signatures import self_test as signatures_self_test
+from node.signer_client import RemoteSigning
+from node.signing import LocalSigning, known_of
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_join import SnapshotJoin
 from node.snapshots import SnapshotMaker, SnapshotServer
@@ -88,6 +92,7 @@ ALARMS = frozenset(
         "equivocation",
         "invalid_payload",
         "quorum_lost",
+        "signer_unreachable",
     }
 )
 """Reports that are logged as warnings."""
@@ -107,6 +112,7 @@ class Node:
     snapshots: SnapshotMaker
     pruner: Pruner
     face: Face
+    signer: RemoteSigning | None
 
 
 async def run_node(opened: OpenedHome) -> None:
@@ -138,6 +144,8 @@ async def run_node(opened: OpenedHome) -> None:
                 nursery.start_soon(run)
             for run in (node.replica.run, node.snapshots.run, node.pruner.run):
                 nursery.start_soon(run)
+            if node.signer is not None:
+                nursery.start_soon(node.signer.run)
             address = await nursery.start(partial(serve, make_app(node.face), config.http_host, config.http_port))
             _log.info("started", extra={"validator": config.name, "height": state.height, "http": address})
     finally:
@@ -192,17 +200,19 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     proofs = ProofDesk(document, store, executor.read)
     fetcher = BlockFetcher(mesh, limits, lambda blocks: replica.post(blocks), report)
     core_config = CoreConfig(document.chain_id, index, validators, limits, genesis)
-    core = make_engine(document.consensus, core_config, _recovery(store, safety))
+    recovery = _recovery(store, safety)
+    core = make_engine(document.consensus, core_config, recovery)
+    signing = _signing(opened, recovery.safety, lambda: replica.sign_again())
     others = frozenset(range(len(validators))) - {index}
     conduct = Conduct(mesh.cut, others, trio.current_time, _conduct_limits(opened.config))
-    ports = Ports(
-        mesh, pool, Durable(store, safety, pool), executor, fetcher, clock.now, partial(_report_core, conduct)
-    )
-    replica = Replica(core, opened.keys.consensus, document.chain_id, index, ports, limits.block_batches_max)
+    report_core = partial(_report_core, conduct)
+    ports = Ports(mesh, signing, pool, Durable(store, safety, pool), executor, fetcher, clock.now, report_core)
+    replica = Replica(core, index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: core.high_qc)
     router.connect(replica, pool, fetcher, server, SnapshotServer(files, mesh))
-    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts, proofs)
-    return Node(mesh, pool, maker, intake, executor, fetcher, replica, snapshots, pruner, face)
+    signer = signing if isinstance(signing, RemoteSigning) else None
+    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts, proofs, signer)
+    return Node(mesh, pool, maker, intake, executor, fetcher, replica, snapshots, pruner, face, signer)
 
 
 def report(kind: str, details: dict[str, int | str]) -> None:
@@ -213,6 +223,19 @@ def report(kind: str, details: dict[str, int | str]) -> None:
 def _report_core(conduct: Conduct, event: Report) -> None:
     conduct.hear(event)
     report(event.kind, dict(event.details))
+
+
+def _signing(
+    opened: OpenedHome, safety: SafetyState | None, on_back: Callable[[], None]
+) -> LocalSigning | RemoteSigning:
+    """The key of this home, or the signer that has it."""
+    chain_id, key, path = opened.document.chain_id, opened.keys.consensus, opened.config.signer
+    if path is not None:
+        public_key = opened.document.validators[opened.index].public_key
+        return RemoteSigning(path, chain_id, public_key, known_of(safety), on_back, report)
+    if key is None:
+        violated("a home without a signer has its key")
+    return LocalSigning(key, chain_id)
 
 
 def _recovery(store: Store, safety: SafetyFile) -> Recovery:
