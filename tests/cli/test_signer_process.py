@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -37,8 +36,6 @@ class Story:
     back: Any
     node_killed: Any
     node_back: Any
-    backup: subprocess.CompletedProcess[str]
-    after_backup: Any
     log: str
     left: list[int | None]
 
@@ -80,7 +77,6 @@ def tell(net: Net, signer: SignerProcess) -> Story:
     up = net.run("testnet", "up", "--detach", "--signers")
     home = net.directory / "v1"
     voting = signer.until(lambda status: status["signed"] > 4)
-    older = (home / "data" / "safety").read_bytes()
 
     signer.kill()
     level = max(heights(net.status()))
@@ -93,16 +89,10 @@ def tell(net: Net, signer: SignerProcess) -> Story:
     net.run("testnet", "restart", "v1")
     node_back = net.until_level(max(heights(node_killed)))
 
-    net.run("testnet", "stop", "v1")
-    (home / "data" / "safety").write_bytes(older)
-    shutil.rmtree(home / "data" / "ledger")
-    command = [sys.executable, "-m", "cli.main", "node", "run", "--home", str(home)]
-    backup = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-    after = net.until(lambda status: max(heights(status)) > max(heights(node_back)) + 2)
     net.run("testnet", "down")
     left = [running_pid(net.directory / f"{name}-signer") for name in NAMES]
     log = (home / "node.log").read_text()
-    return Story(up, voting, without, back, node_killed, node_back, backup, after, log, left)
+    return Story(up, voting, without, back, node_killed, node_back, log, left)
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +131,6 @@ def test_killed_node_comes_back_to_its_signer(story: Story) -> None:
     assert story.node_killed["validators"][V1]["running"] is False
     assert story.node_back["agreed"]
     assert heights(story.node_back)[V1] >= max(heights(story.node_killed))
-
-
-def test_node_with_an_older_safety_file_stops_itself_not_the_chain(story: Story) -> None:
-    """Its own core or its signer notices, whichever is first; exit code 1, and the reason."""
-    assert story.backup.returncode == 1
-    assert "The replica halted: " in story.backup.stderr
-    assert story.after_backup["agreed"]
 
 
 def test_down_stops_the_signers_too(story: Story) -> None:
