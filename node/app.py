@@ -222,7 +222,8 @@ def report(kind: str, details: dict[str, int | str]) -> None:
 
 def _report_core(conduct: Conduct, event: Report) -> None:
     conduct.hear(event)
-    report(event.kind, dict(event.details))
+    if event.kind != "contradiction":  # said once already, as an equivocation; what follows is only counted
+        report(event.kind, dict(event.details))
 
 
 def _signing(

@@ -120,7 +120,7 @@ def load_signer(home: Path) -> SignerConfig:
         socket = Path(str(table["socket"]))
     except FileNotFoundError as error:
         raise Rejected("no_signer_home", "There is no signer in this directory.", path=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise Rejected("bad_config", f"signer.toml is damaged: {error}.", path=str(path)) from error
     return SignerConfig(home, str(table["name"]), str(table["network"]), chain_id, public_key, socket)
 
