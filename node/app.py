@@ -156,7 +156,8 @@ async def run_node(opened: OpenedHome) -> None:
 async def join_if_empty(opened: OpenedHome) -> None:
     """Give a home that has no ledger and names a trusted block the ledger of a snapshot, if a peer has one."""
     config, document = opened.config, opened.document
-    if not config.trust_hash or config.ledger_path.exists():
+    has_ledger = config.ledger_path.is_dir() and any(config.ledger_path.iterdir())
+    if not config.trust_hash or has_ledger:
         return
     trust = Trust(document, TrustedBlock(config.trust_height, bytes.fromhex(config.trust_hash)))
     join = SnapshotJoin(opened.index, trust, genesis_validators(document), config.ledger_path, report)

@@ -131,7 +131,7 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet_of(
-    directory: Path, count: int, params: ChainParams = PARAMS, consensus: str = "hotstuff"
+    directory: Path, count: int, params: ChainParams = PARAMS, consensus: str = "hotstuff", wait_s: float = WAIT_S
 ) -> AsyncIterator[Fleet]:
     """A network of this many validators, with homes made as an operator makes them; nothing runs yet."""
     ports = free_ports(2 * count)
@@ -152,7 +152,7 @@ async def fleet_of(
     logger.setLevel(logging.INFO)
     logger.addHandler(starts)
     try:
-        with trio.fail_after(WAIT_S):
+        with trio.fail_after(wait_s):
             async with trio.open_nursery() as nursery:
                 yield Fleet(document, configs, nursery, starts)
                 nursery.cancel_scope.cancel()

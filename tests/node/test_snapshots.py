@@ -120,6 +120,17 @@ async def test_views_of_the_state_are_few_and_let_go(tmp_path: Path) -> None:
         assert all(view.height > rig.files.heights[-1] for view in rig.maker._views)
 
 
+async def test_views_that_nobody_takes_up_are_few(tmp_path: Path) -> None:
+    """The thread that writes snapshots may be slow; the chain goes on."""
+    async with rig_of(tmp_path, interval=0) as rig:
+        idle = SnapshotMaker(rig.store, rig.files, INTERVAL, DEPTH, rig.reports, lambda: False)
+        for height in range(1, INTERVAL + 2 * VIEWS_MAX):
+            await rig.grow(to=height)
+            idle.progressed()
+        assert [view.height for view in idle._views] == list(range(INTERVAL, INTERVAL + VIEWS_MAX))
+        idle._drop(lambda view: True)
+
+
 async def test_without_an_interval_nothing_is_taken(tmp_path: Path) -> None:
     """The operator's choice."""
     async with rig_of(tmp_path, interval=0) as rig:
