@@ -5,7 +5,7 @@ Rules:
 1. What is noted here has been verified: a statement, or the votes and timeouts inside a certificate.
 2. Of each key, view and kind (of votes, each phase) the first statement is kept, wherever it was seen. One that differs
    from it is evidence, and leaves as `Accuse`.
-3. An offence is told once: the key, the view and the kind.
+3. An offence is told once: the key, the view and the kind. What follows of it is counted.
 4. Kept are the views from `WITNESS_WINDOW_VIEWS` below the current one. Nothing comes here of views further ahead than
    votes are collected, so memory is bounded by the window, the validators and the phases.
 5. A statement that comes too late for the agreement is not verified for its own sake, only when it differs from what is
@@ -133,7 +133,9 @@ class Witness:
         if held.statement == half.statement:
             return False
         offence, phase, signer = slot
-        if (offence, signer) not in view.accused:
+        if (offence, signer) in view.accused:
+            self._outbox.report("contradiction", validator=signer, view=number)
+        else:
             view.accused.add((offence, signer))
             self._outbox.accuse(make_evidence(offence, epoch, number, signer, held, half, phase))
         return True
