@@ -46,6 +46,7 @@ from node.clock import Clock
 from node.conduct import Conduct, ConductLimits
 from node.config import NodeConfig
 from node.durable import Durable
+from node.evidence import EvidenceDesk, EvidenceFiles, EvidencePorts
 from node.executor import Executor, open_state
 from node.face import BEHIND_HEIGHTS_MAX, Face
 from node.failures import StorageFailure
@@ -90,6 +91,7 @@ ALARMS = frozenset(
         "behind_the_window",
         "conservation_alarm",
         "equivocation",
+        "evidence_found",
         "invalid_payload",
         "quorum_lost",
         "signer_unreachable",
@@ -108,6 +110,7 @@ class Node:
     intake: Intake
     executor: Executor
     fetcher: BlockFetcher
+    evidence: EvidenceDesk
     replica: Replica
     snapshots: SnapshotMaker
     pruner: Pruner
@@ -142,7 +145,7 @@ async def run_node(opened: OpenedHome) -> None:
             await nursery.start(node.mesh.run)
             for run in (node.pool.run, node.maker.run, node.intake.run, node.executor.run, node.fetcher.run):
                 nursery.start_soon(run)
-            for run in (node.replica.run, node.snapshots.run, node.pruner.run):
+            for run in (node.evidence.run, node.replica.run, node.snapshots.run, node.pruner.run):
                 nursery.start_soon(run)
             if node.signer is not None:
                 nursery.start_soon(node.signer.run)
@@ -207,13 +210,17 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     others = frozenset(range(len(validators))) - {index}
     conduct = Conduct(mesh.cut, others, trio.current_time, _conduct_limits(opened.config))
     report_core = partial(_report_core, conduct)
-    ports = Ports(mesh, signing, pool, Durable(store, safety, pool), executor, fetcher, clock.now, report_core)
+    kept, key = EvidenceFiles(config.evidence_path), opened.keys.consensus
+    desk_ports = EvidencePorts(mesh, executor, intake, kept, store.writes, key, clock.now, report)
+    desk = EvidenceDesk(document.chain_id, limits, index, len(validators), desk_ports)
+    disk = Durable(store, safety, pool)
+    ports = Ports(mesh, signing, pool, disk, executor, fetcher, clock.now, report_core, desk.accuse)
     replica = Replica(core, index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: core.high_qc)
-    router.connect(replica, pool, fetcher, server, SnapshotServer(files, mesh))
+    router.connect(replica, pool, fetcher, server, SnapshotServer(files, mesh), desk)
     signer = signing if isinstance(signing, RemoteSigning) else None
-    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts, proofs, signer)
-    return Node(mesh, pool, maker, intake, executor, fetcher, replica, snapshots, pruner, face, signer)
+    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts, proofs, desk, signer)
+    return Node(mesh, pool, maker, intake, executor, fetcher, desk, replica, snapshots, pruner, face, signer)
 
 
 def report(kind: str, details: dict[str, int | str]) -> None:

@@ -11,6 +11,7 @@ The home of a node::
     data/ledger/     LevelDB
     data/safety      the safety state of the consensus core
     data/snapshots/  snapshots of the state, for validators that join
+    data/evidence/   contradictions of other validators that the chain has not punished yet
 """
 
 from __future__ import annotations
@@ -125,6 +126,11 @@ class NodeConfig:
     def ledger_path(self) -> Path:
         """LevelDB's directory."""
         return self.data_path / "ledger"
+
+    @property
+    def evidence_path(self) -> Path:
+        """The directory of what proves other validators' offences."""
+        return self.data_path / "evidence"
 
     @property
     def safety_path(self) -> Path:

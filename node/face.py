@@ -15,6 +15,7 @@ from contracts.receipts import receipt_to_json
 from genesis.document import GenesisDocument
 from genesis.errors import Rejected
 from node.clock import Clock
+from node.evidence import EvidenceDesk
 from node.executor import Executor
 from node.intake import Admission, Intake
 from node.json_text import Json
@@ -46,6 +47,7 @@ class Face:
         intake: Intake,
         receipts: ReceiptWaits,
         proofs: ProofDesk,
+        desk: EvidenceDesk,
         signer: RemoteSigning | None,
     ) -> None:
         self._index = index
@@ -60,6 +62,7 @@ class Face:
         self._receipts = receipts
         self._proofs = proofs
         self._signer = signer
+        self._desk = desk
 
     def ready(self) -> str:
         """Empty when the node takes part and has caught up, else the reason why not yet."""
@@ -194,6 +197,11 @@ class Face:
     async def proof(self, subject: str, path: Sequence[str], options: Options) -> Json:
         """What is asked, with its proof; see `node.proofs.entries_of`."""
         return await self._proofs.answer(subject, path, options)
+
+    async def evidence(self) -> Json:
+        """The evidence that waits here for its punishment, and the newest offences that were punished."""
+        waiting = self._desk.waiting
+        return await self._read(lambda state: queries.evidence(state, waiting))
 
     async def _read(self, query: Callable[[State], _T]) -> _T:
         return await self._executor.read(query)

@@ -29,6 +29,7 @@ import trio
 
 from consensus.engine import Engine
 from consensus.events import (
+    Accuse,
     Commit,
     Effect,
     EnsurePayload,
@@ -53,6 +54,7 @@ from consensus.events import (
 from consensus.types import Header, Message, Proposal
 from consensus.wire import decode_message, encode_message
 from genesis.errors import Rejected
+from genesis.evidence import Evidence
 from node.failures import ReplicaHalted
 from node.frames import FrameKind
 from node.network import Network
@@ -112,6 +114,7 @@ class Ports:
     fetches: Fetches
     now: Callable[[], Now]
     report: Callable[[Report], None]
+    accuse: Callable[[Evidence], None]
 
 
 class _Handled:
@@ -251,6 +254,8 @@ class Replica:
                 self._wake_at_ms = effect.monotonic_ms
             case Report():
                 ports.report(effect)
+            case Accuse():
+                ports.accuse(effect.evidence)
             case Halt():
                 raise ReplicaHalted(effect.reason)
         return ()

@@ -367,7 +367,7 @@ def test_equivocating_leaders_and_voters_are_named_and_nobody_else(engine: str) 
         cluster.load(30)
         cluster.run(6_000)
         assert min(node.height for node in cluster.nodes[:3]) >= 5
-        named |= set().union(*(node.equivocators for node in cluster.nodes[:3]))
+        named |= {each.validator for node in cluster.nodes[:3] for each in node.accusations}
     assert named == {3}
 
 

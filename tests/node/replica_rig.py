@@ -116,7 +116,12 @@ class Rig:
     def __post_init__(self) -> None:
         self.disk_gate.set()
         here: Any = self
-        ports = Ports(here, here, here, here, here, here, self.now, lambda report: self.note("reported", report.kind))
+        ports = Ports(
+            *(here,) * 6,
+            self.now,
+            lambda report: self.note("reported", report.kind),
+            lambda evidence: self.note("accused", evidence.validator),
+        )
         self.replica = Replica(here, ME, ports, BATCHES_MAX)
 
     def note(self, *what: Any) -> None:
