@@ -46,6 +46,9 @@ BACKLOG_ANSWERS_MAX: Final = 6
 BATCHES_EACH_MAX: Final = 3
 """Batches that wait to be ordered, in quotas of their authors: those of before a restart are not counted against it."""
 
+WITNESSED_MAX_EACH: Final = 18 * 4
+"""A proposal, a timeout and votes of two phases in each of the views that a core looks at."""
+
 VOTES_HELD_MAX_EACH: Final = 18
 """A voter's votes: eight views either side of the current one, and both ends."""
 
@@ -71,6 +74,7 @@ class Oracle:
             "blocks": BLOCKS_HELD_MAX,
             "anchors": ANCHORS_HELD_MAX,
             "votes": VOTES_HELD_MAX_EACH * validators,
+            "witnessed": WITNESSED_MAX_EACH * validators,
         }
         self._backlog_max = BACKLOG_ANSWERS_MAX * params.sync_blocks_max
         self._batches_max = BATCHES_EACH_MAX * params.batches_open_per_author_max * validators
