@@ -6,10 +6,12 @@ oracle knows what it signed before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from consensus.types import TC, Certificates
+from consensus.types import TC, Certificates, Header
+from node.simulator.ledger import Applied, Machine
 from tests.mutants.model import Hunt
 from tests.mutants.scenes import goes_on
 from tests.mutants.stage import Stage
@@ -116,3 +118,25 @@ def old_copy(stage: Stage) -> None:
     victim.start()
     stage.show(qc, VICTIM)
     goes_on(stage, VICTIM, "on an old safety state")
+
+
+class Crooked:
+    """A state machine that comes to another root."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def apply(self, header: Header, wires: Sequence[bytes]) -> Applied:
+        """The wrong one."""
+        return replace(self._machine.apply(header, wires), state_root=bytes(32))
+
+
+def root_of_its_own(stage: Stage) -> None:
+    """The victim executes to a root that a quorum contradicts: it stops (rows 15 and 37). It is the one at fault."""
+    victim = stage.replicas[VICTIM]
+    victim.is_honest = False
+    stage.honest.remove(victim)
+    victim.executor._machine = Crooked(victim.executor._machine)
+    stage.release(is_puppet_honest=True)
+    stage.heap.run(SETTLED_MS)
+    goes_on(stage, VICTIM, "on a root that a quorum contradicts")

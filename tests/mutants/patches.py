@@ -6,7 +6,7 @@ for this one condition, so that all the others of its list still hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,16 @@ from consensus import events as ev
 from consensus import safety
 from consensus.amnesia import VIEWS_SKIPPED, Amnesia
 from consensus.certificates import Verifier
+from consensus.collectors import VoteCollector
 from consensus.core import Core
 from consensus.events import Effect, SafetyState
 from consensus.hotstuff import safety as hotstuff
 from consensus.pbft import safety as pbft
 from consensus.types import QC, TC, Proposal, Statement, Timeout, Vote
+from consensus.voting import Voting
 from genesis.errors import Rejected
 from genesis.statements import Phase
+from node.simulator.disk import Disk
 from tests.mutants.model import Patch
 
 Rewrite = Callable[[tuple[Effect, ...]], tuple[Effect, ...]]
@@ -302,3 +305,72 @@ def _counts_at_once(self: Amnesia, now_ms: int) -> None:
 
 ONE_REPORT = swap("consensus.amnesia.Amnesia.bound_view", by=_bound_of_any)
 OLD_REPORTS = swap("consensus.amnesia.Amnesia.start", by=_counts_at_once)
+
+
+# --- what a vote vouches for, and what is durable ---------------------------------------------------------------------
+
+
+def _as_if_stored(self: Voting, now_ms: int) -> None:
+    REAL_TAKE_IN(self, now_ms)
+    candidate = self._candidate
+    if candidate is not None and candidate.in_tree:
+        candidate.stored = True
+
+
+REAL_TAKE_IN = Voting.take_candidate_in
+PAYLOAD_NOT_AWAITED = swap("consensus.voting.Voting.take_candidate_in", by=_as_if_stored)
+
+
+def _sync_without_batches(self: Disk) -> None:
+    self.proposals.update(self._new_proposals)
+    self._new_proposals.clear()
+
+
+BATCHES_NOT_SYNCED = swap("node.simulator.disk.Disk.sync", by=_sync_without_batches)
+
+
+def commit_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block's record is durable only with the next block's; its proposal is given up before."""
+    real_commit, real_crash = Disk.commit, Disk.lose_unsynced
+    held: dict[int, tuple[Any, ...]] = {}
+
+    def commit(disk: Disk, *args: Any) -> None:
+        before = held.pop(id(disk), None)
+        if before is not None:
+            real_commit(disk, *before)
+        held[id(disk)] = args
+        height = args[0].header.height
+        disk.proposals = {name: kept for name, kept in disk.proposals.items() if kept[0] > height}
+
+    def crash(disk: Disk) -> None:
+        held.pop(id(disk), None)
+        real_crash(disk)
+
+    monkeypatch.setattr(Disk, "commit", commit)
+    monkeypatch.setattr(Disk, "lose_unsynced", crash)
+
+
+def _counted_twice(self: Verifier, voters: Iterable[int]) -> None:
+    power = sum(self._validators.member(each).power for each in voters)
+    if power < self._validators.quorum_power:
+        raise Rejected("no_quorum", "Too few.")
+
+
+TWICE_BY_POWER = swap("consensus.certificates.Verifier._check_quorum", by=_counted_twice)
+
+
+def _twice_allowed(self: Verifier, voters: Iterable[int]) -> None:
+    if self._validators.power_of(voters) < self._validators.quorum_power:
+        raise Rejected("no_quorum", "Too few.")
+
+
+TWICE_ALLOWED = swap("consensus.certificates.Verifier._check_quorum", by=_twice_allowed)
+
+
+def _phases_mixed(self: VoteCollector, vote: Vote) -> QC | None:
+    return REAL_ADD(self, replace(vote, phase=Phase.PREPARE))
+
+
+REAL_ADD = VoteCollector.add
+PHASES_MIXED = swap("consensus.collectors.VoteCollector.add", by=_phases_mixed)
+ROOTS_NOT_COMPARED = swap("consensus.anchors.AnchorRule._contradiction", by=lambda *_args: None)

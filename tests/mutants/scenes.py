@@ -305,3 +305,17 @@ def one_voice(stage: Stage) -> None:
     stage.tell(stage.sign(Timeout(0, 1, stage.genesis_qc, None, PUPPET)), 1, 2, 3)
     if stage.timeouts(1):
         raise Violation("progress", f"{sorted(stage.timeouts(1))} give up view 1 on one voice")
+
+
+def payload_that_is_nowhere(stage: Stage) -> None:
+    """A block orders a batch that nobody has (row 16)."""
+    stage.commit(stage.proposal(1, payload=(JUNK[:32],)), (1, 2), (1, 2))
+
+
+def mixed_phases(stage: Stage) -> None:
+    """PBFT: the COMMIT votes of the puppet and of one other are counted as PREPARE votes."""
+    first = stage.proposal(1)
+    stage.tell(first, 1)
+    header = first.header
+    for phase in stage.rules.PHASES:
+        stage.tell(Vote(0, 1, phase, header.height, header.block_hash, PUPPET, stage.vote(first, phase)), 1)

@@ -85,11 +85,15 @@ class Stage(Cluster):
             replica.start()
         with suppress(Foiled):
             scene(self)
+        self.release(is_puppet_honest=is_puppet_honest)
+        progress(self)
+
+    def release(self, *, is_puppet_honest: bool) -> None:
+        """The network is whole; an honest puppet is a replica from now on."""
         self.is_over = True
-        if is_puppet_honest:
+        if is_puppet_honest and not self.replicas[PUPPET].is_up:
             self.replicas[PUPPET].strategy = None
             self.replicas[PUPPET].start()
-        progress(self)
 
     # --- what the puppet hears ----------------------------------------------------------------------------------------
 

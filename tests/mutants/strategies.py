@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
-from consensus.types import Message, Proposal, Timeout
+from consensus.types import Anchor, Header, Message, Proposal
 from node.simulator.byzantine import Strategy
 from node.simulator.cast import Cast
 from node.simulator.cluster import Cluster
@@ -36,33 +35,28 @@ class Eager(Strategy):
         """What it does in each view."""
 
 
-class Impatient(Eager):
-    """Gives up every view at once."""
-
-    def act(self, replica: Replica, view: int) -> None:
-        """Row 13: one replica alone must not end a view."""
-        tc = replica.core._chain.entry_tc  # type: ignore[union-attr]
-        timeout = Timeout(0, view, replica.core.high_qc, tc, replica.index)  # type: ignore[union-attr]
-        replica.broadcast(replica.sign(timeout))
-
-
-class Usurper(Strategy):
-    """Answers every proposal with one of its own for the view to come, which nobody can execute."""
+class Usurper(Eager):
+    """Proposes in every view, before its leader does, what nobody can execute."""
 
     def outgoing(self, replica: Replica, message: Message, recipients: tuple[int, ...]) -> tuple[()]:
         """Nothing else."""
         return ()
 
-    def heard(self, replica: Replica, message: Message) -> None:
-        """Row 15: it leads none of these views."""
-        core = replica.core
-        if not isinstance(message, Proposal) or core is None:
+    def act(self, replica: Replica, view: int) -> None:
+        """Row 15: it leads few of these views."""
+        chain = replica.core._chain  # type: ignore[union-attr]
+        qc = chain.base_qc
+        parent = chain.tree.header(qc.block_hash)
+        if parent is None:
             return
-        view = core.view
-        junk = replica.world.chance.randbytes(32)
-        for each in (view, view + 1):
-            header = replace(message.header, view=each, proposer=replica.index, payload=(junk,))
-            replica.broadcast(replica.sign(replace(message, view=each, header=header, signature=b"")))
+        height, name = chain._rules.anchor_of_child(parent)
+        anchor = Anchor(height, name, chain.anchors.root(height) or bytes(32))
+        time_unix_ms = max(replica.now.chain_unix_ms, parent.time_unix_ms + 1)
+        junk = (replica.world.chance.randbytes(32),)
+        header = Header(
+            0, parent.height + 1, view, replica.index, parent.block_hash, qc.view, time_unix_ms, anchor, junk
+        )
+        replica.broadcast(replica.sign(Proposal(view, header, qc, chain.entry_tc)))
 
 
 def strategy(name: str, kind: type[Strategy], seeds: int = 2, views: int = 12) -> Hunt:

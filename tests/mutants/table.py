@@ -20,6 +20,7 @@ from tests.mutants.patches import (
     unsigned,
 )
 from tests.mutants.scenes import forged, scene
+from tests.mutants.strategies import Usurper, strategy
 
 HIDDEN = scene("a hidden certificate", scenes.hidden)
 ROUND_RESTART = scene("two blocks around a restart", scenes.two_blocks_around_a_restart)
@@ -57,6 +58,53 @@ RULES: Final = (
     Mutant("D1 off", "D1", patches.NO_D1_PBFT, scene("prepared at one", scenes.committed_when_prepared), PBFT),
     Mutant("D1 off", "D1", patches.NO_D1_HOTSTUFF, HIDDEN, HOTSTUFF, masked="the parent is looked up by its hash"),
     Mutant("D2 off", "D2", patches.NO_D2, scene("a gap of views", scenes.gap), HOTSTUFF),
+)
+
+VOUCHING: Final = (
+    Mutant("leader unchecked", "C6", patches.ANY_LEADER, strategy("a usurper", Usurper, 4)),
+    Mutant(
+        "payload not awaited",
+        "C9",
+        patches.PAYLOAD_NOT_AWAITED,
+        scene("a payload that is nowhere", scenes.payload_that_is_nowhere),
+    ),
+    Mutant("batches not durable before the vote", "C9", patches.BATCHES_NOT_SYNCED, storms.CRASHES),
+    Mutant("block not durable at its commit", "disk 2", patches.commit_late, storms.CRASHES),
+    Mutant(
+        "voter counted twice",
+        "C5",
+        together(patches.TWICE_BY_POWER, swap("consensus.wire.pairwise", by=lambda _voters: ())),
+        scene("one voter thrice", forged(scenes.one_voter_thrice)),
+    ),
+    Mutant(
+        "voter named twice",
+        "C5",
+        patches.TWICE_ALLOWED,
+        scene("one voter thrice", forged(scenes.one_voter_thrice)),
+        masked="the encoding has each voter once, and its power is added once",
+    ),
+    Mutant("phases counted together", "C5", patches.PHASES_MIXED, scene("mixed phases", scenes.mixed_phases), PBFT),
+    Mutant(
+        "phase unchecked",
+        "C5",
+        unchecked("_check_phase"),
+        scene("junk", forged(scenes.junk_signatures)),
+        masked="the phase is signed, and no quorum signs one that the engine does not know",
+    ),
+    Mutant(
+        "certified root not compared",
+        "anchors 2",
+        patches.ROOTS_NOT_COMPARED,
+        memory("a root of its own", memories.root_of_its_own),
+    ),
+    Mutant(
+        "P2 off",
+        "P2",
+        patches.NO_P2,
+        storms.CRASHES,
+        masked="a view given up is not led, also after a restart",
+        is_slow=True,
+    ),
 )
 
 PERSISTENCE: Final = (
@@ -156,4 +204,4 @@ MEMORY: Final = (
     ),
 )
 
-MUTANTS: Final = (*RULES, *PERSISTENCE, *CERTIFICATES, *MEMORY)
+MUTANTS: Final = (*RULES, *VOUCHING, *PERSISTENCE, *CERTIFICATES, *MEMORY)
