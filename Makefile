@@ -16,6 +16,7 @@ BENCH_SECONDS ?= 10
 BENCH_RATE ?= 200
 SEED ?= 0
 ENGINES ?= hotstuff pbft
+JOBS ?= 2
 FUZZ_SECONDS ?= 600
 
 # The interpreter .venv is made from: PYTHON=... chooses, else the first of these that runs and is 3.11 or 3.12.
@@ -59,7 +60,7 @@ $(VENV)/.kernels: $(VENV)/.installed contracts/merkle.py node/signatures.py
 	@echo "Compiling the kernels"; $(PY) -c '$(COMPILE)'; touch $@
 
 test: setup ## run the tests (ARGS=... goes to pytest)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-long: setup ## what takes minutes: a validator stopped for a real minute, long partitions
 	@NOVATE_LONG=1 $(PY) -m pytest -m long $(ARGS)

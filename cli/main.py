@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "keys": ("cli.keys:keys", "Make and list keys, encrypted at rest."),
     "genesis": ("cli.genesis:genesis", "Create, show and verify a genesis document."),
     "node": ("cli.node:node", "Prepare and run one validator."),
+    "signer": ("cli.signer:signer", "Keep a validator's key in a process of its own."),
     "testnet": ("cli.testnet:testnet", "Run a network of validators on this machine."),
     "tx": ("cli.tx:tx", "Sign and send transactions."),
     "gov": ("cli.gov:gov", "Propose and approve changes of the validators."),

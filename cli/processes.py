@@ -3,7 +3,7 @@
 Rules:
 
 1. A validator runs in a session of its own, so that it outlives the command that started it; its output goes to
-   ``HOME/node.log`` (appended), its process id to ``HOME/node.pid``.
+   ``HOME/node.log`` (appended), its process id to ``HOME/node.pid``. So does a signer, from a home of its own.
 2. A process id proves nothing by itself, since the system reuses them: a process is a home's only if its command line
    says so. A killed process that nobody has collected yet (a zombie) has no command line, so it counts as gone.
 """
@@ -21,6 +21,8 @@ from typing import Final
 
 from genesis.errors import Rejected
 
+NODE_RUN: Final = ("node", "run")
+SIGNER_RUN: Final = ("signer", "run")
 LOG_FILE: Final = "node.log"
 PID_FILE: Final = "node.pid"
 STOP_GRACE_S: Final = 10.0
@@ -56,16 +58,16 @@ class Started:
         return True
 
 
-def start(home: Path) -> Started:
-    """Start the validator whose home this is; returns at once.
+def start(home: Path, run: tuple[str, ...] = NODE_RUN) -> Started:
+    """Start the validator, or the signer, whose home this is; returns at once.
 
     Raises:
         Rejected: ``already_running``.
     """
     pid = running_pid(home)
     if pid is not None:
-        raise Rejected("already_running", "The validator runs already.", home=str(home), pid=pid)
-    command = [sys.executable, "-m", "cli.main", "node", "run", "--home", str(home)]
+        raise Rejected("already_running", f"The {run[0]} runs already.", home=str(home), pid=pid)
+    command = [sys.executable, "-m", "cli.main", *run, "--home", str(home)]
     with (home / LOG_FILE).open("ab") as log:
         offset = log.tell()
         popen = subprocess.Popen(

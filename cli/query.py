@@ -186,6 +186,14 @@ def epochs(out: Output, urls: Sequence[str], directory: Path) -> None:
 
 
 @query.command()
+@network_options
+@reporting
+def evidence(out: Output, urls: Sequence[str], directory: Path) -> None:
+    """Show which validators contradicted themselves: what waits, was punished, who is jailed."""
+    _ask(out, urls, directory, "/v1/evidence", "Evidence")
+
+
+@query.command()
 @click.argument("index")
 @proof_options
 @network_options

@@ -80,6 +80,7 @@ def testnet() -> None:
 )
 @click.option("--speed", type=click.IntRange(1, SPEED_MAX), help="How much faster than the wall its clock runs.")
 @click.option("--consensus", type=click.Choice(ENGINES), help=f"The agreement's engine.  [default: {ENGINE_DEFAULT}]")
+@click.option("--signers", is_flag=True, help="Keep each validator's key in a process of its own (`novate signer`).")
 @reporting
 def up(
     out: Output,
@@ -89,6 +90,7 @@ def up(
     replay_from: int | None,
     speed: int | None,
     consensus: str | None,
+    signers: bool,
 ) -> None:
     """Start a testnet, or what has stopped of it.
 
@@ -97,7 +99,7 @@ def up(
     """
     existed = directory.exists()
     with interruptible():
-        network, is_new = _open_or_create(directory, count, replay_from, speed, consensus)
+        network, is_new = _open_or_create(directory, count, replay_from, speed, consensus, signers)
         try:
             with out.progress("validators ready", len(network.validators)) as progress:
                 started = bring_up(network.validators, progress.advance)
@@ -242,19 +244,26 @@ def _show_restarted(out: Output, entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _open_or_create(
-    directory: Path, count: int | None, replay_from: int | None, speed: int | None, consensus: str | None
+    directory: Path,
+    count: int | None,
+    replay_from: int | None,
+    speed: int | None,
+    consensus: str | None,
+    signers: bool,
 ) -> tuple[LocalNetwork, bool]:
     """The directory's testnet, and whether it was made just now."""
     if not exists(directory):
         era = Era(replay_from, speed or 1)
-        return create_testnet(directory, count or VALIDATORS_DEFAULT, era, consensus=consensus or ENGINE_DEFAULT), True
+        engine = consensus or ENGINE_DEFAULT
+        return create_testnet(directory, count or VALIDATORS_DEFAULT, era, consensus=engine, signers=signers), True
     network = load_testnet(directory)
     is_fixed = any(each is not None for each in (replay_from, speed, consensus))
-    if is_fixed or count not in (None, len(network.validators)):
+    lacks_signers = signers and not all(each.signer_home.exists() for each in network.validators)
+    if is_fixed or lacks_signers or count not in (None, len(network.validators)):
         message = (
-            "There is a testnet in this directory, and its clock, validators and engine are fixed. Give another --dir, "
-            "delete it with `novate testnet down --delete`, or go on without --validators, --replay-from, --speed and "
-            "--consensus."
+            "There is a testnet in this directory; its clock, validators, engine and signers are fixed. Give another "
+            "--dir, delete it with `novate testnet down --delete`, or go on without --validators, --replay-from, "
+            "--speed, --consensus and --signers."
         )
         raise Rejected("testnet_exists", message, dir=str(directory), validators=len(network.validators))
     return network, False

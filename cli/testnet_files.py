@@ -7,6 +7,7 @@
     DIR/passphrase        opens every key below (a testnet's keys protect nothing)
     DIR/keys/             governor, issuer, oracle0..2; members' keys as they are made
     DIR/v0 ... vN-1/      the validators' homes (`node.config`), with node.log and node.pid
+    DIR/v0-signer ...     with ``--signers``: their signers' homes (`node.signer_home`), with node.log and node.pid
 
 `testnet.json` is written last: a directory that has one is complete. Until then ``testnet.unfinished`` stands there,
 locked by whoever makes the testnet. One that nobody holds was left by a process that was killed: the next `up` clears
@@ -37,6 +38,7 @@ from node.config import LOOPBACK, NodeConfig
 from node.files import make_private_directory, write_private
 from node.home import format_document, install_genesis, prepare_home
 from node.keystore import COST_TESTNET, PASSPHRASE_FILE
+from node.signer_home import default_socket, hand_over
 
 RECORD_FILE: Final = "testnet.json"
 RECORD_VERSION: Final = 1
@@ -61,6 +63,11 @@ class LocalValidator:
     name: str
     home: Path
     url: str
+
+    @property
+    def signer_home(self) -> Path:
+        """The home of its signer; there is none where that does not exist."""
+        return _signer_home(self.home)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,13 @@ def load_testnet(directory: Path) -> LocalNetwork:
 
 
 def create_testnet(
-    directory: Path, count: int, era: Era, params: ChainParams | None = None, consensus: str = ENGINE_DEFAULT
+    directory: Path,
+    count: int,
+    era: Era,
+    params: ChainParams | None = None,
+    consensus: str = ENGINE_DEFAULT,
+    *,
+    signers: bool = False,
 ) -> LocalNetwork:
     """Make keys, homes, ports and the genesis document of a testnet; nothing is started.
 
@@ -149,6 +162,7 @@ def create_testnet(
         era: Which time the chain lives in.
         params: The chain's parameters.
         consensus: Its engine, one of `genesis.document.ENGINES`.
+        signers: Whether each validator's key is with a signer of its own.
 
     Raises:
         Rejected: ``testnet_exists``, ``testnet_busy``, ``bad_validators``, ``bad_genesis``; all but the last before
@@ -159,7 +173,7 @@ def create_testnet(
     directory = directory.resolve()
     draft = replace(_draft(directory, era, params or ChainParams()), consensus=consensus)
     with _making(directory):
-        return _create(directory, count, era, draft)
+        return _create(directory, count, era, draft, signers)
 
 
 def remove_testnet(directory: Path, keep_directory: bool) -> None:
@@ -215,7 +229,7 @@ def _making(directory: Path) -> Iterator[None]:
 def _entries(directory: Path) -> set[str]:
     """The names of those entries of the directory that are a testnet's."""
     fixed = {RECORD_FILE, UNFINISHED_FILE, "genesis.toml", PASSPHRASE_FILE, "keys"}
-    homes = {f"v{number}" for number in range(VALIDATORS_MAX)}
+    homes = {f"v{number}{role}" for number in range(VALIDATORS_MAX) for role in ("", "-signer")}
     temporary = re.compile(r"\..+\.\d+\.new")
     names = os.listdir(directory)
     return {name for name in names if name in fixed | homes or temporary.fullmatch(name)}
@@ -228,7 +242,7 @@ def _draft(directory: Path, era: Era, params: ChainParams) -> GenesisDocument:
     return GenesisDocument(name=_network_name(directory), validators=(nobody,), roles=(), clock=clock, params=params)
 
 
-def _create(directory: Path, count: int, era: Era, draft: GenesisDocument) -> LocalNetwork:
+def _create(directory: Path, count: int, era: Era, draft: GenesisDocument, signers: bool) -> LocalNetwork:
     passphrase = secrets.token_hex(16).encode()
     write_private(directory / PASSPHRASE_FILE, passphrase + b"\n")
     configs = _configs(directory, count)
@@ -242,6 +256,8 @@ def _create(directory: Path, count: int, era: Era, draft: GenesisDocument) -> Lo
     )
     for config, _ in configs:
         install_genesis(config, document)
+        if signers:
+            _hand_over(config, passphrase)
     write_private(directory / "genesis.toml", format_document(document).encode())
     return _record(directory, [config for config, _ in configs])
 
@@ -268,6 +284,17 @@ def _prepare(config: NodeConfig, address: str, passphrase: bytes) -> GenesisVali
     card = prepare_home(config, address, passphrase, cost=COST_TESTNET)
     write_private(config.home / PASSPHRASE_FILE, passphrase + b"\n")
     return card
+
+
+def _hand_over(config: NodeConfig, passphrase: bytes) -> None:
+    """Give one validator's key to a signer beside its home."""
+    home = _signer_home(config.home)
+    hand_over(config.home, home, default_socket(home))
+    write_private(home / PASSPHRASE_FILE, passphrase + b"\n")
+
+
+def _signer_home(home: Path) -> Path:
+    return home.with_name(f"{home.name}-signer")
 
 
 def _warm_up() -> None:

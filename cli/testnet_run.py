@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli.client import Connection, Unreachable
-from cli.processes import Started, log_tail, running_pid, start, stop
+from cli.processes import SIGNER_RUN, Started, log_tail, running_pid, start, stop
 from cli.testnet_files import LocalNetwork, LocalValidator
 from genesis.errors import Rejected
 
@@ -124,10 +124,12 @@ def check_alive(started: Sequence[Started]) -> None:
 
 
 def take_down(testnet: LocalNetwork, started: Sequence[Started] = ()) -> list[str]:
-    """Stop every validator that runs, all at once; the names of those that did."""
+    """Stop every validator that runs, all at once, then their signers; the names of the validators that did."""
     processes = {each.home: each for each in started}
     with ThreadPoolExecutor(len(testnet.validators)) as pool:
-        ran = pool.map(lambda each: stop(each.home, processes.get(each.home)), testnet.validators)
+        ran = list(pool.map(lambda each: stop(each.home, processes.get(each.home)), testnet.validators))
+        signers = [each.signer_home for each in testnet.validators]
+        list(pool.map(lambda home: stop(home, processes.get(home)), signers))
         return [each.name for each, did in zip(testnet.validators, ran, strict=True) if did]
 
 
@@ -168,6 +170,8 @@ def _start(validators: Sequence[LocalValidator], started: list[Started]) -> None
         if _is_taken(each):
             raise Rejected("port_taken", f"Another process answers at the address of {each.name}.", url=each.url)
     for each in absent:
+        if each.signer_home.exists() and running_pid(each.signer_home) is None:
+            started.append(start(each.signer_home, SIGNER_RUN))
         started.append(start(each.home))
 
 

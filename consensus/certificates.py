@@ -65,10 +65,15 @@ class Verifier:
         reached = (timeout.high_qc.leads_to, timeout.tc.view + 1 if timeout.tc is not None else 0)
         if timeout.view != max(reached):
             raise Rejected("unjustified_view", "No certificate in the timeout leads to its view.", view=timeout.view)
-        self._check_signature(timeout.voter, signing_message(self._chain_id, timeout), timeout.signature)
+        self.check_timeout_signature(timeout)
         self.check_qc(timeout.high_qc)
         if timeout.tc is not None:
             self.check_tc(timeout.tc)
+
+    def check_timeout_signature(self, timeout: Timeout) -> None:
+        """Rule 1 alone: who said it. What it carries may be false."""
+        self._check_epoch(timeout.epoch)
+        self._check_signature(timeout.voter, signing_message(self._chain_id, timeout), timeout.signature)
 
     def check_proposal(self, proposal: Proposal) -> None:
         """Rule 1 for the proposer, and that its certificates are genuine; raises also ``wrong_leader``."""
@@ -136,6 +141,15 @@ class Verifier:
         power, needed = self._validators.power_of(each), self._validators.quorum_power
         if power < needed:
             raise Rejected("no_quorum", "A certificate lacks the power of a quorum.", power=power, needed=needed)
+
+    def is_signed_by(self, signer: ReplicaIndex, proposal: Proposal) -> bool:
+        """Whether this key proposed it, as leader or not."""
+        try:
+            self._check_epoch(proposal.header.epoch)
+            self._check_signature(signer, signing_message(self._chain_id, proposal), proposal.signature)
+        except Rejected:
+            return False
+        return True
 
     def _check_signature(self, signer: ReplicaIndex, message: bytes, signature: bytes) -> None:
         key = (signer, message, signature)

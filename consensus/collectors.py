@@ -26,11 +26,6 @@ class VoteCollector:
     def __len__(self) -> int:
         return sum(map(len, self._views.values()))
 
-    def rival(self, vote: Vote) -> Vote | None:
-        """The vote of the same voter in the same view and phase for another block, if one is held: equivocation."""
-        held = self._views.get((vote.view, vote.phase), {}).get(vote.voter)
-        return held if held is not None and held.block_hash != vote.block_hash else None
-
     def add(self, vote: Vote) -> QC | None:
         """Keep a vote, a voter's first in a view and phase; the QC of its block if a quorum stands with it."""
         votes = self._views.setdefault((vote.view, vote.phase), {})
@@ -64,11 +59,6 @@ class TimeoutCollector:
 
     def __len__(self) -> int:
         return len(self._timeouts)
-
-    def rival(self, timeout: Timeout) -> Timeout | None:
-        """The timeout of the same voter and view that reports another QC, if one is held: equivocation."""
-        held = self._timeouts.get(timeout.voter) if timeout.view == self._view else None
-        return held if held is not None and held.high_qc.view != timeout.high_qc.view else None
 
     def add(self, timeout: Timeout) -> None:
         """Keep a timeout of the current view, a voter's first."""

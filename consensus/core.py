@@ -19,6 +19,7 @@ This file hands each event to the part that owns the matter, and wires the parts
 * What is done: `following` takes certificates in and enters views, `voting` brings a proposal to our vote and votes to
   a QC, `giving_up` brings a view to its end and timeouts to a TC (`collectors` holds both on their way, `pacemaker` the
   time), `proposing` leads, `syncing` completes the chain, `repeating` says things again.
+* What is noticed: `witness` keeps what others said, and accuses whoever contradicts itself.
 * What is said: `signatory` keeps the safety state and alone asks for signatures, by the rules of `safety` and of the
   engine; `amnesia` tells it how to come back when that state is lost. `outbox` holds the effects.
 * What differs from engine to engine: `rules`.
@@ -47,6 +48,7 @@ from consensus.signatory import Signatory
 from consensus.syncing import Syncing
 from consensus.types import QC, Certificates, Header, Message, Proposal, ReplicaIndex, Timeout, Vote
 from consensus.voting import Voting
+from consensus.witness import Witness
 from genesis.errors import Rejected, invariant
 
 
@@ -67,9 +69,12 @@ class Core:
         self._votes = votes = VoteCollector(config.validators)
         self._pacemaker = pacemaker = Pacemaker(config.params, chain.view)
         self._signatory = signatory = Signatory(config, rules, recovery.safety, chain, outbox)
-        self._following = following = Following(config, leaders, verifier, chain, pacemaker, votes, signatory, outbox)
-        self._voting = Voting(config, rules, leaders, verifier, chain, following, votes, signatory, outbox)
-        self._giving_up = GivingUp(config, leaders, verifier, chain, pacemaker, following, signatory, outbox)
+        self._witness = witness = Witness(outbox)
+        self._following = following = Following(
+            config, leaders, verifier, chain, pacemaker, votes, signatory, witness, outbox
+        )
+        self._voting = Voting(config, rules, leaders, verifier, chain, following, votes, signatory, witness, outbox)
+        self._giving_up = GivingUp(config, leaders, verifier, chain, pacemaker, following, signatory, witness, outbox)
         self._leading = Leading(config, rules, leaders, chain, pacemaker, signatory, outbox)
         self._syncing = Syncing(config, verifier, chain, following, self._voting, outbox)
         self._repeating = Repeating(config, chain, self._voting, signatory)
@@ -121,7 +126,8 @@ class Core:
     def held(self) -> tuple[tuple[str, int], ...]:
         """What is kept for later, (name, entries): all of it is bounded, and a simulator watches that it is."""
         anchors, votes = len(self._chain.anchors), len(self._votes)
-        return (("blocks", len(self._chain.tree)), ("votes", votes), ("anchors", anchors))
+        witnessed = len(self._witness)
+        return (("blocks", len(self._chain.tree)), ("votes", votes), ("anchors", anchors), ("witnessed", witnessed))
 
     # --- dispatch -----------------------------------------------------------------------------------------------------
 

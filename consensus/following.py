@@ -21,6 +21,7 @@ from consensus.outbox import Outbox
 from consensus.pacemaker import Pacemaker
 from consensus.signatory import Signatory
 from consensus.types import QC, TC, Certificates, Proposal, ReplicaIndex
+from consensus.witness import Witness
 
 
 class Following:
@@ -35,6 +36,7 @@ class Following:
         pacemaker: Pacemaker,
         votes: VoteCollector,
         signatory: Signatory,
+        witness: Witness,
         outbox: Outbox,
     ) -> None:
         self.informant: ReplicaIndex = config.others[0] if config.others else config.index
@@ -44,6 +46,7 @@ class Following:
         self._pacemaker = pacemaker
         self._votes = votes
         self._signatory = signatory
+        self._witness = witness
         self._outbox = outbox
 
     def restore(self, pending: tuple[Proposal, ...], now_ms: int) -> None:
@@ -67,12 +70,15 @@ class Following:
     def learn_qc(self, qc: QC, now_ms: int) -> None:
         """Take in a genuine QC."""
         self._signatory.stop_if_impersonated(qc.view, (voter for voter, _ in qc.signatures))
+        self._witness.note_qc(qc)
         self._chain.learn_qc(qc)
         self._enter_view(now_ms)
 
     def learn_tc(self, tc: TC, now_ms: int) -> None:
         """Take in a genuine TC."""
         self._signatory.stop_if_impersonated(tc.view, (each.voter for each in tc.signatures))
+        self._witness.note_tc(tc)
+        self._witness.note_qc(tc.high_qc)
         if tc.view >= self._chain.view:
             self._outbox.report("view_change", view=tc.view, leader=self._leaders.leader(tc.view))
         self._chain.learn_tc(tc)
@@ -94,4 +100,5 @@ class Following:
             return
         self._pacemaker.enter(view, now_ms)
         self._votes.forget(self._chain.base_qc.view, view)
+        self._witness.forget(view)
         self._chain.tree.drop_uncertified(view - VOTE_WINDOW_VIEWS, self._chain.high_qc)

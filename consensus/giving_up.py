@@ -21,6 +21,7 @@ from consensus.outbox import Outbox
 from consensus.pacemaker import Pacemaker
 from consensus.signatory import Signatory
 from consensus.types import ReplicaIndex, Timeout
+from consensus.witness import Witness
 
 
 class GivingUp:
@@ -35,6 +36,7 @@ class GivingUp:
         pacemaker: Pacemaker,
         following: Following,
         signatory: Signatory,
+        witness: Witness,
         outbox: Outbox,
     ) -> None:
         self._me = config.index
@@ -46,20 +48,23 @@ class GivingUp:
         self._pacemaker = pacemaker
         self._following = following
         self._signatory = signatory
+        self._witness = witness
         self._outbox = outbox
 
     def on_timeout(self, sender: ReplicaIndex, timeout: Timeout, now_ms: int) -> None:
         """A timeout, unchecked."""
         is_news = self._chain.is_news(timeout.high_qc)
         if timeout.view < self._chain.view and not is_news:
+            self._notice_late(timeout)
             return
         self._verifier.check_timeout(timeout)
+        is_rival = self._witness.note(timeout)
         if is_news:
             self._following.informant = sender
         self._following.learn_qc(timeout.high_qc, now_ms)
         if timeout.tc is not None:
             self._following.learn_tc(timeout.tc, now_ms)
-        if timeout.view == self._chain.view:
+        if timeout.view == self._chain.view and not is_rival:
             self._collect(timeout, now_ms)
 
     def restore(self) -> None:
@@ -82,11 +87,13 @@ class GivingUp:
             return None
         return self._pacemaker.deadline_ms(self._chain.base_qc.view, self._chain.may_idle)
 
+    def _notice_late(self, timeout: Timeout) -> None:
+        """A timeout of a view that is over counts no more, but it may be its signer's second."""
+        if self._witness.is_rival(timeout):
+            self._verifier.check_timeout_signature(timeout)
+            self._witness.note(timeout)
+
     def _collect(self, timeout: Timeout, now_ms: int) -> None:
-        rival = self._timeouts.rival(timeout)
-        if rival is not None:
-            self._outbox.accuse(timeout.voter, rival, timeout)
-            return
         self._timeouts.add(timeout)
         tc = self._timeouts.certificate(timeout.view)
         if tc is not None:

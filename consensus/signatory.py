@@ -6,8 +6,9 @@ Rules:
    that it permits, and the certificates known by then are remembered with it.
 2. A replica that has lost its safety state signs nothing and sends nothing, until `consensus.amnesia` bounds what it
    may have signed.
-3. A certificate that our key signed in a view above our last voted one comes from an old copy of the safety state, or
-   from a second process with our key (docs/FAULTS.md row 4): we stop.
+3. A certificate that our key signed in a view in which we did not comes from an old copy of the safety state, or from a
+   second process with our key (docs/FAULTS.md row 4): we stop. We may have signed up to the last voted view with which
+   the process started, and from where it first signed up to the last voted view; the views between it has skipped.
 
 Whoever wants to say something asks for the refusal first; a statement against the rules is an `InvariantViolation`.
 """
@@ -39,6 +40,8 @@ class Signatory:
         self._others = config.others
         self._safety = safety
         self._amnesia = Amnesia(config) if safety is None else None
+        self._recovered_view = safety.last_voted_view if safety is not None else 0
+        self._first_signed_view: int | None = None
         self._chain = chain
         self._outbox = outbox
 
@@ -72,6 +75,7 @@ class Signatory:
         if bound is None:
             return
         self._amnesia = None
+        self._recovered_view = bound
         self._persist(SafetyState(self._epoch, bound, bound, self._chain.high_qc, self._chain.high_tc))
         self._outbox.report("amnesia_over", silent_to_view=bound)
 
@@ -128,9 +132,14 @@ class Signatory:
 
     def stop_if_impersonated(self, view: int, signers: Iterable[ReplicaIndex]) -> None:
         """Raise `Halted` if our key signed what our safety state has not allowed."""
-        if self._safety is not None and view > self._safety.last_voted_view and self._me in signers:
-            last = self._safety.last_voted_view
-            raise Halted(f"our key signed in view {view}, our safety state ends at view {last}: an old copy, or a twin")
+        if self._safety is None or view <= self._recovered_view:
+            return
+        first, last = self._first_signed_view, self._safety.last_voted_view
+        if first is not None and first <= view <= last:
+            return
+        if self._me in signers:
+            ended = f"our safety state ended at view {self._recovered_view} and ends at view {last}"
+            raise Halted(f"our key signed in view {view}, {ended}: an old copy, or a twin")
 
     @property
     def state(self) -> SafetyState:
@@ -141,4 +150,6 @@ class Signatory:
 
     def _persist(self, state: SafetyState, proposal: Proposal | None = None) -> None:
         self._safety = remember(state, self._chain.high_qc, self._chain.high_tc)
+        if self._first_signed_view is None and state.last_voted_view > self._recovered_view:
+            self._first_signed_view = state.last_voted_view
         self._outbox.put(PersistSafety(self._safety, proposal))

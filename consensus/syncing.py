@@ -135,6 +135,7 @@ class Syncing:
             raise Rejected("bad_sync", "A block does not connect to what we have.", height=header.height)
         self._verifier.check_qc(qc)
         self._verifier.check_proposal(proposal)
+        self._voting.note(proposal)
         self._following.insert(proposal, now_ms)
         self._following.learn_qc(qc, now_ms)
         return True

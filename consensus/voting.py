@@ -29,6 +29,7 @@ from consensus.outbox import Outbox
 from consensus.rules import Rules
 from consensus.signatory import Signatory
 from consensus.types import QC, Header, Proposal, ReplicaIndex, Vote
+from consensus.witness import Witness
 from genesis.errors import Rejected
 from genesis.statements import Phase
 
@@ -67,6 +68,7 @@ class Voting:
         following: Following,
         votes: VoteCollector,
         signatory: Signatory,
+        witness: Witness,
         outbox: Outbox,
     ) -> None:
         self._me = config.index
@@ -80,9 +82,9 @@ class Voting:
         self._following = following
         self._votes = votes
         self._signatory = signatory
+        self._witness = witness
         self._outbox = outbox
         self._latest: _Candidate | None = None
-        self._firsts: dict[int, Proposal] = {}
 
     # --- the view's proposal (rules 1 and 2) --------------------------------------------------------------------------
 
@@ -92,6 +94,7 @@ class Voting:
         oldest = max(tree.root.view, self._chain.view - VOTE_WINDOW_VIEWS)
         is_known = header.block_hash in tree
         if view <= oldest or (is_known and view < self._chain.view):
+            self._notice_late(proposal)
             return
         self._verifier.check_proposal(proposal)
         self._following.learn_qc(proposal.justify, now_ms)
@@ -99,13 +102,23 @@ class Voting:
             self._following.learn_tc(proposal.tc, now_ms)
         if view > self._chain.view:
             raise Rejected("unjustified_view", "No certificate in the proposal leads to its view.", view=view)
-        if self._has_rival(proposal):
+        if self.note(proposal):
             return
         if view == self._chain.view and self._candidate is None:
             self._following.informant = sender
             self._latest = _Candidate(proposal, sender)
         elif view < self._chain.view and not is_known and header.parent_hash in tree:
             self._following.insert(proposal, now_ms)
+
+    def note(self, proposal: Proposal) -> bool:
+        """Remember a genuine proposal; whether its leader proposed another block in the view: the first one counts."""
+        return self._witness.note_proposal(proposal, self._leaders.leader(proposal.view))
+
+    def _notice_late(self, proposal: Proposal) -> None:
+        """A proposal of a view that is over counts no more, but it may be its leader's second."""
+        for signer in self._witness.rivals(proposal):
+            if self._verifier.is_signed_by(signer, proposal):
+                self._witness.note_proposal(proposal, signer)
 
     def take_candidate_in(self, now_ms: int) -> None:
         """Put the view's proposal into the tree once its parent is there, and ask for its payload."""
@@ -148,17 +161,6 @@ class Voting:
         """The proposal of the current view: with its view it is forgotten."""
         latest = self._latest
         return latest if latest is not None and latest.proposal.view == self._chain.view else None
-
-    def _has_rival(self, proposal: Proposal) -> bool:
-        """Whether another block was proposed in the view: its leader equivocates, and the first is the one that
-        counts. Views are remembered as long as `on_proposal` takes them."""
-        oldest = self._chain.view - VOTE_WINDOW_VIEWS
-        self._firsts = {view: first for view, first in self._firsts.items() if view > oldest}
-        first = self._firsts.setdefault(proposal.view, proposal)
-        if first.header.block_hash == proposal.header.block_hash:
-            return False
-        self._outbox.accuse(self._leaders.leader(proposal.view), first, proposal)
-        return True
 
     # --- our vote (rules 3 and 4) -------------------------------------------------------------------------------------
 
@@ -213,12 +215,10 @@ class Voting:
     def on_vote(self, sender: ReplicaIndex, vote: Vote, now_ms: int) -> None:
         """A vote, unchecked."""
         certified_view = self._chain.base_qc.view if vote.phase is Phase.COMMIT else self._chain.high_qc.view
-        if not self._votes.wants(vote, certified_view, self._chain.view):
+        if not self._votes.wants(vote, certified_view, self._chain.view) and not self._witness.is_rival(vote):
             return
         self._verifier.check_vote(vote)
-        rival = self._votes.rival(vote)
-        if rival is not None:
-            self._outbox.accuse(vote.voter, rival, vote)
+        if self._witness.note(vote):
             return
         qc = self._votes.add(vote)
         if qc is None:

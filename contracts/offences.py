@@ -33,11 +33,8 @@ def submit(step: Step, operation: SubmitEvidence) -> None:
     state = step.state
     _require_known_signer(step)
     evidence = decode_evidence(operation.evidence)
-    _require_window(state, evidence.epoch)
-    validators = state.standing.validators_of(evidence.epoch)
-    offender = _offender(validators, evidence)
-    key = (evidence.epoch, offender, int(evidence.offence), evidence.view)
-    _require_unpunished(state, key)
+    validators, key = _offence(state, evidence)
+    offender = key[1]
     verify_evidence(evidence, state.chain_id, [each.public_key for each in validators])
     state.offences.put(key, OffenceRow(step.height, evidence.id))
     step.emit(
@@ -53,6 +50,15 @@ def submit(step: Step, operation: SubmitEvidence) -> None:
     bonds.slash(step, offender)
 
 
+def refusal_of(state: State, evidence: Evidence) -> str:
+    """The code with which the next block would refuse this evidence, were it genuine; empty when it would be taken."""
+    try:
+        _offence(state, evidence)
+    except Rejected as refusal:
+        return refusal.code
+    return ""
+
+
 def drop_old(step: Step, epoch: int) -> None:
     """At the edge into `epoch`: forget the offences that evidence of can no longer be taken, and rule 5."""
     state, oldest = step.state, epoch - step.state.limits.evidence_epochs
@@ -62,6 +68,16 @@ def drop_old(step: Step, epoch: int) -> None:
     for name, row in sorted(state.jail.rows.items()):
         if row.since_epoch < oldest:
             state.jail.put(name, None)
+
+
+def _offence(state: State, evidence: Evidence) -> tuple[tuple[GenesisValidator, ...], OffenceKey]:
+    """Who judges the evidence's signatures, and the offence that it would prove; `Rejected` unless that can be
+    punished."""
+    _require_window(state, evidence.epoch)
+    validators = state.standing.validators_of(evidence.epoch)
+    key = (evidence.epoch, _offender(validators, evidence), int(evidence.offence), evidence.view)
+    _require_unpunished(state, key)
+    return validators, key
 
 
 def _require_known_signer(step: Step) -> None:

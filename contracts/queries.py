@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any, Final
 
 from contracts.changes import plan, quorum_power, total_power
@@ -16,6 +17,7 @@ from contracts.tables import ProposalRow, SeriesRow
 from genesis.document import GenesisValidator
 from genesis.epochs import edge_height, epoch_of_block, first_height
 from genesis.errors import Rejected
+from genesis.evidence import Evidence, Offence
 
 Answer = dict[str, Any]
 
@@ -24,6 +26,9 @@ SERIES_PAGE_MAX: Final = 500
 
 DEPOSITS_SHOWN_MAX: Final = 64
 """How many deposits behind one validator an answer shows, the accounts in ascending order."""
+
+OFFENCES_SHOWN_MAX: Final = 64
+"""How many punished offences one answer shows: those of the newest epochs."""
 
 SETS_PAGE_MAX: Final = 16
 """How many validator sets one answer shows: the newest."""
@@ -255,6 +260,38 @@ def epochs(state: State) -> Answer:
         ],
         "sets_kept": len(kept),
     }
+
+
+def evidence(state: State, waiting: Sequence[Evidence]) -> Answer:
+    """Evidence that waits at a node, the newest `OFFENCES_SHOWN_MAX` offences that were punished, and who is jailed."""
+    punished = state.standing.offences[-OFFENCES_SHOWN_MAX:]
+    return {
+        "waiting": [
+            {"evidence": each.id.hex(), **_offence(_name_of(state, each), each.epoch, each.offence, each.view)}
+            for each in waiting
+        ],
+        "punished": [
+            {
+                "evidence": state.offences.rows[key].evidence_id.hex(),
+                **_offence(key[1], key[0], Offence(key[2]), key[3]),
+                "height": state.offences.rows[key].height,
+            }
+            for key in reversed(punished)
+        ],
+        "jailed": [
+            {"validator": name, "since_epoch": row.since_epoch} for name, row in sorted(state.jail.rows.items())
+        ],
+    }
+
+
+def _offence(validator: str, epoch: int, offence: Offence, view: int) -> Answer:
+    return {"validator": validator, "epoch": epoch, "view": view, "offence": offence.name.lower()}
+
+
+def _name_of(state: State, accusation: Evidence) -> str:
+    """Who stood at the accused place in that epoch."""
+    validators = state.standing.validators_of(accusation.epoch)
+    return validators[accusation.validator].name
 
 
 def _planned(state: State) -> dict[str, int]:

@@ -87,13 +87,16 @@ def cut_state(entries: Iterable[Entry], depth: int) -> CutState:
             ids.append((key, value))
         else:
             buckets.setdefault(bucket_of(key, depth), []).append((key, encode((key, value))))
-    pairs = {bucket: [pair for _, pair in sorted(buckets[bucket])] for bucket in sorted(buckets)}
-    level = _level({bucket: sum(map(len, found)) for bucket, found in pairs.items()}, depth)
+    level = _level({bucket: sum(len(pair) for _, pair in found) for bucket, found in buckets.items()}, depth)
     by_slice: list[dict[int, list[bytes]]] = [{} for _ in range(1 << level)]
-    for bucket, found in pairs.items():
-        by_slice[bucket >> (depth - level)][bucket] = found
+    # Freed bucket by bucket: all at once, a large state would hold the interpreter for a quarter of a second.
+    for bucket in sorted(buckets):
+        by_slice[bucket >> (depth - level)][bucket] = [pair for _, pair in sorted(buckets.pop(bucket))]
     root, paths = slice_paths([slice_root(each, depth, level, place) for place, each in enumerate(by_slice)])
-    slices = [_slice(path, each) for path, each in zip(paths, by_slice, strict=True)]
+    slices = []
+    for place, path in enumerate(paths):
+        slices.append(_slice(path, by_slice[place]))
+        by_slice[place] = {}
     return CutState(root, level, tuple(slices), tuple(_replay_pieces(ids)))
 
 

@@ -21,6 +21,7 @@ import logging
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -29,13 +30,14 @@ import trio
 
 from consensus.config import CoreConfig, Recovery, Tip
 from consensus.engine import make_engine
-from consensus.events import Executed, PayloadWaiting, Report
+from consensus.events import Executed, PayloadWaiting, Report, SafetyState
 from consensus.types import Header
 from consensus.validators import genesis_validators
 from contracts.machine import State, admit
 from contracts.merkle import kernel_hash
 from contracts.merkle import self_test as merkle_self_test
 from genesis.addresses import split_address
+from genesis.errors import violated
 from node.batch_maker import BatchMaker
 from node.batch_pool import BatchPool
 from node.batches import BatchFormat
@@ -44,8 +46,9 @@ from node.clock import Clock
 from node.conduct import Conduct, ConductLimits
 from node.config import NodeConfig
 from node.durable import Durable
+from node.evidence import EvidenceDesk, EvidenceFiles, EvidencePorts
 from node.executor import Executor, open_state
-from node.face import Face
+from node.face import BEHIND_HEIGHTS_MAX, Face
 from node.failures import StorageFailure
 from node.frames import payload_bounds
 from node.home import OpenedHome
@@ -63,6 +66,8 @@ from node.replica import Ports, Replica
 from node.router import Router
 from node.safety_file import SafetyFile
 from node.signatures import self_test as signatures_self_test
+from node.signer_client import RemoteSigning
+from node.signing import LocalSigning, known_of
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_join import SnapshotJoin
 from node.snapshots import SnapshotMaker, SnapshotServer
@@ -86,8 +91,10 @@ ALARMS = frozenset(
         "behind_the_window",
         "conservation_alarm",
         "equivocation",
+        "evidence_found",
         "invalid_payload",
         "quorum_lost",
+        "signer_unreachable",
     }
 )
 """Reports that are logged as warnings."""
@@ -103,10 +110,12 @@ class Node:
     intake: Intake
     executor: Executor
     fetcher: BlockFetcher
+    evidence: EvidenceDesk
     replica: Replica
     snapshots: SnapshotMaker
     pruner: Pruner
     face: Face
+    signer: RemoteSigning | None
 
 
 async def run_node(opened: OpenedHome) -> None:
@@ -136,8 +145,10 @@ async def run_node(opened: OpenedHome) -> None:
             await nursery.start(node.mesh.run)
             for run in (node.pool.run, node.maker.run, node.intake.run, node.executor.run, node.fetcher.run):
                 nursery.start_soon(run)
-            for run in (node.replica.run, node.snapshots.run, node.pruner.run):
+            for run in (node.evidence.run, node.replica.run, node.snapshots.run, node.pruner.run):
                 nursery.start_soon(run)
+            if node.signer is not None:
+                nursery.start_soon(node.signer.run)
             address = await nursery.start(partial(serve, make_app(node.face), config.http_host, config.http_port))
             _log.info("started", extra={"validator": config.name, "height": state.height, "http": address})
     finally:
@@ -148,7 +159,8 @@ async def run_node(opened: OpenedHome) -> None:
 async def join_if_empty(opened: OpenedHome) -> None:
     """Give a home that has no ledger and names a trusted block the ledger of a snapshot, if a peer has one."""
     config, document = opened.config, opened.document
-    if not config.trust_hash or config.ledger_path.exists():
+    has_ledger = config.ledger_path.is_dir() and any(config.ledger_path.iterdir())
+    if not config.trust_hash or has_ledger:
         return
     trust = Trust(document, TrustedBlock(config.trust_height, bytes.fromhex(config.trust_hash)))
     join = SnapshotJoin(opened.index, trust, genesis_validators(document), config.ledger_path, report)
@@ -180,25 +192,35 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
         for part in (snapshots, proofs, pruner):
             part.progressed()
 
+    def is_behind() -> bool:
+        tip = store.tip()
+        return tip is not None and core.high_qc.height - tip.height > BEHIND_HEIGHTS_MAX
+
     config = opened.config
     files = SnapshotFiles(config.snapshots_path, config.snapshots_kept)
-    snapshots = SnapshotMaker(store, files, config.snapshot_interval, limits.merkle_depth, report)
+    snapshots = SnapshotMaker(store, files, config.snapshot_interval, limits.merkle_depth, report, is_behind)
     pruner = Pruner(store, files, config.keep_blocks, limits.envelope_lifetime_ms_max, report)
     executor = Executor(state, store, pool, receipts, intake, executed, report, durable, snapshots.is_due)
     proofs = ProofDesk(document, store, executor.read)
     fetcher = BlockFetcher(mesh, limits, lambda blocks: replica.post(blocks), report)
     core_config = CoreConfig(document.chain_id, index, validators, limits, genesis)
-    core = make_engine(document.consensus, core_config, _recovery(store, safety))
+    recovery = _recovery(store, safety)
+    core = make_engine(document.consensus, core_config, recovery)
+    signing = _signing(opened, recovery.safety, lambda: replica.sign_again())
     others = frozenset(range(len(validators))) - {index}
     conduct = Conduct(mesh.cut, others, trio.current_time, _conduct_limits(opened.config))
-    ports = Ports(
-        mesh, pool, Durable(store, safety, pool), executor, fetcher, clock.now, partial(_report_core, conduct)
-    )
-    replica = Replica(core, opened.keys.consensus, document.chain_id, index, ports, limits.block_batches_max)
+    report_core = partial(_report_core, conduct)
+    kept, key = EvidenceFiles(config.evidence_path), opened.keys.consensus
+    desk_ports = EvidencePorts(mesh, executor, intake, kept, store.writes, key, clock.now, report)
+    desk = EvidenceDesk(document.chain_id, limits, index, len(validators), desk_ports)
+    disk = Durable(store, safety, pool)
+    ports = Ports(mesh, signing, pool, disk, executor, fetcher, clock.now, report_core, desk.accuse)
+    replica = Replica(core, index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: core.high_qc)
-    router.connect(replica, pool, fetcher, server, SnapshotServer(files, mesh))
-    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts, proofs)
-    return Node(mesh, pool, maker, intake, executor, fetcher, replica, snapshots, pruner, face)
+    router.connect(replica, pool, fetcher, server, SnapshotServer(files, mesh), desk)
+    signer = signing if isinstance(signing, RemoteSigning) else None
+    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts, proofs, desk, signer)
+    return Node(mesh, pool, maker, intake, executor, fetcher, desk, replica, snapshots, pruner, face, signer)
 
 
 def report(kind: str, details: dict[str, int | str]) -> None:
@@ -208,7 +230,21 @@ def report(kind: str, details: dict[str, int | str]) -> None:
 
 def _report_core(conduct: Conduct, event: Report) -> None:
     conduct.hear(event)
-    report(event.kind, dict(event.details))
+    if event.kind != "contradiction":  # said once already, as an equivocation; what follows is only counted
+        report(event.kind, dict(event.details))
+
+
+def _signing(
+    opened: OpenedHome, safety: SafetyState | None, on_back: Callable[[], None]
+) -> LocalSigning | RemoteSigning:
+    """The key of this home, or the signer that has it."""
+    chain_id, key, path = opened.document.chain_id, opened.keys.consensus, opened.config.signer
+    if path is not None:
+        public_key = opened.document.validators[opened.index].public_key
+        return RemoteSigning(path, chain_id, public_key, known_of(safety), on_back, report)
+    if key is None:
+        violated("a home without a signer has its key")
+    return LocalSigning(key, chain_id)
 
 
 def _recovery(store: Store, safety: SafetyFile) -> Recovery:

@@ -6,10 +6,12 @@ The home of a node::
     genesis.toml     the chain (`genesis.document`)
     validator.toml   what the genesis document needs to know of this validator; public
     passphrase       optional, mode 0600; opens the keys where nobody is there to type it
-    keys/            consensus.key, network.key (`node.keystore`), consensus.unused (`node.unused_key`)
+    keys/            network.key, and consensus.key unless a signer has it (`node.keystore`); consensus.unused
+                     (`node.unused_key`)
     data/ledger/     LevelDB
     data/safety      the safety state of the consensus core
     data/snapshots/  snapshots of the state, for validators that join
+    data/evidence/   contradictions of other validators that the chain has not punished yet
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ CONFIG_BYTES_MAX: Final = 65_536
 LOOPBACK: Final = "127.0.0.1"
 PEER_PORT_DEFAULT: Final = 26_600
 HTTP_PORT_DEFAULT: Final = 8_600
+SIGNER_SCHEME: Final = "unix:"
 SNAPSHOT_INTERVAL_DEFAULT: Final = 1_000
 SNAPSHOTS_KEPT_DEFAULT: Final = 2
 KEEP_BLOCKS_MIN: Final = 100
@@ -54,6 +57,7 @@ class NodeConfig:
             there on. Empty: it fetches the whole chain.
         faults_max, fault_span_s: So many proven faults of one peer in so many seconds are borne (`node.conduct`).
         ban_s_max: The longest that a peer is barred for an offence (`node.admission`); 0 bars nobody.
+        signer: The socket of the process that has the consensus key (`node.signer`); None when this node has it.
     """
 
     home: Path
@@ -71,6 +75,7 @@ class NodeConfig:
     faults_max: int = 16
     fault_span_s: int = 60
     ban_s_max: int = 30
+    signer: Path | None = None
 
     def __post_init__(self) -> None:
         NAME(self.name)
@@ -82,6 +87,7 @@ class NodeConfig:
         _check(bool(self.listen_host), "peers.listen", "has a host", self.listen_host)
         _check(bool(self.http_host), "http.listen", "has a host", self.http_host)
         _check(self.log_level in LEVELS, "log.level", f"is one of {', '.join(LEVELS)}", self.log_level)
+        _check(self.signer is None or self.signer.is_absolute(), "signer", "is an absolute path", str(self.signer))
         self._check_history()
 
     def _check_history(self) -> None:
@@ -122,6 +128,11 @@ class NodeConfig:
         return self.data_path / "ledger"
 
     @property
+    def evidence_path(self) -> Path:
+        """The directory of what proves other validators' offences."""
+        return self.data_path / "evidence"
+
+    @property
     def safety_path(self) -> Path:
         """The safety state's file."""
         return self.data_path / "safety"
@@ -148,6 +159,7 @@ class NodeConfig:
             "snapshots": {"interval": self.snapshot_interval, "keep": self.snapshots_kept},
             "blocks": {"keep": self.keep_blocks},
             **({"trust": {"height": self.trust_height, "hash": self.trust_hash}} if self.trust_hash else {}),
+            **({"signer": f"{SIGNER_SCHEME}{self.signer}"} if self.signer else {}),
         }
 
 
@@ -167,7 +179,7 @@ def load_config(home: Path) -> NodeConfig:
         raise Rejected("no_node_home", "There is no node in this directory.", path=str(path)) from error
     except (ValueError, RecursionError) as error:
         raise Rejected("bad_config", f"node.toml is not TOML: {error}.", path=str(path)) from error
-    _only(root, "the file", {"name", "peers", "http", "log", "snapshots", "blocks", "trust"})
+    _only(root, "the file", {"name", "peers", "http", "log", "snapshots", "blocks", "trust", "signer"})
     listen_host, listen_port = _address(root, "peers")
     http_host, http_port = _address(root, "http")
     return NodeConfig(
@@ -178,9 +190,18 @@ def load_config(home: Path) -> NodeConfig:
         http_host=http_host,
         http_port=http_port,
         log_level=_field(root, "log", "level"),
+        signer=_signer(root),
         **_history(root),
         **_peer_bounds(root),
     )
+
+
+def _signer(root: dict[str, Any]) -> Path | None:
+    if "signer" not in root:
+        return None
+    text = _text("signer", root["signer"])
+    _check(text.startswith(SIGNER_SCHEME), "signer", f"begins with {SIGNER_SCHEME}", text[:80])
+    return Path(text.removeprefix(SIGNER_SCHEME))
 
 
 def _peer_bounds(root: dict[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from contracts.receipts import receipt_to_json
 from genesis.document import GenesisDocument
 from genesis.errors import Rejected
 from node.clock import Clock
+from node.evidence import EvidenceDesk
 from node.executor import Executor
 from node.intake import Admission, Intake
 from node.json_text import Json
 from node.peers import Mesh
 from node.proofs import Options, ProofDesk
 from node.receipt_waits import ReceiptWaits
+from node.signer_client import RemoteSigning
 from node.store import CommittedBlock, Store
 
 BEHIND_HEIGHTS_MAX = 16
@@ -45,6 +47,8 @@ class Face:
         intake: Intake,
         receipts: ReceiptWaits,
         proofs: ProofDesk,
+        desk: EvidenceDesk,
+        signer: RemoteSigning | None,
     ) -> None:
         self._index = index
         self._document = document
@@ -57,6 +61,8 @@ class Face:
         self._intake = intake
         self._receipts = receipts
         self._proofs = proofs
+        self._signer = signer
+        self._desk = desk
 
     def ready(self) -> str:
         """Empty when the node takes part and has caught up, else the reason why not yet."""
@@ -69,6 +75,8 @@ class Face:
             return "its safety state is lost: it signs nothing until a quorum of the others has told how far it may go"
         if self._core.silent_below_view:
             return f"its safety state was lost: it signs nothing before view {self._core.silent_below_view}"
+        if self._signer is not None and not self._signer.is_connected:
+            return "its signer is out of reach: it signs nothing"
         if height == 0:
             return "no block has been executed yet"
         return f"{behind} blocks behind the best certificate" if behind > BEHIND_HEIGHTS_MAX else ""
@@ -90,6 +98,7 @@ class Face:
             "certified_height": self._core.high_qc.height,
             "committed_height": self._core.committed.height,
             "amnesiac": self._core.is_amnesiac or bool(self._core.silent_below_view),
+            "signer": None if self._signer is None else self._signer.is_connected,
             "peers": len(self._mesh.connected),
             "committed_txs": tip.envelopes_total,
             "mempool": self._intake.waiting,
@@ -188,6 +197,11 @@ class Face:
     async def proof(self, subject: str, path: Sequence[str], options: Options) -> Json:
         """What is asked, with its proof; see `node.proofs.entries_of`."""
         return await self._proofs.answer(subject, path, options)
+
+    async def evidence(self) -> Json:
+        """The evidence that waits here for its punishment, and the newest offences that were punished."""
+        waiting = self._desk.waiting
+        return await self._read(lambda state: queries.evidence(state, waiting))
 
     async def _read(self, query: Callable[[State], _T]) -> _T:
         return await self._executor.read(query)

@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import Final
 
 from genesis.errors import Rejected, invariant
+from genesis.evidence import EVIDENCE_BYTES_MAX
 from genesis.params import ChainParams
 
 
@@ -51,6 +52,7 @@ class FrameKind(IntEnum):
     SNAPSHOT_OFFER = 72
     PIECE_REQUEST = 73
     PIECE_RESPONSE = 74
+    EVIDENCE = 75
 
 
 Frame = tuple[FrameKind, bytes]
@@ -100,6 +102,7 @@ def payload_bounds(params: ChainParams) -> Mapping[FrameKind, int]:
             FrameKind.SNAPSHOT_OFFER: OFFER_BYTES_MAX,
             FrameKind.PIECE_REQUEST: SNAPSHOT_REQUEST_BYTES_MAX,
             FrameKind.PIECE_RESPONSE: RESPONSE_BYTES_MAX + CONSENSUS_BYTES_MAX,
+            FrameKind.EVIDENCE: EVIDENCE_BYTES_MAX,
         }
     )
 

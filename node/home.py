@@ -43,11 +43,11 @@ class NodeKeys:
     """The secrets of a running node.
 
     Attributes:
-        consensus: Signs votes, timeouts and proposals.
+        consensus: Signs votes, timeouts and proposals; None when a signer has it.
         network_seed: The 32-byte seed of the TLS key.
     """
 
-    consensus: SigningKey
+    consensus: SigningKey | None
     network_seed: bytes
 
     def __repr__(self) -> str:
@@ -87,13 +87,15 @@ def prepare_home(
         What the genesis document says of this validator; also in ``validator.toml``.
 
     Raises:
-        Rejected: ``wrong_passphrase``, ``tampered_key`` and their like, from existing keys.
+        Rejected: ``wrong_passphrase``, ``tampered_key`` and their like, from existing keys; ``bad_card`` where a signer
+            has the key and ``validator.toml``, which names it, is gone.
     """
     make_private_directory(config.home)
     store = KeyStore(config.home)
-    consensus, network = _consensus_key(store, passphrase, cost), _network_key(store, passphrase, cost)
+    public_key = _known_key(config) if config.signer else _consensus_key(store, passphrase, cost).public_key
+    network = _network_key(store, passphrase, cost)
     certificate = make_certificate(network.seed, config.name)
-    card = GenesisValidator(config.name, consensus.public_key, power, address, certificate)
+    card = GenesisValidator(config.name, public_key, power, address, certificate)
     _write_toml(config.path, config.to_mapping())
     _write_toml(config.card_path, card_mapping(card))
     return card
@@ -111,7 +113,7 @@ def install_genesis(config: NodeConfig, document: GenesisDocument) -> int:
         Rejected: ``not_a_validator`` when the document does not name this home's consensus key; ``genesis_installed``
             when the home serves another chain; ``already_running`` when a process runs it without a safety state.
     """
-    index = _index_of(document, KeyStore(config.home).public(CONSENSUS_KEY).public_key)
+    index = index_of(document, consensus_public_key(config))
     is_installed = config.genesis_path.exists()
     if is_installed:
         _refuse_another_chain(config, document)
@@ -134,11 +136,11 @@ def open_home(home: Path, passphrase: bytes) -> OpenedHome:
     config = load_config(home)
     document = load_genesis(config)
     store = KeyStore(home)
-    consensus = store.unlock(CONSENSUS_KEY, passphrase)
+    consensus = None if config.signer else store.unlock(CONSENSUS_KEY, passphrase).signing_key
     network = store.unlock(NETWORK_KEY, passphrase)
-    index = _index_of(document, consensus.public_key)
+    index = index_of(document, consensus.public_key if consensus else _known_key(config))
     _check_entry(document.validators[index], config, network)
-    return OpenedHome(config, document, index, NodeKeys(consensus.signing_key, network.seed))
+    return OpenedHome(config, document, index, NodeKeys(consensus, network.seed))
 
 
 @contextmanager
@@ -150,11 +152,18 @@ def exclusive(config: NodeConfig) -> Iterator[None]:
     Raises:
         Rejected: ``already_running``.
     """
-    with open(KeyStore(config.home).path(CONSENSUS_KEY), "rb") as held:
+    with locked(KeyStore(config.home).path(NETWORK_KEY), "Another process runs this validator."):
+        yield
+
+
+@contextmanager
+def locked(path: Path, message: str) -> Iterator[None]:
+    """Hold the lock of a file that is never replaced; `Rejected` ``already_running`` where another process does."""
+    with open(path, "rb") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Rejected("already_running", "Another process runs this validator.", home=str(config.home)) from error
+            raise Rejected("already_running", message, path=str(path)) from error
         yield
 
 
@@ -235,7 +244,26 @@ def _network_key(store: KeyStore, passphrase: bytes, cost: KdfCost) -> UnlockedK
     return store.create(NETWORK_KEY, passphrase, cost)
 
 
-def _index_of(document: GenesisDocument, public_key: bytes) -> int:
+def consensus_public_key(config: NodeConfig) -> bytes:
+    """The public half of this validator's consensus key, wherever the key is.
+
+    Raises:
+        Rejected: ``unknown_key``, ``tampered_key``; ``bad_card`` where a signer has the key.
+    """
+    return _known_key(config) if config.signer else KeyStore(config.home).public(CONSENSUS_KEY).public_key
+
+
+def _known_key(config: NodeConfig) -> bytes:
+    """The public half of a key that a signer has, as ``validator.toml`` names it."""
+    try:
+        return parse_card(config.card_path.read_text(encoding="utf-8")).public_key
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        message = "A signer has this validator's key, and nothing here says which key that is."
+        raise Rejected("bad_card", message, path=str(config.card_path)) from error
+
+
+def index_of(document: GenesisDocument, public_key: bytes) -> int:
+    """The validator whose key this is; `Rejected` ``not_a_validator``."""
     for index, each in enumerate(document.validators):
         if each.public_key == public_key:
             return index
@@ -276,6 +304,8 @@ def _refuse_another_chain(config: NodeConfig, document: GenesisDocument) -> None
 
 def _write_initial_safety(config: NodeConfig, document: GenesisDocument) -> None:
     """For an unused key only. The lock keeps a process from starting, and using the key, before it is written."""
+    if config.signer is not None:
+        return
     with exclusive(config):
         if is_unused(KeyStore(config.home)):
             _save_safety(config, document)

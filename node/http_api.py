@@ -164,6 +164,9 @@ class NodeFace(Protocol):
     async def proposals(self) -> Json:
         """The proposals that wait for approval or for the next edge."""
 
+    async def evidence(self) -> Json:
+        """The evidence that waits, the newest offences that were punished, who is jailed."""
+
     async def epochs(self) -> Json:
         """The present epoch, the newest validator sets and the next."""
 
@@ -214,6 +217,7 @@ class _Api:
             ("GET", "/v1/proposals", self.get_proposals),
             ("GET", "/v1/epochs", self.get_epochs),
             ("GET", "/v1/proofs/{subject}/{path:path}", self.get_proof),
+            ("GET", "/v1/evidence", self.get_evidence),
         )
 
     async def post_transactions(self, request: Request) -> Response:
@@ -285,6 +289,9 @@ class _Api:
 
     async def get_proposals(self, request: Request) -> Response:
         return await _answer(await self.node.proposals())
+
+    async def get_evidence(self, request: Request) -> Response:
+        return await _answer(await self.node.evidence())
 
     async def get_epochs(self, request: Request) -> Response:
         return await _answer(await self.node.epochs())

@@ -14,6 +14,8 @@ Theory of operation:
   connection.
 * A wake-up that is due waits for what is queued, never for what comes after that.
 * Our own signed statements come back to the core at once, before anything that waits in the queue.
+* A signature may come from another process (`node.signing`). The loop waits for it, and goes on without it when that
+  process is out of reach: what is unsigned, the last of each kind, is asked for again, in order, before anything newer.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import trio
 
 from consensus.engine import Engine
 from consensus.events import (
+    Accuse,
     Commit,
     Effect,
     EnsurePayload,
@@ -48,14 +51,16 @@ from consensus.events import (
     WakeAt,
     WokenUp,
 )
-from consensus.types import Header, Message, Proposal, Statement, signing_message
+from consensus.types import Header, Message, Proposal
 from consensus.wire import decode_message, encode_message
 from genesis.errors import Rejected
-from genesis.signing import SigningKey
+from genesis.evidence import Evidence
 from node.failures import ReplicaHalted
 from node.frames import FrameKind
 from node.network import Network
 from node.offload import Offload
+from node.signer_guard import Kind
+from node.signing import Signing, fields_of
 
 
 class Payloads(Protocol):
@@ -102,12 +107,14 @@ class Ports:
     """Everything the replica acts upon."""
 
     network: Network
+    signing: Signing
     payloads: Payloads
     disk: Disk
     committed: Committed
     fetches: Fetches
     now: Callable[[], Now]
     report: Callable[[Report], None]
+    accuse: Callable[[Evidence], None]
 
 
 class _Handled:
@@ -121,23 +128,25 @@ class _Handled:
         self.done = trio.Event()
 
 
+class _SignAgain:
+    """In the queue: the signer can be reached again."""
+
+
 class Replica:
     """One validator's seat in the agreement. Not thread-safe: everything but the disk runs in the Trio thread."""
 
-    def __init__(
-        self, core: Engine, key: SigningKey, chain_id: bytes, index: int, ports: Ports, batches_max: int
-    ) -> None:
+    def __init__(self, core: Engine, index: int, ports: Ports, batches_max: int) -> None:
         self.core = core
-        self._key = key
-        self._chain_id = chain_id
         self._index = index
         self._ports = ports
         self._batches_max = batches_max
-        self._queue: deque[Event | _Handled] = deque()
+        self._queue: deque[Event | _Handled | _SignAgain] = deque()
         self._wakeup = trio.Event()
         self._wake_at_ms: int | None = None
         self._disk_work: list[Callable[[], None]] = []
         self._disk_cost_us = 0
+        self._unsigned: dict[Kind, tuple[SignAndSend, int]] = {}
+        self._lock_view = 0
         self._nursery: trio.Nursery | None = None
         self._fetch_scope = trio.CancelScope()
 
@@ -160,6 +169,11 @@ class Replica:
         except trio.Cancelled:
             handled.messages.clear()
             raise
+
+    def sign_again(self) -> None:
+        """The signer can be reached (again): ask it for what is unsigned."""
+        self._queue.append(_SignAgain())
+        self._wakeup.set()
 
     async def run(self) -> None:
         """Start the core and drive it until cancelled."""
@@ -191,6 +205,10 @@ class Replica:
         """Handle what is queued now; what is queued meanwhile comes after a look at the clock."""
         for _ in range(len(self._queue)):
             item = self._queue.popleft()
+            if isinstance(item, _SignAgain):
+                for event in await self._sign_unsigned():
+                    await self._step(event)
+                continue
             if not isinstance(item, _Handled):
                 await self._step(item)
                 continue
@@ -204,12 +222,10 @@ class Replica:
         own: deque[Event] = deque([event])
         while own:
             for effect in self.core.handle(own.popleft(), self._ports.now()):
-                answer = await self._carry_out(effect)
-                if answer is not None:
-                    own.append(answer)
+                own.extend(await self._carry_out(effect))
 
-    async def _carry_out(self, effect: Effect) -> Event | None:
-        """Carry out one effect; an answer that is ready at once is returned as the next event."""
+    async def _carry_out(self, effect: Effect) -> Sequence[Event]:
+        """Carry out one effect; answers that are ready at once are returned as the next events."""
         ports = self._ports
         match effect:
             case StoreProposal():
@@ -218,16 +234,16 @@ class Replica:
             case PersistSafety():
                 self._disk_work.append(lambda: ports.disk.persist_safety(effect.state, effect.proposal))
                 self._disk_cost_us += ports.disk.cost_us(effect.proposal)
+                self._lock_view = effect.state.high_qc.view
                 await self._flush()
             case SignAndSend():
-                signed = self._sign(effect.statement)
-                self._send(signed, effect.recipients)
-                return Received(self._index, signed)
+                self._owe(effect)
+                return await self._sign_unsigned()
             case Send():
                 self._send(effect.message, effect.recipients)
             case RequestPayload():
                 ordered = frozenset(digest for header in effect.ancestors for digest in header.payload)
-                return PayloadOffered(effect.view, ports.payloads.offer(ordered, self._batches_max))
+                return [PayloadOffered(effect.view, ports.payloads.offer(ordered, self._batches_max))]
             case EnsurePayload():
                 return self._ensure(effect.header, effect.sender)
             case FetchBlocks():
@@ -238,26 +254,46 @@ class Replica:
                 self._wake_at_ms = effect.monotonic_ms
             case Report():
                 ports.report(effect)
+            case Accuse():
+                ports.accuse(effect.evidence)
             case Halt():
                 raise ReplicaHalted(effect.reason)
-        return None
+        return ()
 
-    def _sign(self, statement: Statement) -> Statement:
-        return replace(statement, signature=self._key.sign(signing_message(self._chain_id, statement)))
+    def _owe(self, effect: SignAndSend) -> None:
+        """Take a statement up as unsigned, in place of the last of its kind; the same one keeps its place and lock."""
+        kind = fields_of(effect.statement).kind
+        owed = self._unsigned.get(kind)
+        if owed is None or owed[0].statement != effect.statement:
+            self._unsigned.pop(kind, None)
+            self._unsigned[kind] = (effect, self._lock_view)
+
+    async def _sign_unsigned(self) -> list[Event]:
+        """Sign and send what is unsigned, in the order in which the core permitted it, as far as the signer answers."""
+        own: list[Event] = []
+        for kind, (effect, lock_view) in list(self._unsigned.items()):
+            signature = await self._ports.signing.sign(effect.statement, lock_view)
+            if signature is None:
+                break
+            del self._unsigned[kind]
+            signed = replace(effect.statement, signature=signature)
+            self._send(signed, effect.recipients)
+            own.append(Received(self._index, signed))
+        return own
 
     def _send(self, message: Message, recipients: tuple[int, ...]) -> None:
         if recipients:
             self._ports.network.broadcast(FrameKind.CONSENSUS, encode_message(message), recipients)
 
-    def _ensure(self, header: Header, hint_peer: int) -> Event | None:
+    def _ensure(self, header: Header, hint_peer: int) -> Sequence[Event]:
         """Only the latest proposal can still be voted for, so a fetch for an earlier one is given up."""
         self._fetch_scope.cancel()
         if self._ports.payloads.holds(header.payload):
-            return PayloadStored(header.block_hash)
+            return [PayloadStored(header.block_hash)]
         self._fetch_scope = trio.CancelScope()
         if self._nursery is not None:
             self._nursery.start_soon(self._fetch_payload, header, hint_peer, self._fetch_scope)
-        return None
+        return ()
 
     async def _fetch_payload(self, header: Header, hint_peer: int, scope: trio.CancelScope) -> None:
         try:

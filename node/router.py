@@ -5,6 +5,7 @@ from __future__ import annotations
 from genesis.errors import Rejected, violated
 from node.batch_pool import BatchPool
 from node.blocksync import BlockFetcher, BlockServer
+from node.evidence import EvidenceDesk
 from node.frames import Frame, FrameKind
 from node.replica import Replica
 from node.snapshots import SnapshotServer
@@ -14,7 +15,7 @@ class Router:
     """The mesh's handler. `connect` it before the mesh runs: the parts behind it need the mesh to be built first."""
 
     def __init__(self) -> None:
-        self._parts: tuple[Replica, BatchPool, BlockFetcher, BlockServer, SnapshotServer] | None = None
+        self._parts: tuple[Replica, BatchPool, BlockFetcher, BlockServer, SnapshotServer, EvidenceDesk] | None = None
 
     def connect(
         self,
@@ -23,9 +24,10 @@ class Router:
         fetcher: BlockFetcher,
         server: BlockServer,
         snapshots: SnapshotServer,
+        evidence: EvidenceDesk,
     ) -> None:
         """Name the parts."""
-        self._parts = (replica, pool, fetcher, server, snapshots)
+        self._parts = (replica, pool, fetcher, server, snapshots, evidence)
 
     async def __call__(self, peer: int, frames: list[Frame]) -> None:
         """Handle one list of frames from one peer, in order; its connection waits meanwhile.
@@ -35,7 +37,7 @@ class Router:
         """
         if self._parts is None:
             violated("A frame arrived before the node was wired.")
-        replica, pool, fetcher, server, snapshots = self._parts
+        replica, pool, fetcher, server, snapshots, evidence = self._parts
         statements: list[bytes] = []
         for kind, payload in frames:
             match kind:
@@ -51,6 +53,8 @@ class Router:
                     await snapshots.handle(peer, kind, payload)
                 case FrameKind.SNAPSHOT_OFFER | FrameKind.PIECE_RESPONSE:
                     raise Rejected("unasked_snapshot", "A peer sent a snapshot that nobody asked it for.", peer=peer)
+                case FrameKind.EVIDENCE:
+                    await evidence.handle(peer, payload)
                 case _:
                     await pool.handle(peer, kind, payload)
         if statements:

@@ -30,7 +30,7 @@ class LedgerBuilder(Database):
     """Writes the ledger of one snapshot. All methods block.
 
     Args:
-        ledger_path: ``data/ledger``, which must not exist.
+        ledger_path: ``data/ledger``, which must not exist or be empty.
     """
 
     def __init__(self, ledger_path: Path) -> None:

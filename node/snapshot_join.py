@@ -52,7 +52,7 @@ class SnapshotJoin:
         index: Our own place among the validators.
         trust: The chain, and the block that the operator trusts.
         validators: Whose power counts (rule 5).
-        ledger_path: ``data/ledger``, which must not exist.
+        ledger_path: ``data/ledger``, which must not exist or be empty.
         report: Called with (kind, values) for a log line.
     """
 

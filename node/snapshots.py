@@ -7,7 +7,8 @@ Rules:
    and a joiner can fetch pieces of one from all of them.
 2. Nothing waits for a snapshot. A view of the state is taken when a block has become durable; its certificate comes
    with later blocks; what is left is done by a worker thread, with pauses, while blocks go on. At most `VIEWS_MAX`
-   views are held, and one snapshot is written at a time; one that falls due meanwhile comes after it.
+   views are held, and one snapshot is written at a time; one that falls due meanwhile comes after it. While the node
+   is far behind the others none is taken: it has something better to do, and they have newer ones.
 3. A snapshot that fails is reported and given up: the chain does not need it.
 4. A peer is served `PIECES_PER_S` pieces a second; what it asks for beyond that is not answered.
 """
@@ -55,6 +56,7 @@ class SnapshotMaker:
         interval: Rule 1; 0 for none.
         depth: The Merkle tree's.
         report: Called with (kind, values) for a log line.
+        is_behind: Whether the node is far behind the best certificate that it knows.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class SnapshotMaker:
         interval: int,
         depth: int,
         report: Callable[[str, dict[str, int | str]], None],
+        is_behind: Callable[[], bool],
     ) -> None:
+        self._is_behind = is_behind
         self._store = store
         self._files = files
         self._interval = interval
@@ -77,7 +81,8 @@ class SnapshotMaker:
 
     def is_due(self, height: int) -> bool:
         """Whether the state after the block of this height shall be looked at, before the next block changes it."""
-        return self._interval > 0 and self._due <= height and len(self._views) < VIEWS_MAX
+        is_due = self._interval > 0 and self._due <= height
+        return is_due and len(self._views) < VIEWS_MAX and not self._is_behind()
 
     def progressed(self) -> None:
         """Blocks have become durable, and the next ones have not been executed (rule 2)."""

@@ -89,9 +89,9 @@ class DoubleVote(Strategy):
         """A vote for every proposal, and now and then one for a block that nobody knows."""
         if isinstance(message, Proposal) and self.does(replica, 0.6):
             for vote in _votes(replica, message):
-                replica.broadcast(replica.sign(vote))
-                if replica.world.chance.random() < 0.2:
-                    replica.broadcast(replica.sign(replace(vote, block_hash=bytes(32))))
+                rivals = [vote, replace(vote, block_hash=bytes(32))] if replica.world.chance.random() < 0.4 else [vote]
+                for each in replica.world.chance.sample(rivals, len(rivals)):
+                    replica.broadcast(replica.sign(each))
 
 
 class Withhold(Strategy):

@@ -13,7 +13,9 @@ Rules, for replicas that are not Byzantine:
    state was put back is let off.
 6. *bounds*: what an engine and its shell keep for later stays within limits that no fault moves.
 7. *halt*: no replica stops itself, unless its old safety state was put back.
-8. *defect*: no invariant of ours breaks.
+8. *accusation*: evidence that an honest replica finds reads back from its bytes, its signatures are genuine, and whom
+   it names is Byzantine, or had its old safety state put back.
+9. *defect*: no invariant of ours breaks.
 
 The oracles see everything and tell nobody: no replica's behaviour depends on them.
 """
@@ -24,6 +26,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from consensus.types import Header, Proposal, Statement, Timeout, Vote
+from genesis.errors import Rejected
+from genesis.evidence import Evidence, decode_evidence, encode_evidence, verify_evidence
+from genesis.params import ChainParams
 from genesis.statements import Phase
 
 if TYPE_CHECKING:
@@ -32,8 +37,20 @@ if TYPE_CHECKING:
 
 BLOCKS_HELD_MAX: Final = 160
 ANCHORS_HELD_MAX: Final = 1_024
+WAITING_MAX: Final = 2_000
+"""Events that wait while a sync takes its time; of frames a peer has a handful under way at any moment."""
+
+BACKLOG_ANSWERS_MAX: Final = 6
+"""Committed blocks that wait for execution, in answers to sync requests: the engine stops asking at four."""
+
+BATCHES_EACH_MAX: Final = 3
+"""Batches that wait to be ordered, in quotas of their authors: those of before a restart are not counted against it."""
+
 VOTES_HELD_MAX_EACH: Final = 18
 """A voter's votes: eight views either side of the current one, and both ends."""
+
+WITNESSED_MAX_EACH: Final = 18 * 4
+"""What one key said in those views: a proposal, a timeout, a vote of each of two phases."""
 
 
 class Violation(Exception):
@@ -47,7 +64,7 @@ class Violation(Exception):
 class Oracle:
     """All of them. `counts` is what happened: faults injected, and what came of them."""
 
-    def __init__(self, validators: int, backlog_max: int) -> None:
+    def __init__(self, validators: int, params: ChainParams) -> None:
         self.counts: Counter[str] = Counter()
         self.decided: dict[int, bytes] = {}
         self._roots: dict[int, bytes] = {}
@@ -57,8 +74,10 @@ class Oracle:
             "blocks": BLOCKS_HELD_MAX,
             "anchors": ANCHORS_HELD_MAX,
             "votes": VOTES_HELD_MAX_EACH * validators,
+            "witnessed": WITNESSED_MAX_EACH * validators,
         }
-        self._backlog_max = backlog_max
+        self._backlog_max = BACKLOG_ANSWERS_MAX * params.sync_blocks_max
+        self._batches_max = BATCHES_EACH_MAX * params.batches_open_per_author_max * validators
 
     def count(self, what: str, times: int = 1) -> None:
         """Something happened that a reader of the figures should know of."""
@@ -107,13 +126,32 @@ class Oracle:
         for name, entries in core.held:
             if entries > self._limits[name]:
                 raise Violation("bounds", f"{replica.name} holds {entries} {name}, at most {self._limits[name]}")
-        if len(replica.executor.backlog) > self._backlog_max:
-            raise Violation("bounds", f"{replica.name} lets {len(replica.executor.backlog)} blocks wait for execution")
+        for name, entries, most in (
+            ("blocks that wait for execution", len(replica.executor.backlog), self._backlog_max),
+            ("events that wait for the disk", replica.waiting, WAITING_MAX),
+            ("batches that wait", replica.payloads.waiting, self._batches_max),
+        ):
+            if entries > most:
+                raise Violation("bounds", f"{replica.name} holds {entries} {name}, at most {most}")
 
     def on_halt(self, replica: Replica, reason: str) -> None:
         """Rule 7."""
         if not replica.is_restored:
             raise Violation("halt", f"{replica.name} stops itself: {reason}")
+
+    def on_accusation(self, replica: Replica, evidence: Evidence) -> None:
+        """Rule 8."""
+        world, accused = replica.world, evidence.validator
+        self.counts["accusations"] += 1
+        if any(each.is_honest and not each.is_restored for each in world.at_index[accused]):
+            raise Violation("accusation", f"{replica.name} accuses {accused}, who is honest: {evidence}")
+        if decode_evidence(encode_evidence(evidence)) != evidence:
+            raise Violation("accusation", f"{replica.name} finds evidence that does not read back: {evidence}")
+        if world.settings.real_signatures:
+            try:
+                verify_evidence(evidence, world.chain_id, world.signatures.public_keys)
+            except Rejected as fault:
+                raise Violation("accusation", f"{replica.name} finds evidence that proves nothing: {fault}") from fault
 
 
 class SignedHistory:

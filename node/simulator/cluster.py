@@ -25,9 +25,6 @@ from node.simulator.settings import Fault, Settings
 from node.simulator.signatures import Signatures
 from node.simulator.transcript import Transcript
 
-BACKLOG_ANSWERS_MAX: Final = 6
-"""Committed blocks that wait for execution, in answers to sync requests: the engine stops asking at four."""
-
 LULL: Final = 0.02
 LULL_MS: Final = 250
 
@@ -59,7 +56,7 @@ class Cluster:
         self.heap = Heap()
         self.codec = Codec()
         self.transcript = Transcript(sink)
-        self.oracle = Oracle(size, BACKLOG_ANSWERS_MAX * settings.params.sync_blocks_max)
+        self.oracle = Oracle(size, settings.params)
         self.links = Links(self.heap, chance, self.oracle.counts)
         self.signatures = Signatures(size, settings.real_signatures)
         self.ledger = make_ledger(settings, chance, self.signatures.public_keys)

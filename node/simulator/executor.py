@@ -9,13 +9,17 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from consensus.events import Commit, Executed
 from node.simulator.ledger import Applied
 
 if TYPE_CHECKING:
     from node.simulator.replica import Replica
+
+GROUP_BLOCKS: Final = 32
+"""Blocks whose batches are fetched together."""
 
 
 class Executor:
@@ -46,8 +50,9 @@ class Executor:
         if not self.backlog:
             self._running = False
             return
-        payload = self.backlog[0].proposal.header.payload
-        if self._replica.payloads.need(payload, self._execute):
+        payload, *later = (each.proposal.header.payload for each in islice(self.backlog, GROUP_BLOCKS))
+        ahead = tuple(name for each in later for name in each)
+        if self._replica.payloads.need(payload, ahead, self._execute):
             self._execute()
 
     def _execute(self) -> None:

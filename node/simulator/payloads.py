@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from node.simulator.replica import Replica
 
 ASK_AGAIN_MS: Final = 40
+ASKED_MAX: Final = 128
 
 
 class Payloads:
@@ -36,7 +37,8 @@ class Payloads:
         self._wanted: Header | None = None
         self._needed: tuple[bytes, ...] = ()
         self._on_needed: Callable[[], None] | None = None
-        self._asking = False
+        self._ahead: tuple[bytes, ...] = ()
+        self._asked_until_ms: dict[bytes, int] = {}
         self._turn = 0
 
     @property
@@ -100,11 +102,14 @@ class Payloads:
         self._ask()
         return False
 
-    def need(self, payload: tuple[bytes, ...], then: Callable[[], None]) -> bool:
-        """A committed block needs its batches; True if they are all here, else `then` is called."""
+    def need(self, payload: tuple[bytes, ...], ahead: tuple[bytes, ...], then: Callable[[], None]) -> bool:
+        """A committed block needs its batches; True if they are all here, else `then` is called.
+
+        What the blocks after it need (`ahead`) is asked for at the same time.
+        """
         if all(each in self._held for each in payload):
             return True
-        self._needed, self._on_needed = payload, then
+        self._needed, self._ahead, self._on_needed = payload, ahead, then
         self._ask()
         return False
 
@@ -114,27 +119,27 @@ class Payloads:
             self._wanted = None
             self._replica.post(PayloadStored(wanted.block_hash))
         if then is not None and all(each in self._held for each in self._needed):
-            self._on_needed, self._needed = None, ()
+            self._on_needed, self._needed, self._ahead = None, (), ()
             then()
 
     def _missing(self) -> list[bytes]:
         wanted = self._wanted.payload if self._wanted is not None else ()
-        return [each for each in dict.fromkeys((*self._needed, *wanted)) if each not in self._held]
+        return [each for each in dict.fromkeys((*self._needed, *wanted, *self._ahead)) if each not in self._held]
 
     def _ask(self) -> None:
-        """Rule 3."""
-        missing = self._missing()
-        if self._asking or not missing:
-            return
-        self._asking = True
+        """Rule 3: ask for what is missing and was not asked for a moment ago."""
         replica = self._replica
-        peer = self._turn % len(replica.world.settings.powers)
-        self._turn += 1
-        if peer != replica.index:
-            replica.world.oracle.count("batches fetched", len(missing))
-            replica.send_to(peer, "on_batch_request", replica.place, tuple(missing))
-        replica.after(ASK_AGAIN_MS if peer != replica.index else 0, self._ask_again)
-
-    def _ask_again(self) -> None:
-        self._asking = False
-        self._ask()
+        now_ms = replica.world.heap.now_ms
+        due = [each for each in self._missing() if self._asked_until_ms.get(each, 0) <= now_ms][:ASKED_MAX]
+        if not due:
+            return
+        others = replica.world.others[replica.index]
+        if not others:
+            return
+        peer = self._turn if self._turn in others else others[self._turn % len(others)]
+        self._turn = (peer + 1) % len(replica.world.settings.powers)
+        self._asked_until_ms = {name: at_ms for name, at_ms in self._asked_until_ms.items() if at_ms > now_ms}
+        self._asked_until_ms |= dict.fromkeys(due, now_ms + ASK_AGAIN_MS)
+        replica.world.oracle.count("batches fetched", len(due))
+        replica.send_to(peer, "on_batch_request", replica.place, tuple(due))
+        replica.after(ASK_AGAIN_MS, self._ask)

@@ -137,6 +137,11 @@ class Replica:
             getattr(self, handler)(*args)
 
     @property
+    def waiting(self) -> int:
+        """How many events wait for the disk."""
+        return len(self._waiting)
+
+    @property
     def now(self) -> ev.Now:
         """Time as this process reads it."""
         now_ms = self.world.heap.now_ms
@@ -186,7 +191,7 @@ class Replica:
             world.oracle.after_event(self)
 
     def _on_defect(self, event: ev.Event, mark: bytes, defect: InvariantViolation) -> None:
-        """Rule 8 of the oracles. A Byzantine replica that trips over its own deeds is down for good."""
+        """Rule 9 of the oracles. A Byzantine replica that trips over its own deeds is down for good."""
         self.world.transcript.event(self.world.heap.now_ms, self.name, event, mark, ())
         if self.is_honest:
             raise Violation("defect", f"{self.name}: {defect}") from defect
@@ -240,6 +245,9 @@ class Replica:
                 self._own.append((ev.PayloadOffered(view, offer), b"".join(offer)))
             case ev.FetchBlocks():
                 self.catchup.fetch(effect)
+            case ev.Accuse(evidence):
+                if self.is_honest:
+                    self.world.oracle.on_accusation(self, evidence)
             case ev.Report(kind, _):
                 self.world.oracle.counts[f"report {kind}"] += 1
             case ev.Halt(reason):

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Final, TextIO
 
 from consensus.events import (
+    Accuse,
     BlocksReceived,
     Commit,
     Effect,
@@ -122,6 +123,8 @@ def _effect(effect: Effect) -> str:
             return f"fetch blocks above {from_height} from {peer}, up to {_qc(target)}"
         case Commit(proposal, _):
             return f"COMMIT {_header(proposal.header)}"
+        case Accuse(evidence):
+            return f"ACCUSE {evidence.validator} of two {evidence.offence.name.lower()}s in view {evidence.view}"
         case Halt(reason):
             return f"HALT {reason}"
         case Report(kind, details):

@@ -6,9 +6,9 @@ Rules:
    no group names hears nobody; without groups all hear all. ``0'`` is the second instance of replica 0's key; where 0
    leads, both do, each with a clock of its own and with other batches to order, so that they equivocate.
 2. A message belongs to the view that it speaks of; certificates, batches and blocks to the view their sender is in.
-3. After the list the network is whole and leaders take turns, for `calm_views` views and until every instance has what
-   was committed by then. A view in which nobody can get on
-   is whole as well once it has lasted `STALLED_TIMEOUTS` full timeouts.
+3. After the list the network is whole and leaders take turns, for `calm_views` views. Of later views no proposal
+   passes; every instance then gets what was committed so far. A view in which nobody can get on is whole as well once
+   it has lasted `STALLED_TIMEOUTS` full timeouts.
 4. *Safe*: at no height do two instances commit different blocks, and no oracle of `node.simulator.checks` is broken.
    With twins of less than a third of the power every scenario is safe.
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from consensus.types import Certificates, Message
+from consensus.types import Certificates, Message, Proposal
 from node.simulator.cast import Cast
 from node.simulator.checks import Violation
 from node.simulator.cluster import Cluster
@@ -73,6 +73,7 @@ class ScenarioCluster(Cluster):
         cast = Cast(tuple((index, Fault.TWIN) for index in scenario.twins))
         super().__init__(settings, Random(settings.seed), cast, leaders=ScriptedLeaders(scenario))
         self._groups = [_places(self, each.partitions) for each in scenario.views]
+        self._last_view = scenario.last_view
         self._stalled_ms = STALLED_TIMEOUTS * settings.params.view_timeout_ms_max
         self._top_view = 0
         self._moved_ms = 0
@@ -84,6 +85,8 @@ class ScenarioCluster(Cluster):
             self._top_view, self._moved_ms = view, self.heap.now_ms
         if message is not None and not isinstance(message, Certificates):
             view = message.view
+        if isinstance(message, Proposal) and view > self._last_view:
+            return False
         if not 1 <= view <= len(self._groups) or self.heap.now_ms - self._moved_ms > self._stalled_ms:
             return True
         group = self._groups[view - 1]
@@ -117,9 +120,8 @@ def _play(cluster: Cluster, scenario: Scenario) -> None:
         return all(each.core is not None and each.core.view > last for each in cluster.replicas)
 
     cluster.heap.run_until(is_over, limit_ms)
-    height = cluster.height
     settled_ms = cluster.heap.now_ms + SETTLE_TIMEOUTS * cluster.params.view_timeout_ms_max
-    cluster.heap.run_until(lambda: all(each.disk.height >= height for each in cluster.replicas), settled_ms)
+    cluster.heap.run_until(lambda: all(each.disk.height == cluster.height for each in cluster.replicas), settled_ms)
 
 
 def _load(cluster: Cluster) -> None:

@@ -164,6 +164,7 @@ PEERS_ONLY = (
     *(f"node/{name}.py" for name in ("peers", "tls", "replica", "connections", "handshake")),
     *(f"node/{name}.py" for name in ("router", "snapshot_join", "snapshot_wire")),
     "contracts/snapshot.py",
+    "node/signer_protocol.py",
 )
 """Where validators refuse each other: a command never meets those codes."""
 

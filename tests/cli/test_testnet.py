@@ -18,7 +18,15 @@ from click.testing import CliRunner
 from cli.main import novate
 from cli.processes import log_tail, running_pid, stop
 from cli.testnet import Moment, verdict
-from cli.testnet_files import Era, LocalNetwork, LocalValidator, create_testnet, free_ports, load_testnet
+from cli.testnet_files import (
+    Era,
+    LocalNetwork,
+    LocalValidator,
+    create_testnet,
+    free_ports,
+    load_testnet,
+    remove_testnet,
+)
 from cli.testnet_run import Standing, Survey, bring_up, survey
 from genesis.document import parse_document
 from genesis.errors import Rejected
@@ -408,3 +416,15 @@ def test_an_amnesiac_validator_is_shown(tmp_path: Path) -> None:
         document = json.loads(invoke("testnet", "status", "--dir", str(tmp_path), "--json").stdout)
     assert [each["amnesiac"] for each in document["validators"]] == [True, True]
     assert "v0 has lost its safety state" in shown
+
+
+def test_testnet_with_signers_has_no_key_in_a_validators_home(tmp_path: Path) -> None:
+    """What `--signers` is for; and the signers' homes go with the testnet."""
+    network = create_testnet(tmp_path / "net", 2, Era(), signers=True)
+    for each in network.validators:
+        assert not (each.home / "keys" / "consensus.key").exists()
+        assert (each.signer_home / "keys" / "consensus.key").exists()
+        opened = open_home(each.home, (each.home / "passphrase").read_bytes().strip())
+        assert opened.keys.consensus is None
+    remove_testnet(network.directory, keep_directory=False)
+    assert not network.directory.exists()

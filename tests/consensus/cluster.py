@@ -43,6 +43,7 @@ from consensus.types import (
 )
 from consensus.validators import Validator, ValidatorSet
 from consensus.wire import decode_message, encode_message
+from genesis.evidence import Evidence
 from genesis.hashing import Domain, digest
 from genesis.params import ChainParams
 from genesis.signing import SigningKey
@@ -70,9 +71,9 @@ def signing_key(index: int) -> SigningKey:
     return SigningKey(bytes([index + 1]) * 32)
 
 
-def make_validators(powers: tuple[int, ...]) -> ValidatorSet:
-    """A set of these powers, with the keys of `signing_key`."""
-    members = (Validator(i, f"v{i}", signing_key(i).public_key, power) for i, power in enumerate(powers))
+def make_validators(powers: tuple[int, ...], key: Callable[[int], SigningKey] = signing_key) -> ValidatorSet:
+    """A set of these powers, with these keys."""
+    members = (Validator(i, f"v{i}", key(i).public_key, power) for i, power in enumerate(powers))
     return ValidatorSet(0, tuple(members))
 
 
@@ -113,7 +114,7 @@ class Node:
         self.halted: str | None = None
         self.effects_until_crash: int | None = None
         self.reports: Counter[str] = Counter()
-        self.equivocators: set[int] = set()
+        self.accusations: list[Evidence] = []
         self.wake_ms: int | None = None
         self.clock_skew_ms = 0
         self.wrong_root_from = 2**60
@@ -131,7 +132,7 @@ class Node:
         """Start the process on what its disk holds."""
         self.incarnation += 1
         self.up = True
-        config = CoreConfig(CHAIN_ID, self.index, self.cluster.validators, self.cluster.params, GENESIS)
+        config = CoreConfig(self.cluster.chain_id, self.index, self.cluster.validators, self.cluster.params, GENESIS)
         self.core = make_engine(self.cluster.engine, config, self.disk.recovery())
         if self.index in self.cluster.byzantine:
             self.core._signatory.stop_if_impersonated = lambda *_: None  # it does not stop for its twin
@@ -189,7 +190,7 @@ class Node:
                 self.reports[kind] += 1
             case ev.Accuse(evidence):
                 assert evidence.validator in cluster.byzantine, f"v{evidence.validator} is honest and was accused"
-                self.equivocators.add(evidence.validator)
+                self.accusations.append(evidence)
             case ev.Halt(reason):
                 self.halted = reason
                 self.crash()
@@ -240,10 +241,14 @@ class Cluster:
         twins: tuple[int, ...] = (),
         engine: str = "hotstuff",
         real_signatures: bool = False,
+        chain_id: bytes = CHAIN_ID,
+        key: Callable[[int], SigningKey] = signing_key,
     ) -> None:
         self.random = random.Random(seed)
         self.params = params
-        self.validators = make_validators(powers)
+        self.chain_id = chain_id
+        self.key = key
+        self.validators = make_validators(powers, key)
         self.real_signatures = real_signatures
         self.now_ms = 0
         self.delay_ms = (1, 5)
@@ -380,7 +385,7 @@ class Cluster:
     def sign(self, node: Node, statement: Statement) -> Message:
         """Sign, and hold every honest key to what it has signed before."""
         node.timeouts_sent += isinstance(statement, Timeout)
-        key, message = signing_key(node.index), signing_message(CHAIN_ID, statement)
+        key, message = self.key(node.index), signing_message(self.chain_id, statement)
         if node.index not in self.byzantine:
             phase = int(statement.phase) if isinstance(statement, Vote) else None
             held = self._signed.setdefault((type(statement), phase, node.index, statement.view), message)

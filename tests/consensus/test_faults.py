@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from consensus import events as ev
 from consensus.safety import fresh_safety
-from consensus.types import Message, Proposal, Timeout, Vote
+from consensus.types import TC, Certificates, Message, Proposal, Timeout, TimeoutSignature, Vote, genesis_qc
 from genesis.document import ENGINES
-from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node
+from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node, sign
 
 pytestmark = [pytest.mark.usefixtures("fast_signatures"), pytest.mark.parametrize("engine", ENGINES)]
 
@@ -281,6 +282,41 @@ def test_an_old_copy_of_the_safety_state_stops_the_replica(engine: str) -> None:
     assert "our key signed" in victim.halted
 
 
+def test_an_old_copy_is_noticed_by_one_that_signs_before_it_sees_its_own_signatures(engine: str) -> None:
+    """Row 4: it gives up a later view with the others, and only then fetches the blocks that it helped to certify."""
+    cluster = Cluster(engine=engine).start()
+    cluster.load(50)
+    cluster.run(500)
+    victim = cluster.nodes[1]
+    backup = victim.disk.safety
+    cluster.run(5_000)
+    crash(*cluster.nodes[2:])
+    cluster.run(100)
+    victim.crash()
+    victim.disk = Disk(backup)
+    cluster.link = lambda _sender, recipient, _message: recipient != 1
+    tc = timeout_certificate(cluster)
+    victim.start()
+    victim.handle(ev.Received(0, Certificates(genesis_qc(GENESIS.block_hash), tc)))
+    cluster.run(20_000)
+    assert victim.disk.safety is not None
+    assert (victim.halted, victim.disk.safety.last_voted_view) == (None, tc.view + 1)
+    cluster.link = everyone
+    for node in cluster.nodes[2:]:
+        node.start()
+    cluster.run(5_000)
+    assert victim.halted is not None
+    assert "our key signed" in victim.halted
+
+
+def timeout_certificate(cluster: Cluster) -> TC:
+    """Of the present view, by all but validator 1, who report nothing."""
+    view, qc = cluster.nodes[0].core.view, genesis_qc(GENESIS.block_hash)
+    timeouts = [sign(Timeout(0, view, qc, None, voter), voter) for voter in (0, 2, 3)]
+    marks = tuple(TimeoutSignature(each.voter, 0, each.signature) for each in timeouts)
+    return TC(0, view, qc, marks)
+
+
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
@@ -331,7 +367,7 @@ def test_equivocating_leaders_and_voters_are_named_and_nobody_else(engine: str) 
         cluster.load(30)
         cluster.run(6_000)
         assert min(node.height for node in cluster.nodes[:3]) >= 5
-        named |= set().union(*(node.equivocators for node in cluster.nodes[:3]))
+        named |= {each.validator for node in cluster.nodes[:3] for each in node.accusations}
     assert named == {3}
 
 

@@ -58,6 +58,8 @@ from genesis.errors import Rejected
 from genesis.evidence import EVIDENCE_BYTES_MAX, decode_evidence, encode_evidence
 from genesis.hashing import ZERO_DIGEST, Domain, digest
 from genesis.params import ChainParams
+from genesis.validator_sets import decode_validator_set, validator_set_key
+from node import signer_file, signer_protocol
 from node.batch_fetcher import split_digests
 from node.batches import BatchFormat
 from node.blocksync import _REQUEST, BlockFetcher
@@ -79,6 +81,8 @@ from node.http_api import HttpLimits, _envelope_id, _integer, _parse_wires
 from node.keystore import KEY_FILE_BYTES_MAX, KdfCost, KeyStore
 from node.proof import decode_proof, encode_proof, proof_document, verify_document
 from node.safety_file import SafetyFile
+from node.signer_guard import Mark, decode_mark, encode_mark, mark_values
+from node.signer_home import load_signer
 from node.snapshot_wire import (
     PieceKind,
     PieceName,
@@ -295,6 +299,11 @@ def stored(block: Any) -> bytes:
 
 RECORD = stored(committed(FIRST))
 IDS = bytes(range(64))
+SIGNER_FIELDS = {"name": "v0", "network": "n", "chain_id": "11" * 32, "public_key": "22" * 32, "socket": "/s"}
+SIGNER_TOML = tomli_w.dumps(SIGNER_FIELDS).encode()
+SET_KEY = validator_set_key(7)
+MEMBERS = [[each.name, each.public_key, each.power, each.address, each.certificate] for each in DOCUMENT.validators]
+VALIDATOR_SET = SET_KEY + encode([None, MEMBERS])
 PIECES = [PieceName(7, kind, place) for kind in PieceKind for place in (0, 3)]
 CUT = cut_state(genesis_state(DOCUMENT).entries(), PARAMS.merkle_depth)
 STORY, PROOF = story()
@@ -340,6 +349,18 @@ DECODERS: Final = (
             encode_header, size_max=MESSAGE_BYTES_MAX),
     Decoder("genesis.evidence:decode_evidence", decode_evidence, shapes.evidence().map(encode_evidence),
             encode_evidence, size_max=EVIDENCE_BYTES_MAX),
+    Decoder("genesis.validator_sets:decode_validator_set",
+            lambda data: decode_validator_set(data[: len(SET_KEY)], data[len(SET_KEY) :]),
+            st.just(VALIDATOR_SET)),
+    Decoder("node.signer_guard:decode_mark", decode_mark, st.just(encode_mark(Mark())), encode_mark),
+    Decoder("node.signer_file:_decode", signer_file._decode, st.just(encode([bytes(32), mark_values(Mark())]))),
+    Decoder("node.signer_home:load_signer", in_file("signer.toml", load_signer), st.just(SIGNER_TOML)),
+    Decoder("node.signer_protocol:decode_request", signer_protocol.decode_request,
+            st.sampled_from([signer_protocol.Ask(), signer_protocol.Hello(1, bytes(32), bytes(32), Mark())]).map(
+                lambda each: signer_protocol.encode_request(each)[4:])),
+    Decoder("node.signer_protocol:decode_answer", signer_protocol.decode_answer,
+            st.sampled_from([signer_protocol.Welcome(), signer_protocol.Signed(bytes(64))]).map(
+                lambda each: signer_protocol.encode_answer(each)[4:])),
     Decoder("node.proof:decode_proof", decode_proof, st.just(encode_proof(PROOF)), encode_proof),
     Decoder("cli.verify:_read_json", verified, st.just(PROOF_JSON), memory_bytes_max=2 * MEMORY_BYTES_MAX),
     Decoder("contracts.entries:row_to_json", lambda data: row_to_json("meta", data),

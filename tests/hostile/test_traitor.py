@@ -24,6 +24,15 @@ from genesis.signing import SigningKey
 from genesis.statements import Phase
 from node.conduct import TOO_MANY_FAULTS
 from node.frames import FrameKind, Lane, lane_of
+from node.snapshot_wire import (
+    PieceKind,
+    PieceName,
+    encode_piece,
+    encode_piece_request,
+    encode_pruned,
+    encode_snapshot_offer,
+    encode_snapshot_request,
+)
 from tests.hostile.conftest import BARRING, HONEST, LENIENT
 from tests.hostile.net import QUICK, Net, watched
 from tests.hostile.traitor import LIFETIME_MS, Traitor, Voice, an_envelope
@@ -37,7 +46,7 @@ COPIES_MAX = 4
 """A batch in memory is its wire, its envelopes' wires and what they hold: about three times its size."""
 
 FLOOD_S = 4.0
-UNKNOWN_KINDS = (4, 63, 64, 70, 255)
+UNKNOWN_KINDS = (4, 63, 64, 100, 255)
 
 
 @asynccontextmanager
@@ -74,6 +83,11 @@ def valid_payloads(traitor: Traitor, view: int) -> dict[FrameKind, bytes]:
         FrameKind.BATCH_RESPONSE: batch,
         FrameKind.BLOCKS_REQUEST: encode([0]),
         FrameKind.BLOCKS_RESPONSE: encode([0, [], bytes(40)]),
+        FrameKind.BLOCKS_PRUNED: encode_pruned(0, 9),
+        FrameKind.SNAPSHOT_REQUEST: encode_snapshot_request(0),
+        FrameKind.SNAPSHOT_OFFER: encode_snapshot_offer(0, None),
+        FrameKind.PIECE_REQUEST: encode_piece_request(PieceName(9, PieceKind.SLICE, 0)),
+        FrameKind.PIECE_RESPONSE: encode_piece(PieceName(9, PieceKind.SLICE, 0), b"piece"),
     }
 
 

@@ -56,6 +56,9 @@ class FakeNode:
     async def proposals(self) -> Any:
         return {"proposals": []}
 
+    async def evidence(self) -> Any:
+        return {"waiting": []}
+
     async def epochs(self) -> Any:
         return {"epoch": 3}
 

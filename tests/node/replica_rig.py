@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -24,7 +24,7 @@ from consensus.events import (
     SafetyState,
     SignAndSend,
 )
-from consensus.types import Certificates, Proposal, Vote
+from consensus.types import Certificates, Proposal, Statement, Vote, signing_message
 from consensus.wire import decode_message, encode_message
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
@@ -93,6 +93,8 @@ class Rig:
         disk_fails: Whether a write fails.
         held: The batches that are here.
         arrivals: Whoever ensures a batch waits for its event.
+        signer_gone: Whether the signer is out of reach.
+        signed: What it signed, and the lock that it was told.
     """
 
     script: Script
@@ -106,14 +108,21 @@ class Rig:
     held: set[bytes] = field(default_factory=set)
     arrivals: dict[bytes, trio.Event] = field(default_factory=dict)
     refused: set[bytes] = field(default_factory=set)
+    signer_gone: bool = False
+    signed: list[tuple[Statement, int]] = field(default_factory=list)
     progress: Waiting = field(default_factory=Waiting)
     loop: int = field(default_factory=threading.get_ident)
 
     def __post_init__(self) -> None:
         self.disk_gate.set()
         here: Any = self
-        ports = Ports(here, here, here, here, here, self.now, lambda report: self.note("reported", report.kind))
-        self.replica = Replica(here, cast(SigningKey, here), CHAIN_ID, ME, ports, BATCHES_MAX)
+        ports = Ports(
+            *(here,) * 6,
+            self.now,
+            lambda report: self.note("reported", report.kind),
+            lambda evidence: self.note("accused", evidence.validator),
+        )
+        self.replica = Replica(here, ME, ports, BATCHES_MAX)
 
     def note(self, *what: Any) -> None:
         """Write down what happened, from whatever thread, and wake the test."""
@@ -160,10 +169,14 @@ class Rig:
 
     # --- the key, the network, the pool, the disk, the executor, the fetcher ------------------------------------------
 
-    def sign(self, message: bytes) -> bytes:
-        """The key's part."""
+    async def sign(self, statement: Statement, lock_view: int) -> bytes | None:
+        """The key's part; nothing while the signer is out of reach."""
+        if self.signer_gone:
+            self.note("asked in vain", statement)
+            return None
         self.note("signed")
-        return KEY.sign(message)
+        self.signed.append((statement, lock_view))
+        return KEY.sign(signing_message(CHAIN_ID, statement))
 
     def broadcast(self, kind: FrameKind, payload: bytes, recipients: Sequence[int]) -> None:
         """The network's part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import closing
@@ -21,6 +22,35 @@ RECORD_BYTES = len(MAGIC) + 32 + 8 + 4 + len(encode_safety(NEW)) + 32
 
 class PowerLoss(BaseException):
     """The machine stops here."""
+
+
+class Disk:
+    """What power loss leaves of a file. As on Linux, a failed sync forgets what was pending and the next succeeds."""
+
+    def __init__(self, path: Path, patch: pytest.MonkeyPatch) -> None:
+        self.sync_fails = False
+        self._path = path
+        self._durable = bytearray(path.read_bytes())
+        self._pending: list[tuple[int, bytes]] = []
+        self._pwrite = os.pwrite
+        patch.setattr(os, "pwrite", self._write)
+        patch.setattr(os, "fdatasync", self._sync)
+
+    def lose_power(self) -> None:
+        """The page cache is gone."""
+        self._path.write_bytes(self._durable)
+        self._pending.clear()
+
+    def _write(self, file: int, data: bytes, offset: int) -> int:
+        self._pending.append((offset, bytes(data)))
+        return self._pwrite(file, data, offset)
+
+    def _sync(self, _file: int) -> None:
+        pending, self._pending = self._pending, []
+        if self.sync_fails:
+            raise OSError(errno.EIO, "Input/output error")
+        for offset, data in pending:
+            self._durable[offset : offset + len(data)] = data
 
 
 def running(path: Path, pair: int = 0) -> SafetyFile:

@@ -23,10 +23,13 @@ from contracts.operations import build_operation
 from genesis.document import GenesisDocument, GenesisRole
 from genesis.envelope import sign_envelope
 from genesis.errors import Rejected
+from genesis.evidence import Half, Offence, make_evidence
 from genesis.params import ChainParams
 from genesis.signing import SigningKey
+from genesis.statements import Phase, vote_message
 from node.app import _recovery, build_node, run_node
 from node.config import LOOPBACK, NodeConfig
+from node.evidence import EvidenceFiles
 from node.executor import open_state
 from node.failures import StorageFailure
 from node.home import OpenedHome, install_genesis, open_home, prepare_home
@@ -53,15 +56,27 @@ def interpreter_left_as_found() -> Iterator[None]:
 
 
 class Starts(logging.Handler):
-    """Hears the line with which a node says that its interface answers."""
+    """Hears the line with which a node says that its interface answers, and others that a test waits for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.started: dict[str, trio.Event] = {}
+        self._counted: dict[str, tuple[int, trio.Event]] = {}
+
+    def count(self, message: str, times: int) -> trio.Event:
+        """Set once this line has been heard so often."""
+        self._counted[message] = (times, trio.Event())
+        return self._counted[message][1]
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage() == "started":
+        message = record.getMessage()
+        if message == "started":
             self.started[record.__dict__["validator"]].set()
+        if message in self._counted:
+            times, heard = self._counted[message]
+            self._counted[message] = (times - 1, heard)
+            if times == 1:
+                heard.set()
 
 
 @dataclass
@@ -131,7 +146,7 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet_of(
-    directory: Path, count: int, params: ChainParams = PARAMS, consensus: str = "hotstuff"
+    directory: Path, count: int, params: ChainParams = PARAMS, consensus: str = "hotstuff", wait_s: float = WAIT_S
 ) -> AsyncIterator[Fleet]:
     """A network of this many validators, with homes made as an operator makes them; nothing runs yet."""
     ports = free_ports(2 * count)
@@ -152,7 +167,7 @@ async def fleet_of(
     logger.setLevel(logging.INFO)
     logger.addHandler(starts)
     try:
-        with trio.fail_after(WAIT_S):
+        with trio.fail_after(wait_s):
             async with trio.open_nursery() as nursery:
                 yield Fleet(document, configs, nursery, starts)
                 nursery.cancel_scope.cancel()
@@ -314,3 +329,25 @@ async def test_rebuilt_core_knows_what_was_committed_and_said(tmp_path: Path) ->
             assert not core.is_amnesiac
             pending = _recovery(store, safety).pending
             assert [each.header.height for each in pending][:1] == [tip.height + 1]
+
+
+async def test_a_contradiction_that_one_validator_knows_of_is_punished_by_all(tmp_path: Path) -> None:
+    """Rows 1 and 2: found on one disk, passed on, submitted and executed by whole nodes; everybody shows the same."""
+    async with fleet_of(tmp_path, 4) as fleet:
+        offender = fleet.opened(3).keys.consensus
+
+        def half(block_hash: bytes) -> Half:
+            message = vote_message(fleet.document.chain_id, 0, 5, Phase.CERTIFY, 3, block_hash)
+            return Half((3, block_hash), offender.sign(message))
+
+        evidence = make_evidence(Offence.VOTE, 0, 5, 3, half(b"a" * 32), half(b"b" * 32))
+        EvidenceFiles(fleet.configs[1].evidence_path).put(evidence)
+        settled = fleet.starts.count("evidence_settled", 3)
+        await fleet.start(0, 1, 2)
+        await settled.wait()
+        expected = {"validator": "v3", "epoch": 0, "view": 5, "offence": "vote", "evidence": evidence.id.hex()}
+        for index in range(3):
+            answer = await fleet.get(index, "/v1/evidence")
+            assert answer["waiting"] == []
+            assert [expected] == [{name: each[name] for name in expected} for each in answer["punished"]]
+            assert [each["validator"] for each in answer["jailed"]] == ["v3"]

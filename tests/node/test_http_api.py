@@ -56,6 +56,7 @@ GETS = [
     ("/v1/quarantine", 200, {"quarantined": []}),
     ("/v1/proposals", 200, {"proposals": []}),
     ("/v1/epochs", 200, {"epoch": 3}),
+    ("/v1/evidence", 200, {"waiting": []}),
     ("/v1/series", 200, {"after": "", "limit": None}),
     ("/v1/series?limit=500", 200, {"after": "", "limit": 500}),
     ("/v1/series?after=BTC-17AUG26-63000-P&limit=2", 200, {"after": "BTC-17AUG26-63000-P", "limit": 2}),

@@ -212,6 +212,8 @@ def prune_to(store: Store, below: int) -> None:
 def test_a_batch_goes_with_the_last_block_that_orders_it(tmp_path: Path, again_at: int, is_kept: bool) -> None:
     """A faulty leader may order one twice; peers fetch it for the later block."""
     store, _ = ledger_with_a_batch(tmp_path, again_at)
+    store.prune(20, 100)
+    assert store.has_batch(BATCH[0]) is is_kept
     prune_to(store, 20)
     assert (store.batch(BATCH[0]) is not None, store.has_batch(BATCH[0])) == (is_kept, is_kept)
     prune_to(store, 50)

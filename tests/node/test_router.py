@@ -50,9 +50,8 @@ class Parts:
     def router(self) -> Router:
         """A router in front of them."""
         router = Router()
-        router.connect(
-            self.part("replica"), self.part("pool"), self.part("fetcher"), self.part("server"), self.part("snapshots")
-        )
+        names = ("replica", "pool", "fetcher", "server", "snapshots", "evidence")
+        router.connect(*map(self.part, names))
         return router
 
 
@@ -69,6 +68,7 @@ class Parts:
         (FrameKind.BLOCKS_PRUNED, ("fetcher", 2, "pruned", b"x")),
         (FrameKind.SNAPSHOT_REQUEST, ("snapshots", 2, FrameKind.SNAPSHOT_REQUEST, b"x")),
         (FrameKind.PIECE_REQUEST, ("snapshots", 2, FrameKind.PIECE_REQUEST, b"x")),
+        (FrameKind.EVIDENCE, ("evidence", 2, b"x")),
     ],
 )
 async def test_each_kind_reaches_its_part_with_its_sender(kind: FrameKind, expected: tuple[Any, ...]) -> None:

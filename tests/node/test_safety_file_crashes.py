@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from contextlib import closing
@@ -20,6 +19,7 @@ from tests.node.safety_images import (
     NEW,
     OLD,
     RECORD_BYTES,
+    Disk,
     PowerLoss,
     failing,
     images,
@@ -29,35 +29,6 @@ from tests.node.safety_images import (
     slot,
     with_slot,
 )
-
-
-class Disk:
-    """What power loss leaves of a file. As on Linux, a failed sync forgets what was pending and the next succeeds."""
-
-    def __init__(self, path: Path, patch: pytest.MonkeyPatch) -> None:
-        self.sync_fails = False
-        self._path = path
-        self._durable = bytearray(path.read_bytes())
-        self._pending: list[tuple[int, bytes]] = []
-        self._pwrite = os.pwrite
-        patch.setattr(os, "pwrite", self._write)
-        patch.setattr(os, "fdatasync", self._sync)
-
-    def lose_power(self) -> None:
-        """The page cache is gone."""
-        self._path.write_bytes(self._durable)
-        self._pending.clear()
-
-    def _write(self, file: int, data: bytes, offset: int) -> int:
-        self._pending.append((offset, bytes(data)))
-        return self._pwrite(file, data, offset)
-
-    def _sync(self, _file: int) -> None:
-        pending, self._pending = self._pending, []
-        if self.sync_fails:
-            raise OSError(errno.EIO, "Input/output error")
-        for offset, data in pending:
-            self._durable[offset : offset + len(data)] = data
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ class Rig:
     files: SnapshotFiles
     maker: SnapshotMaker
     reports: Reports
+    behind: list[int]
 
     async def grow(self, skipped: Sequence[int] = (), to: int = 0) -> None:
         """Commit blocks up to this height, each followed by the maker's look."""
@@ -66,10 +67,11 @@ async def rig_of(directory: Path, interval: int = INTERVAL) -> AsyncIterator[Rig
     chain = ScriptedChain(DOCUMENT, KEYS, GOVERNOR, T0_UNIX_MS)
     chain.store_into(store)
     files, reports = SnapshotFiles(directory / "snapshots", 2), Reports()
-    maker = SnapshotMaker(store, files, interval, DEPTH, reports)
+    behind: list[int] = []
+    maker = SnapshotMaker(store, files, interval, DEPTH, reports, lambda: bool(behind))
     async with deadline() as nursery:
         nursery.start_soon(maker.run)
-        yield Rig(chain, store, files, maker, reports)
+        yield Rig(chain, store, files, maker, reports, behind)
     store.close()
 
 
@@ -118,11 +120,34 @@ async def test_views_of_the_state_are_few_and_let_go(tmp_path: Path) -> None:
         assert all(view.height > rig.files.heights[-1] for view in rig.maker._views)
 
 
+async def test_views_that_nobody_takes_up_are_few(tmp_path: Path) -> None:
+    """The thread that writes snapshots may be slow; the chain goes on."""
+    async with rig_of(tmp_path, interval=0) as rig:
+        idle = SnapshotMaker(rig.store, rig.files, INTERVAL, DEPTH, rig.reports, lambda: False)
+        for height in range(1, INTERVAL + 2 * VIEWS_MAX):
+            await rig.grow(to=height)
+            idle.progressed()
+        assert [view.height for view in idle._views] == list(range(INTERVAL, INTERVAL + VIEWS_MAX))
+        idle._drop(lambda view: True)
+
+
 async def test_without_an_interval_nothing_is_taken(tmp_path: Path) -> None:
     """The operator's choice."""
     async with rig_of(tmp_path, interval=0) as rig:
         await rig.grow(to=20)
         assert (rig.files.heights, rig.maker._views) == ([], [])
+
+
+async def test_a_node_that_catches_up_takes_none(tmp_path: Path) -> None:
+    """It would spend half its time on snapshots of a past that its peers have left behind."""
+    async with rig_of(tmp_path) as rig:
+        rig.behind.append(1)
+        await rig.grow(to=3 * INTERVAL + 1)
+        assert rig.maker._views == []
+        rig.behind.clear()
+        await rig.grow(to=4 * INTERVAL)
+        await until_taken(rig, 1)
+        assert rig.files.heights == [3 * INTERVAL + 2]
 
 
 async def test_blocks_go_on_while_a_snapshot_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +208,7 @@ async def test_a_state_on_disk_that_is_not_the_certified_one_stops_the_node(tmp_
         chain.grow()
     chain.store_into(store, 4)
     store._db.put(b"s\x04\xa2A9", b"\x91\x02")
-    maker = SnapshotMaker(store, SnapshotFiles(tmp_path / "s", 2), 1, DEPTH, Reports())
+    maker = SnapshotMaker(store, SnapshotFiles(tmp_path / "s", 2), 1, DEPTH, Reports(), lambda: False)
     maker._due = 4
     maker.progressed()
     chain.store_into(store)

@@ -8,6 +8,7 @@ from random import Random
 
 from consensus import events as ev
 from consensus.engine import Engine
+from genesis.evidence import Half, Offence, make_evidence
 from node.simulator.cast import Cast
 from node.simulator.checks import Violation
 from node.simulator.cluster import Cluster
@@ -102,6 +103,14 @@ def vote_no_more(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.E
     if replica.index < 2 or replica.handled < 60:
         return effects
     return tuple(each for each in effects if not isinstance(each, ev.SignAndSend | ev.Send))
+
+
+def accuse_the_innocent(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
+    """Replica 0 finds evidence against replica 1, who has done nothing."""
+    if replica.index != 0 or replica.handled < 50:
+        return effects
+    halves = (Half((bytes([number]) * 32,), bytes(64)) for number in range(2))
+    return (*effects, ev.Accuse(make_evidence(Offence.PROPOSAL, 0, 1, 1, *halves)))
 
 
 QUIET = Settings(3, views=20, faults=())

@@ -22,6 +22,7 @@ from tests.simulator.sabotage import (
     ENGINES,
     QUIET,
     Rewrite,
+    accuse_the_innocent,
     cluster,
     commit_another_block,
     commit_out_of_order,
@@ -39,6 +40,7 @@ SABOTAGES: list[tuple[Rewrite, Settings, str | None]] = [
     (commit_another_block, QUIET, "agreement"),
     (commit_out_of_order, QUIET, "agreement"),
     (halt_now_and_then, QUIET, "halt"),
+    (accuse_the_innocent, QUIET, "accusation"),
     (vote_no_more, QUIET, "progress"),
 ]
 

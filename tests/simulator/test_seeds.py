@@ -22,8 +22,8 @@ from node.simulator.settings import BYZANTINE, Fault, Settings, faults_text, par
 
 ENGINES = ("hotstuff", "pbft")
 SIZES: tuple[tuple[tuple[int, ...], range], ...] = (
-    ((1, 1, 1, 1), range(15)),
-    ((1,) * 7, range(2)),
+    ((1, 1, 1, 1), range(10)),
+    ((1,) * 7, range(1)),
     ((5, 3, 3, 2, 1), range(2)),
     ((1,), range(1)),
 )

@@ -1,0 +1,196 @@
+"""A signer's directory: the validator's consensus key, its mark, and where it listens.
+
+::
+
+    signer.toml           whose key it is, of which chain, and the socket's path
+    keys/consensus.key    the key (`node.keystore`)
+    passphrase            optional, mode 0600
+    mark                  what the key has signed (`node.signer_file`)
+    run/signer.sock       the socket, unless signer.toml says otherwise
+
+`hand_over` takes the key out of a validator's home and puts it into a signer's. Its steps, in this order, so that the
+key can sign in one place at a time whenever the power fails:
+
+1. the key is copied, as it is, encrypted;
+2. the mark is made from the validator's safety state, which covers all that the key has signed;
+3. ``node.toml`` names the socket: from here on the node leaves its own key file alone;
+4. the node's key file is removed, and its mark of an unused key;
+5. ``signer.toml`` is written. Without it no signer starts.
+
+It may be repeated until it succeeds: step 2 then raises the mark to what the node has signed meanwhile.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import tomli_w
+
+from genesis.document import GenesisDocument
+from genesis.errors import Rejected
+from genesis.signing import PUBLIC_KEY_BYTES, SigningKey
+from node.config import NodeConfig, load_config
+from node.files import create_private, make_private_directory, read_private, remove_durably, write_private
+from node.home import consensus_public_key, exclusive, index_of, load_genesis, locked
+from node.keystore import KEY_FILE_BYTES_MAX, KeyStore
+from node.signer_file import SignerFile
+from node.signer_guard import Mark
+from node.unused_key import CONSENSUS_KEY, mark_used
+
+_FIELDS: Final = frozenset({"name", "network", "chain_id", "public_key", "socket"})
+
+
+@dataclass(frozen=True, slots=True)
+class SignerConfig:
+    """A signer's settings.
+
+    Attributes:
+        home: Its directory.
+        name, network: The validator whose key it has, and its chain, for people.
+        chain_id, public_key: What a node must name in its greeting.
+        socket: Where it listens; absolute.
+    """
+
+    home: Path
+    name: str
+    network: str
+    chain_id: bytes
+    public_key: bytes
+    socket: Path
+
+    @property
+    def path(self) -> Path:
+        """``signer.toml``."""
+        return self.home / "signer.toml"
+
+    @property
+    def mark_path(self) -> Path:
+        """The mark's file."""
+        return self.home / "mark"
+
+
+def default_socket(home: Path) -> Path:
+    """Where the signer of this directory listens unless it is told otherwise."""
+    return home.resolve() / "run" / "signer.sock"
+
+
+def hand_over(node_home: Path, home: Path, socket: Path) -> SignerConfig:
+    """Take the consensus key out of a validator's home, which must not run, and put it into a signer's.
+
+    Raises:
+        Rejected: ``already_running``; ``no_genesis``; ``lost_safety_state`` when nothing tells what the key has signed;
+            ``key_exists`` when the signer's directory holds another key; ``unknown_key`` when the key is in neither.
+        StorageFailure: The disk refused.
+    """
+    config = load_config(node_home)
+    document = load_genesis(config)
+    with exclusive(config):
+        public_key = consensus_public_key(config)
+        index_of(document, public_key)
+        signer = SignerConfig(home, config.name, document.name, document.chain_id, public_key, socket)
+        if KeyStore(node_home).path(CONSENSUS_KEY).exists():
+            _move(config, document, signer)
+        else:
+            with closing(signer_file(signer)) as file:
+                file.load()
+            KeyStore(home).public(CONSENSUS_KEY)
+        _write_config(signer)
+    return signer
+
+
+def load_signer(home: Path) -> SignerConfig:
+    """Read ``signer.toml``.
+
+    Raises:
+        Rejected: ``no_signer_home``, ``bad_config``.
+    """
+    path = home / "signer.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        if set(table) != _FIELDS:
+            raise ValueError(f"missing or unknown fields: {', '.join(sorted(set(table) ^ _FIELDS))}")
+        chain_id, public_key = bytes.fromhex(table["chain_id"]), bytes.fromhex(table["public_key"])
+        if len(public_key) != PUBLIC_KEY_BYTES or len(chain_id) != PUBLIC_KEY_BYTES:
+            raise ValueError("a chain id and a public key have 32 bytes")
+        socket = Path(str(table["socket"]))
+    except FileNotFoundError as error:
+        raise Rejected("no_signer_home", "There is no signer in this directory.", path=str(path)) from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Rejected("bad_config", f"signer.toml is damaged: {error}.", path=str(path)) from error
+    return SignerConfig(home, str(table["name"]), str(table["network"]), chain_id, public_key, socket)
+
+
+def signer_file(signer: SignerConfig) -> SignerFile:
+    """The mark of this signer's key."""
+    return SignerFile(signer.mark_path, signer.chain_id, signer.public_key)
+
+
+@contextmanager
+def opened(signer: SignerConfig, passphrase: bytes) -> Iterator[SigningKey]:
+    """The key, for one process at a time.
+
+    Raises:
+        Rejected: ``already_running``; ``unknown_key``, ``wrong_passphrase``, ``tampered_key``; ``wrong_key`` when it is
+            not the one that ``signer.toml`` names.
+    """
+    store = KeyStore(signer.home)
+    key = store.unlock(CONSENSUS_KEY, passphrase).signing_key
+    if key.public_key != signer.public_key:
+        raise Rejected("wrong_key", "signer.toml names another key.", named=signer.public_key.hex())
+    with locked(store.path(CONSENSUS_KEY), "Another process runs this signer."):
+        yield key
+
+
+def _move(config: NodeConfig, document: GenesisDocument, signer: SignerConfig) -> None:
+    """Steps 1 to 4."""
+    known = _known(config, document)
+    source, store = KeyStore(config.home), KeyStore(signer.home)
+    _copy(source, store)
+    with closing(signer_file(signer)) as file:
+        file.create(known)
+    named = replace(config, signer=signer.socket)
+    write_private(config.path, tomli_w.dumps(named.to_mapping()).encode())
+    remove_durably(source.path(CONSENSUS_KEY))
+    mark_used(source)
+
+
+def _copy(source: KeyStore, store: KeyStore) -> None:
+    """Step 1; that it has been taken already is fine."""
+    path = store.path(CONSENSUS_KEY)
+    if path.exists():
+        if store.public(CONSENSUS_KEY) == source.public(CONSENSUS_KEY):
+            return
+        raise Rejected("key_exists", "This signer's directory holds another key.", path=str(path))
+    make_private_directory(store.directory.parent)
+    make_private_directory(store.directory)
+    create_private(path, read_private(source.path(CONSENSUS_KEY), KEY_FILE_BYTES_MAX))
+
+
+def _known(config: NodeConfig, document: GenesisDocument) -> Mark:
+    """What the key has signed, from the validator's safety state."""
+    # Imported here: the other commands on a signer's directory do not need the consensus core.
+    from node.safety_file import SafetyFile
+    from node.signing import known_of
+
+    with closing(SafetyFile(config.safety_path, document.chain_id)) as file:
+        state = file.load()
+    if state is None:
+        message = "Nothing in this home tells what its key has signed."
+        raise Rejected("lost_safety_state", message, path=str(config.safety_path))
+    return known_of(state)
+
+
+def _write_config(signer: SignerConfig) -> None:
+    table = {
+        "name": signer.name,
+        "network": signer.network,
+        "chain_id": signer.chain_id.hex(),
+        "public_key": signer.public_key.hex(),
+        "socket": str(signer.socket),
+    }
+    write_private(signer.path, tomli_w.dumps(table).encode())

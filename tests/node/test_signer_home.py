@@ -1,0 +1,234 @@
+"""The hand-over of a key to a signer: in one place at a time, and never with less memory than it had."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from genesis.errors import Rejected
+from node.config import NodeConfig, load_config
+from node.home import exclusive, install_genesis, load_genesis, open_home, prepare_home
+from node.keystore import COST_TESTNET, KeyStore
+from node.safety_file import SafetyFile
+from node.signer_home import SignerConfig, default_socket, hand_over, load_signer, opened, signer_file
+from node.unused_key import mark_used
+from tests.node.dataplane import safety_of
+from tests.node.safety_images import PowerLoss
+from tests.node.test_home import ADDRESS, PASSPHRASE, home, prepare
+
+__all__ = ["home"]
+
+
+@pytest.fixture
+def signer_home(tmp_path: Path) -> Path:
+    """Where the signer's directory will be."""
+    return tmp_path / "signer"
+
+
+def give(home: Path, signer_home: Path) -> SignerConfig:
+    """`novate signer init` with the default socket."""
+    return hand_over(home, signer_home, default_socket(signer_home))
+
+
+def voted(home: Path, view: int) -> None:
+    """The validator has run, and voted and proposed up to this view."""
+    config = load_config(home)
+    with closing(SafetyFile(config.safety_path, load_genesis(config).chain_id)) as file:
+        file.save(safety_of(view))
+
+
+def views(signer: SignerConfig) -> list[int]:
+    """The mark's views, in the order of the kinds."""
+    with closing(signer_file(signer)) as file:
+        return [each.view for each in file.load().last]
+
+
+def test_key_moves_with_what_it_has_signed(home: Path, signer_home: Path) -> None:
+    """The node keeps the public half alone; the signer starts where the safety state ends."""
+    public_key = KeyStore(home).public("consensus").public_key
+    voted(home, 7)
+    signer = give(home, signer_home)
+    assert load_signer(signer_home) == signer
+    assert (signer.name, signer.network, signer.public_key) == ("v1", "net", public_key)
+    assert signer.chain_id == load_genesis(load_config(home)).chain_id
+    assert views(signer) == [7, 7, 7, 6, 0]
+    assert not KeyStore(home).path("consensus").exists()
+    assert not (home / "keys" / "consensus.unused").exists()
+    with opened(signer, PASSPHRASE) as key:
+        assert key.public_key == public_key
+    for path in (signer_home, *signer_home.rglob("*")):
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o077
+
+
+def test_node_runs_without_the_key_and_names_the_socket(home: Path, signer_home: Path) -> None:
+    """The consensus key is not in the node's process; its place in the chain is still known."""
+    signer = give(home, signer_home)
+    node = open_home(home, PASSPHRASE)
+    assert node.keys.consensus is None
+    assert (node.index, node.config.signer) == (1, signer.socket)
+    assert node.document.validators[1].public_key == signer.public_key
+    with exclusive(node.config), pytest.raises(Rejected, match="already_running"), exclusive(node.config):
+        pass
+
+
+def test_key_file_put_back_beside_a_signer_is_not_loaded(home: Path, signer_home: Path) -> None:
+    """A restored backup of the node's home brings the key back; node.toml of today leaves it alone."""
+    sealed = KeyStore(home).path("consensus").read_bytes()
+    give(home, signer_home)
+    KeyStore(home).path("consensus").write_bytes(sealed)
+    assert open_home(home, PASSPHRASE).keys.consensus is None
+
+
+def test_settings_written_again_keep_the_signer_and_make_no_key(home: Path, signer_home: Path) -> None:
+    """`node init --http ...` on a home whose key is elsewhere must not make it another validator."""
+    signer = give(home, signer_home)
+    config = load_config(home)
+    card = prepare_home(config, ADDRESS, PASSPHRASE, cost=COST_TESTNET)
+    assert card.public_key == signer.public_key
+    assert not KeyStore(home).path("consensus").exists()
+    assert install_genesis(config, load_genesis(config)) == 1
+    assert load_config(home) == config
+
+
+def test_lost_safety_state_beside_a_signer_is_never_made_anew(home: Path, signer_home: Path) -> None:
+    """Amnesia is the only way: the key may have signed, wherever it is."""
+    give(home, signer_home)
+    config = load_config(home)
+    config.safety_path.unlink()
+    install_genesis(config, load_genesis(config))
+    assert not config.safety_path.exists()
+
+
+@pytest.mark.parametrize("dies_before", range(1, 11))
+def test_hand_over_that_was_cut_short_is_completed_by_repeating_it(
+    home: Path, signer_home: Path, monkeypatch: pytest.MonkeyPatch, dies_before: int
+) -> None:
+    """At no step can both sign; and what the node has signed between the two attempts is in the mark."""
+    voted(home, 7)
+    calls = 0
+    fsync = os.fsync
+
+    def dying(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == dies_before:
+            raise PowerLoss
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", dying)
+        try:
+            give(home, signer_home)
+        except PowerLoss:
+            pass
+        else:
+            pytest.fail("The table names a step that there is not.")
+    config = load_config(home)
+    node_signs = config.signer is None
+    with pytest.raises(Rejected, match="no_signer_home"):
+        load_signer(signer_home)
+    if node_signs:
+        assert open_home(home, PASSPHRASE).keys.consensus is not None
+        voted(home, 9)
+    signer = give(home, signer_home)
+    assert views(signer)[:3] == ([9, 9, 9] if node_signs else [7, 7, 7])
+    assert open_home(home, PASSPHRASE).keys.consensus is None
+    assert not KeyStore(home).path("consensus").exists()
+    assert give(home, signer_home) == signer
+
+
+def test_key_whose_memory_is_lost_is_not_handed_over(home: Path, signer_home: Path) -> None:
+    """A mark made from nothing would permit everything."""
+    mark_used(KeyStore(home))
+    load_config(home).safety_path.unlink()
+    with pytest.raises(Rejected, match="lost_safety_state"):
+        give(home, signer_home)
+    assert load_config(home).signer is None
+    assert not signer_home.exists()
+
+
+def test_running_validator_keeps_its_key(home: Path, signer_home: Path) -> None:
+    """It has it in memory, and would go on signing with it."""
+    with exclusive(load_config(home)), pytest.raises(Rejected, match="already_running"):
+        give(home, signer_home)
+    assert not signer_home.exists()
+
+
+def test_directory_of_another_key_is_left_alone(home: Path, signer_home: Path, tmp_path: Path) -> None:
+    """One directory, one key: the other validator's must not be lost."""
+    signer = give(home, signer_home)
+    other = tmp_path / "v0"
+    install_genesis(load_config(other), load_genesis(load_config(home)))
+    with pytest.raises(Rejected, match="key_exists"):
+        give(other, signer_home)
+    assert load_signer(signer_home) == signer
+    assert load_config(other).signer is None
+    with closing(signer_file(signer)) as file:
+        file.load()
+
+
+def test_key_that_is_nowhere_is_not_handed_over(home: Path, signer_home: Path, tmp_path: Path) -> None:
+    """A second hand-over, to another directory, finds neither key nor mark there."""
+    give(home, signer_home)
+    with pytest.raises(Rejected, match="lost_mark"):
+        give(home, tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere" / "signer.toml").exists()
+
+
+def test_one_directory_runs_once(home: Path, signer_home: Path) -> None:
+    """Two processes on one mark would each decide on what they remember."""
+    signer = give(home, signer_home)
+    with opened(signer, PASSPHRASE), pytest.raises(Rejected, match="already_running"), opened(signer, PASSPHRASE):
+        pass
+    with opened(signer, PASSPHRASE):
+        pass
+
+
+def test_key_that_is_not_the_named_one_is_refused(home: Path, signer_home: Path, tmp_path: Path) -> None:
+    """A directory put together from two."""
+    signer = give(home, signer_home)
+    prepare(tmp_path / "v2", "v2")
+    path = KeyStore(signer_home).path("consensus")
+    path.write_bytes(KeyStore(tmp_path / "v2").path("consensus").read_bytes())
+    with pytest.raises(Rejected, match="wrong_key"), opened(signer, PASSPHRASE):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (None, "no_signer_home"),
+        ("name = ", "bad_config"),
+        ('name = "v1"', "bad_config"),
+        ('name="v1"\nnetwork="n"\nchain_id="00"\npublic_key="00"\nsocket="/s"', "bad_config"),
+        ('name="v1"\nnetwork="n"\nchain_id=1\npublic_key="00"\nsocket="/s"', "bad_config"),
+        ('name="v1"\nnetwork="n"\nchain_id="xx"\npublic_key="00"\nsocket="/s"', "bad_config"),
+    ],
+)
+def test_damaged_settings_are_refused(tmp_path: Path, text: str | None, code: str) -> None:
+    """With a code and the path, not with a traceback."""
+    if text is not None:
+        (tmp_path / "signer.toml").write_text(text)
+    with pytest.raises(Rejected, match=code):
+        load_signer(tmp_path)
+
+
+@pytest.mark.parametrize("signer", ["tcp:1.2.3.4", "unix:relative/path", 7])
+def test_signer_of_another_form_in_node_toml_is_refused(home: Path, signer: str | int) -> None:
+    """A typing error must not end as a validator with no voice."""
+    path = load_config(home).path
+    path.write_text(f"signer = {signer!r}\n".replace("'", '"') + path.read_text())
+    with pytest.raises(Rejected, match="bad_config"):
+        load_config(home)
+
+
+def test_signer_in_node_toml_is_read_back(home: Path) -> None:
+    """What `signer init` writes is what `node run` reads."""
+    config = replace(load_config(home), signer=Path("/run/novate/signer.sock"))
+    assert isinstance(config, NodeConfig)
+    assert config.to_mapping()["signer"] == "unix:/run/novate/signer.sock"
