@@ -189,7 +189,7 @@ def epochs(out: Output, urls: Sequence[str], directory: Path) -> None:
 @network_options
 @reporting
 def evidence(out: Output, urls: Sequence[str], directory: Path) -> None:
-    """Show which validators contradicted themselves: what waits, was punished, who is jailed."""
+    """Show who contradicted itself: waiting, punished, jailed."""
     _ask(out, urls, directory, "/v1/evidence", "Evidence")
 
 

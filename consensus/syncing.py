@@ -5,8 +5,9 @@ Rules:
 1. A certified block above the last committed one is missing: ask for what lies between. Shortly after noticing, for its
    proposal is usually on its way on another link; then on every beat until it is here.
 2. An answer that brought blocks is followed by the next request at once.
-3. Ask from the last committed height; while answers bring blocks that commit nothing yet, from the last of those; after
-   an answer that brought nothing, from the committed height again (that last block may stand on a fork).
+3. Ask from the last committed height; while answers bring blocks that commit nothing yet, from the last of those, also
+   where they were here before; after an answer that led no further, from the committed height again (that last block
+   may stand on a fork).
 4. Not while the executor is far behind: committed blocks that wait for execution are bounded.
 5. An answer is taken in block by block, oldest first, each certified by its successor and connected to what is here,
    the same way as if it had come as a proposal. The first that is not ends it; those before it stay.
@@ -68,8 +69,12 @@ class FetchPlan:
         """Rule 3."""
         return max(committed_height, self._cursor_height)
 
+    def is_beyond(self, height: int) -> bool:
+        """Whether a block of this height is beyond all that answers have brought."""
+        return height > self._cursor_height
+
     def answered(self, now_ms: int, last_added_height: int) -> None:
-        """An answer came; `last_added_height` is 0 when it added nothing (rules 2 and 3)."""
+        """An answer came; `last_added_height` is 0 when it led no further (rules 2 and 3)."""
         self._cursor_height = last_added_height
         if last_added_height > 0:
             self._next_ms = now_ms
@@ -115,7 +120,8 @@ class Syncing:
                 raise Rejected("bad_sync", "More blocks than an answer may hold.", blocks=len(answer.proposals))
             certificates = [*(each.justify for each in answer.proposals[1:]), answer.high_qc]
             for proposal, qc in zip(answer.proposals, certificates, strict=False):
-                if self._take_in(proposal, qc, now_ms):
+                known = proposal.header.block_hash in self._chain.tree and self._plan.is_beyond(proposal.header.height)
+                if self._take_in(proposal, qc, now_ms) or known:
                     last_added_height = proposal.header.height
         finally:
             self._plan.answered(now_ms, last_added_height)

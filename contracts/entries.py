@@ -41,12 +41,12 @@ from contracts.tables import (
 )
 from genesis.codec import decode, encode, tree
 from genesis.errors import Rejected
+from genesis.hashing import DIGEST_BYTES
 
 ROW_BYTES_MAX: Final = 2**20
 _ROW_DEPTH: Final = 4
 _TEXT_MAX: Final = 64
 _NUMBER_MAX: Final = 2**48
-_ID_BYTES_MAX: Final = 32
 
 NUMBERS: Final = frozenset({"instant_unix_ms", "expiry_unix_ms", "slot", "epoch", "kind", "view"})
 """The fields of keys that are numbers."""
@@ -135,7 +135,7 @@ def _field(name: str, value: Any) -> str | int | bytes:
         if type(text) is str and text.isascii() and text.isdigit() and len(text) <= 15 and int(text) <= _NUMBER_MAX:
             return int(text)
     elif name == "id":
-        what = f"at most {_ID_BYTES_MAX} bytes in lower-case hexadecimal"
+        what = f"{DIGEST_BYTES} bytes in lower-case hexadecimal"
         if type(value) is str and _is_hex(value):
             return bytes.fromhex(value)
     else:
@@ -146,7 +146,7 @@ def _field(name: str, value: Any) -> str | int | bytes:
 
 
 def _is_hex(text: str) -> bool:
-    return len(text) <= 2 * _ID_BYTES_MAX and len(text) % 2 == 0 and set(text) <= set("0123456789abcdef")
+    return len(text) == 2 * DIGEST_BYTES and set(text) <= set("0123456789abcdef")
 
 
 def row_to_json(table: str, row: bytes) -> dict[str, Any]:

@@ -4,8 +4,10 @@ Rules:
 
 1. It starts from a block that its operator trusts, named by height and hash. Only an offer that is certified at or
    above that height, by the validators that are known, is taken (`node.snapshot_wire`).
-2. Of the offers the highest is taken, and every peer that makes the same one is a source of its pieces
-   (`node.snapshot_download`).
+2. Of the offers that honest power makes the highest is taken, and only without such an offer one of fewer peers; every
+   peer that makes it is a source of its pieces (`node.snapshot_download`). A peer whose snapshot could not be fetched
+   counts for less with each time. Certificates are public, so anyone can offer the highest snapshot and serve it badly:
+   that may hold a joiner up once, not for ever.
 3. A piece that does not lead to the certified root costs its sender its connections and its place among the sources;
    so does an answer to no question, and an offer that is not certified. A peer that says that it does not have a piece
    is not asked again. What is missing is asked for elsewhere.
@@ -75,6 +77,7 @@ class SnapshotJoin:
         self._unanswered: Counter[int] = Counter()
         self._offers: dict[int, Offer | None] = {}
         self._owed: Counter[tuple[int, PieceName]] = Counter()
+        self._failures: Counter[int] = Counter()
         self._download: Download | None = None
         self._builder: LedgerBuilder | None = None
         self._taking = trio.Lock()
@@ -99,12 +102,13 @@ class SnapshotJoin:
             offer = await self._choose(network)
             if offer is None:
                 return False
-            peers = sorted(peer for peer, each in self._offers.items() if each and each.identity == offer.identity)
+            peers = self._offerers(offer)
             self._report("joining", {"height": offer.height, "slices": 1 << offer.level, "sources": len(peers)})
             if await self._fetch(network, Download(offer, peers, self._trust.document.limits.merkle_depth)):
                 self._report("joined", {"height": offer.height, "state_root": offer.state_root.hex()})
                 return True
             self._report("join_failed", {"height": offer.height})
+            self._failures.update(peers)
             self._asked -= set(self._offers)
             self._offers.clear()
             await trio.sleep(ROUND_PAUSE_S)
@@ -124,26 +128,40 @@ class SnapshotJoin:
     # --- choosing --------------------------------------------------------------------------------------------------
 
     async def _choose(self, network: Network) -> Offer | None:
-        """The highest offer, once all who are connected have answered or had their time; None by rule 5."""
+        """The best offer, once all who are connected have answered or had their time; None by rule 5."""
+        until_s = trio.current_time() + OFFER_S
         while True:
-            for peer in sorted(self._connected - self._asked):
-                self._asked.add(peer)
-                self._unanswered[peer] += 1
-                network.send(peer, FrameKind.SNAPSHOT_REQUEST, encode_snapshot_request(self._height_min))
-            with trio.move_on_after(OFFER_S):
-                while self._connected - set(self._offers) and not self._connected - self._asked:
-                    await self._woken(float("inf"))
-            if self._connected - self._asked:
+            self._ask_for_offers(network)
+            remaining_s = until_s - trio.current_time()
+            if self._connected - set(self._offers) and remaining_s > 0:
+                await self._woken(remaining_s)
                 continue
             offers = [offer for offer in self._offers.values() if offer is not None]
             if offers:
-                return max(offers, key=lambda offer: offer.height)
+                return max(offers, key=self._worth)
             if self._validators.power_of([self._index, *self._offers]) >= self._validators.quorum_power:
                 return None
             if self._connected:
                 self._report("no_snapshot_offered", {"height_min": self._height_min, "peers": len(self._connected)})
             await self._woken(OFFER_S)
             self._asked &= set(self._offers)
+            until_s = trio.current_time() + OFFER_S
+
+    def _ask_for_offers(self, network: Network) -> None:
+        for peer in sorted(self._connected - self._asked):
+            self._asked.add(peer)
+            self._unanswered[peer] += 1
+            network.send(peer, FrameKind.SNAPSHOT_REQUEST, encode_snapshot_request(self._height_min))
+
+    def _worth(self, offer: Offer) -> tuple[int, bool, int]:
+        """Rule 2: of two offers the one with more is taken."""
+        peers = self._offerers(offer)
+        is_backed = self._validators.power_of(peers) >= self._validators.honest_power
+        return -min(self._failures[peer] for peer in peers), is_backed, offer.height
+
+    def _offerers(self, offer: Offer) -> list[int]:
+        """Who offers this very snapshot."""
+        return sorted(peer for peer, each in self._offers.items() if each and each.identity == offer.identity)
 
     async def _on_offer(self, peer: int, payload: bytes) -> None:
         height_min, offer = decode_snapshot_offer(payload)
@@ -162,9 +180,11 @@ class SnapshotJoin:
         self._builder = builder = await trio.to_thread.run_sync(LedgerBuilder, self._ledger_path)
         self._download = download
         try:
-            while download.sources and not download.is_complete:
+            while not download.is_complete:
                 for peer in download.expire(trio.current_time()):
                     self._report("piece_late", {"peer": peer, "height": download.offer.height})
+                if not download.sources:
+                    break
                 while (request := download.next_request(trio.current_time())) is not None:
                     self._owed[request] += 1
                     network.send(request[0], FrameKind.PIECE_REQUEST, encode_piece_request(request[1]))

@@ -224,8 +224,11 @@ class Stale(Strategy):
                 return ((self._fork(replica, message, old), recipients),)
 
     def _fork(self, replica: Replica, message: Proposal, old: Proposal) -> Proposal:
-        """The same view's block on top of an older certified block."""
-        parent = old.justify
+        """The same view's block on top of an older certified block, and sometimes with certificates that hide it: the
+        newer QC beside the older parent, or a TC that is said to carry the older QC."""
+        parent, hides = old.justify, replica.world.chance.random()
+        if hides < 0.3 and message.tc is not None:
+            message = replace(message, tc=replace(message.tc, high_qc=parent))
         header = replace(
             message.header,
             height=parent.height + 1,
@@ -233,7 +236,8 @@ class Stale(Strategy):
             parent_view=parent.view,
             anchor=old.header.anchor,
         )
-        return replica.sign(replace(message, header=header, justify=parent, signature=b""))
+        justify = message.justify if hides > 0.7 else parent
+        return replica.sign(replace(message, header=header, justify=justify, signature=b""))
 
 
 class Forge(Strategy):

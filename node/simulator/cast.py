@@ -16,10 +16,11 @@ behind does not vote, a leader whose clock is minutes ahead gets no votes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
+from genesis.params import ChainParams
 from node.simulator.settings import BYZANTINE, MEMORY, Fault, Settings
 
 CHARGED: Final = (*BYZANTINE, *MEMORY, Fault.SKEW)
@@ -36,6 +37,15 @@ class Cast:
     def role(self, index: int) -> Fault | None:
         """What is wrong with this validator; None if it is not charged."""
         return dict(self.roles).get(index)
+
+
+def draw_params(params: ChainParams, chance: Random) -> ChainParams:
+    """The limits of a run: votes to all or to the next leaders alone, large or small answers to sync requests."""
+    return replace(
+        params,
+        broadcast_votes_validators_max=chance.choice([params.broadcast_votes_validators_max, 1]),
+        sync_blocks_max=chance.choice([params.sync_blocks_max, params.sync_blocks_max, 3]),
+    )
 
 
 def draw_cast(settings: Settings, chance: Random) -> Cast:

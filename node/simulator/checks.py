@@ -2,7 +2,7 @@
 
 Rules, for replicas that are not Byzantine:
 
-1. *agreement*: at each height they commit one block, each replica in order of height.
+1. *agreement*: at each height they commit one block, each replica in order of height, and block time only rises.
 2. *once*: an id (of an envelope; of a batch where the state only hashes) executes at one height.
 3. *roots*: at each height they arrive at one state root.
 4. *money*: no rule of `contracts.conservation` breaks.
@@ -41,10 +41,14 @@ WAITING_MAX: Final = 2_000
 """Events that wait while a sync takes its time; of frames a peer has a handful under way at any moment."""
 
 BACKLOG_ANSWERS_MAX: Final = 6
-"""Committed blocks that wait for execution, in answers to sync requests: the engine stops asking at four."""
+"""Committed blocks that wait for execution, in answers to sync requests: the engine stops asking at four. One more
+certificate may commit all that it holds at once."""
 
 BATCHES_EACH_MAX: Final = 3
-"""Batches that wait to be ordered, in quotas of their authors: those of before a restart are not counted against it."""
+"""Batches that wait to be ordered, in quotas of their authors: those that were asked for are taken beyond it."""
+
+WITNESSED_MAX_EACH: Final = 18 * 4
+"""A proposal, a timeout and votes of two phases in each of the views that a core looks at."""
 
 VOTES_HELD_MAX_EACH: Final = 18
 """A voter's votes: eight views either side of the current one, and both ends."""
@@ -67,6 +71,7 @@ class Oracle:
     def __init__(self, validators: int, params: ChainParams) -> None:
         self.counts: Counter[str] = Counter()
         self.decided: dict[int, bytes] = {}
+        self._times: dict[int, int] = {}
         self._roots: dict[int, bytes] = {}
         self._executed: dict[bytes, int] = {}
         self._signed = [SignedHistory(index) for index in range(validators)]
@@ -76,7 +81,7 @@ class Oracle:
             "votes": VOTES_HELD_MAX_EACH * validators,
             "witnessed": WITNESSED_MAX_EACH * validators,
         }
-        self._backlog_max = BACKLOG_ANSWERS_MAX * params.sync_blocks_max
+        self._backlog_max = BACKLOG_ANSWERS_MAX * params.sync_blocks_max + BLOCKS_HELD_MAX
         self._batches_max = BATCHES_EACH_MAX * params.batches_open_per_author_max * validators
 
     def count(self, what: str, times: int = 1) -> None:
@@ -91,6 +96,11 @@ class Oracle:
         if held != header.block_hash:
             one, other = held.hex()[:8], header.block_hash.hex()[:8]
             raise Violation("agreement", f"{replica.name} commits {other} at height {header.height}, another has {one}")
+        if header.time_unix_ms <= self._times.get(header.height - 1, 0):
+            raise Violation(
+                "agreement", f"{replica.name} commits height {header.height} with a time that does not rise"
+            )
+        self._times[header.height] = header.time_unix_ms
 
     def on_executed(self, replica: Replica, header: Header, applied: Applied) -> None:
         """Rules 2 to 4."""

@@ -42,7 +42,7 @@ class Disk:
         safety: The encoded safety state; None when its file is missing.
         proposals: Encoded proposals above the tip, by block hash, with their heights.
         committed: The ledger, from height 1.
-        batches: The durable batches, by digest.
+        batches: The durable batches with their authors, by digest.
         entries: The state machine's entries, mirrored block by block.
         latency_ms: What a sync takes; 0 is at once.
     """
@@ -50,11 +50,11 @@ class Disk:
     safety: bytes | None
     proposals: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
     committed: list[CommittedBlock] = field(default_factory=list)
-    batches: dict[bytes, bytes] = field(default_factory=dict)
+    batches: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
     entries: dict[bytes, bytes] = field(default_factory=dict)
     latency_ms: int = 0
     _new_proposals: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
-    _new_batches: dict[bytes, bytes] = field(default_factory=dict)
+    _new_batches: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
 
     @property
     def height(self) -> int:
@@ -67,9 +67,9 @@ class Disk:
         """Write without a sync."""
         self._new_proposals[proposal.header.block_hash] = (proposal.header.height, encode_proposal(proposal))
 
-    def keep_batch(self, digest: bytes, wire: bytes) -> None:
+    def keep_batch(self, digest: bytes, author: int, wire: bytes) -> None:
         """Write without a sync."""
-        self._new_batches[digest] = wire
+        self._new_batches[digest] = author, wire
 
     def sync(self) -> None:
         """Everything written so far is durable (rule 2)."""

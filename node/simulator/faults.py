@@ -40,6 +40,8 @@ SPANS: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 9.0)
 SKEW_MS: Final = (-120_000, 180_000)
 DISK_LATENCIES_MS: Final = (2, 10, 40, 150)
 STEPS_UNTIL_CRASH_MAX: Final = 12
+HUNTS: Final = 0.33
+HUNT_MS: Final = (3, 25)
 SWARM: Final = 0.5
 """The share of the kinds of episodes that one run draws from: what everything together would drown stands out alone."""
 
@@ -167,7 +169,21 @@ class Faults:
         return sides
 
     def _partition(self, span_ms: int) -> None:
-        self._cut(Fault.PARTITION, _between_sides(self._sides()), span_ms)
+        """Two sides; or, of three times once, whoever leads is alone, view after view."""
+        if self._chance.random() < HUNTS:
+            self._hunt(span_ms)
+        else:
+            self._cut(Fault.PARTITION, _between_sides(self._sides()), span_ms)
+
+    def _hunt(self, left_ms: int) -> None:
+        """Cut off the leader of some replica's view for a moment, then again."""
+        core = self._anyone().core
+        if core is not None:
+            lone = [replica.index == core.leader for replica in self._world.replicas]
+            self._cut(Fault.PARTITION, _between_sides(lone), self._between(HUNT_MS))
+        beat_ms = self._between(HUNT_MS)
+        if left_ms > beat_ms:
+            self._after(beat_ms, self._hunt, left_ms - beat_ms)
 
     def _one_way(self, span_ms: int) -> None:
         sides = self._sides()

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -30,10 +31,10 @@ class Payloads:
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._held: dict[bytes, bytes] = dict(replica.disk.batches)
+        self._held: dict[bytes, tuple[int, bytes]] = dict(replica.disk.batches)
         self._ordered: set[bytes] = {each for block in replica.disk.committed for each in block.payload}
-        self._waiting: dict[bytes, int] = {each: -1 for each in self._held if each not in self._ordered}
-        self._open: dict[int, int] = {}
+        self._waiting = {name: author for name, (author, _) in self._held.items() if name not in self._ordered}
+        self._open: Counter[int] = Counter(self._waiting.values())
         self._wanted: Header | None = None
         self._needed: tuple[bytes, ...] = ()
         self._on_needed: Callable[[], None] | None = None
@@ -48,26 +49,31 @@ class Payloads:
 
     def wire(self, name: bytes) -> bytes | None:
         """The bytes of a batch, if it is here."""
-        return self._held.get(name)
+        held = self._held.get(name)
+        return held[1] if held is not None else None
+
+    def author(self, name: bytes) -> int:
+        """Who made a batch that is here."""
+        return self._held[name][0]
 
     # --- taking in ----------------------------------------------------------------------------------------------------
 
     def is_full(self, author: int) -> bool:
         """Whether so many batches of this author wait that no more are taken (rule 4)."""
-        return self._open.get(author, 0) >= self._replica.world.params.batches_open_per_author_max
+        return self._open[author] >= self._replica.world.params.batches_open_per_author_max
 
-    def on_batch(self, author: int, name: bytes, wire: bytes) -> None:
-        """A batch that its author sends, or an answer (author -1)."""
+    def on_batch(self, author: int, name: bytes, wire: bytes, asked: bool) -> None:
+        """A batch that its author sends, or one that we asked for."""
         if name in self._held or digest(Domain.BATCH, wire) != name:
             return
-        if author >= 0 and self.is_full(author):
+        if not asked and self.is_full(author):
             self._replica.world.oracle.count("batches over the quota")
             return
-        self._held[name] = wire
-        self._replica.disk.keep_batch(name, wire)
+        self._held[name] = author, wire
+        self._replica.disk.keep_batch(name, author, wire)
         if name not in self._ordered:
             self._waiting[name] = author
-            self._open[author] = self._open.get(author, 0) + 1
+            self._open[author] += 1
             self._replica.post(PayloadWaiting())
         self._check()
 
@@ -87,7 +93,7 @@ class Payloads:
         for name in payload:
             self._ordered.add(name)
             author = self._waiting.pop(name, None)
-            if author in self._open:
+            if author is not None:
                 self._open[author] -= 1
 
     # --- what is missing ----------------------------------------------------------------------------------------------

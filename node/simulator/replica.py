@@ -357,16 +357,16 @@ class Replica:
             self.strategy.heard(self, message)
         self.take(ev.Received(sender, message), data)
 
-    def on_batch(self, author: int, name: bytes, wire: bytes) -> None:
-        """A batch, from its author, or in answer to a request (-1)."""
-        self.payloads.on_batch(author, name, wire)
+    def on_batch(self, author: int, name: bytes, wire: bytes, asked: bool) -> None:
+        """A batch, from its author or in answer to a request."""
+        self.payloads.on_batch(author, name, wire, asked)
 
     def on_batch_request(self, place: int, names: tuple[bytes, ...]) -> None:
         """A peer lacks batches."""
         for name in names:
             wire = self.payloads.wire(name)
             if wire is not None and (self.strategy is None or self.strategy.serves(self, name)):
-                self.answer(place, "on_batch", -1, name, wire)
+                self.answer(place, "on_batch", self.payloads.author(name), name, wire, True)
 
     def on_blocks_request(self, place: int, number: int, from_height: int) -> None:
         """A peer lacks blocks."""
@@ -381,10 +381,10 @@ class Replica:
 
     def submit(self, name: bytes, wire: bytes) -> None:
         """A client's batch: keep it, and send it to the others."""
-        self.payloads.on_batch(self.index, name, wire)
+        self.payloads.on_batch(self.index, name, wire, False)
         for index in self.world.others[self.index]:
             if self.strategy is None or self.strategy.sends_batch(self, index):
-                self.send_to(index, "on_batch", self.index, name, wire)
+                self.send_to(index, "on_batch", self.index, name, wire, False)
 
     def _wake(self, monotonic_ms: int) -> None:
         if self._wake_ms == monotonic_ms:

@@ -13,11 +13,11 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, TextIO
 
-from node.simulator.cast import draw_cast
+from node.simulator.cast import draw_cast, draw_params
 from node.simulator.checks import Violation
 from node.simulator.cluster import Cluster
 from node.simulator.engines import check_engine
@@ -82,6 +82,8 @@ def simulate(settings: Settings, sink: TextIO | None = None) -> Outcome:
     """
     check_engine(settings.engine)
     chance = Random(settings.seed)
+    if settings.faults:
+        settings = replace(settings, params=draw_params(settings.params, chance))
     cluster = Cluster(settings, chance, draw_cast(settings, chance), sink)
     broken: Violation | None = None
     healed_ms = None

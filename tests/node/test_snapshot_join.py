@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -35,7 +35,7 @@ from node.snapshot_wire import (
     encode_snapshot_offer,
 )
 from node.store import Store
-from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, VALIDATORS, Reports, document_of
+from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, VALIDATORS, Hub, Reports, document_of
 from tests.node.network import Validator, config_of, deadline_nursery, start
 from tests.node.scripted_chain import ScriptedChain
 from tests.node.test_proof import KEYS, STRANGERS
@@ -408,12 +408,63 @@ async def test_a_false_offer_costs_its_sender_and_the_honest_one_is_taken(tmp_pa
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize(("others", "failures"), [(2, 0), (1, 1)])
+async def test_a_peer_that_offers_the_highest_and_serves_nothing_holds_nobody_up_for_ever(
+    tmp_path: Path, others: int, failures: int
+) -> None:
+    """Row 34: its offer is genuine, for certificates are public; what it lacks is the state."""
+    high, low, none = snapshot_in(tmp_path, HEIGHT + 3), snapshot_in(tmp_path), SnapshotFiles(tmp_path / "none", 2)
+
+    def stalls(peer: Peer, kind: FrameKind, asked: PieceName | int, answer: Answer) -> Answer | str:
+        return "silent" if kind is FrameKind.PIECE_REQUEST else answer
+
+    outcome = await join(tmp_path, {0: stalls}, files={0: high, 1: low, 2: low if others == 2 else none})
+    check_joined(outcome)
+    assert outcome.reports.kinds.count("join_failed") == failures
+    assert bool(outcome.peers[0].pieces) == bool(failures)
+
+
+@pytest.mark.trio
 async def test_the_highest_snapshot_is_taken_from_all_who_have_it(tmp_path: Path) -> None:
     """The less is left to execute, the better."""
     low, high = snapshot_in(tmp_path, HEIGHT - 6), snapshot_in(tmp_path, HEIGHT)
     outcome = await join(tmp_path, {}, files={0: low, 1: high, 2: high})
     check_joined(outcome)
     assert [bool(peer.pieces) for peer in outcome.peers] == [False, True, True]
+
+
+@pytest.mark.trio
+async def test_a_peer_that_comes_and_goes_holds_nobody_up(tmp_path: Path) -> None:
+    """Row 34: each time it is back it is asked again; nobody waits for its answer longer than for others'."""
+    network, reports, files = Hub(4), Reports(), snapshot_in(tmp_path)
+    joining = SnapshotJoin(JOINER, Trust(DOCUMENT), VALIDATORS, tmp_path / "ledger", reports)
+
+    async def come_and_go() -> None:
+        while True:
+            joining.changed(frozenset({1, 2}))
+            await trio.sleep(0.01)
+            joining.changed(frozenset({0, 1, 2}))
+            await trio.sleep(0.01)
+
+    def peer_of(index: int) -> Callable[[int, FrameKind, bytes], Awaitable[None]]:
+        async def serve(sender: int, kind: FrameKind, payload: bytes) -> None:
+            if kind is FrameKind.SNAPSHOT_REQUEST:
+                height_min = decode_snapshot_request(payload)
+                offer = encode_snapshot_offer(height_min, files.offer(height_min))
+                await joining(index, [(FrameKind.SNAPSHOT_OFFER, offer)])
+            else:
+                name = decode_piece_request(payload)
+                await joining(index, [(FrameKind.PIECE_RESPONSE, encode_piece(name, files.piece(name)))])
+
+        return serve
+
+    async with deadline_nursery() as nursery:
+        for index in (1, 2):
+            network.handlers[index] = peer_of(index)
+            nursery.start_soon(network.run, index)
+        nursery.start_soon(come_and_go)
+        assert await joining.run(network.wires[JOINER])
+    assert reports.kinds == ["joining", "joined"]
 
 
 @pytest.mark.trio
