@@ -53,9 +53,6 @@ WITNESSED_MAX_EACH: Final = 18 * 4
 VOTES_HELD_MAX_EACH: Final = 18
 """A voter's votes: eight views either side of the current one, and both ends."""
 
-WITNESSED_MAX_EACH: Final = 18 * 4
-"""What one key said in those views: a proposal, a timeout, a vote of each of two phases."""
-
 
 class Violation(Exception):
     """An oracle's verdict: `rule` is its name, the message what was seen."""

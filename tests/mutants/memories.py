@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from consensus.types import TC, Certificates, Header
+from consensus.types import TC, Certificates, Header, Vote
 from node.simulator.ledger import Applied, Machine
 from tests.mutants.model import Hunt
 from tests.mutants.scenes import goes_on
@@ -32,6 +32,14 @@ def forget(stage: Stage) -> None:
     victim = stage.replicas[VICTIM]
     victim.crash()
     victim.disk.forget()
+    victim.start()
+
+
+def wipe(stage: Stage) -> None:
+    """The victim crashes, everything on its disk is lost, it starts."""
+    victim = stage.replicas[VICTIM]
+    victim.crash()
+    victim.disk.wipe()
     victim.start()
 
 
@@ -116,6 +124,40 @@ def old_copy(stage: Stage) -> None:
     victim.disk.restore(copy, safety_only=True)
     victim.is_restored = True
     victim.start()
+    stage.show(qc, VICTIM)
+    goes_on(stage, VICTIM, "on an old safety state")
+
+
+def own_block(stage: Stage) -> None:
+    """HotStuff: it alone learnt the QC of view 1, led view 2 and voted for its own block on top of that QC. With the QC
+    forgotten it must not give up view 2 reporting less."""
+    stage.reigns.special[2] = VICTIM
+    first = stage.proposal(1)
+    stage.tell(first, 1, 2, 3)
+    stage.show(stage.certify(first, 2, 3), VICTIM)
+    stage.wait(lambda: any(isinstance(each, Vote) and each.view == 2 for each in stage.said.values()))
+    tc = stage.tc(1, 2, 3)
+    wipe(stage)
+    stage.heap.run(SETTLED_MS)
+    report(stage, Certificates(stage.genesis_qc, None), *OTHERS)
+    stage.show(stage.genesis_qc, VICTIM, tc=tc)
+    stage.heap.run(SETTLED_MS)
+
+
+def old_copy_that_signs(stage: Stage) -> None:
+    """The old copy has signed in a later view before it sees what its key signed in between (C20)."""
+    victim = stage.replicas[VICTIM]
+    copy = victim.disk.backup()
+    first = stage.proposal(1)
+    stage.tell(first, 1, 2)
+    qc = stage.certify(first, 1, 2)
+    tc = stage.tc(1, 2, 3)
+    victim.crash()
+    victim.disk.restore(copy, safety_only=True)
+    victim.is_restored = True
+    victim.start()
+    stage.show(stage.genesis_qc, VICTIM, tc=tc)
+    stage.gave_up(2, VICTIM)
     stage.show(qc, VICTIM)
     goes_on(stage, VICTIM, "on an old safety state")
 

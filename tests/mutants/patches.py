@@ -16,11 +16,13 @@ from consensus import events as ev
 from consensus import safety
 from consensus.amnesia import VIEWS_SKIPPED, Amnesia
 from consensus.certificates import Verifier
+from consensus.chain import Halted
 from consensus.collectors import VoteCollector
 from consensus.core import Core
 from consensus.events import Effect, SafetyState
 from consensus.hotstuff import safety as hotstuff
 from consensus.pbft import safety as pbft
+from consensus.signatory import Signatory
 from consensus.types import QC, TC, Proposal, Statement, Timeout, Vote
 from consensus.voting import Voting
 from genesis.errors import Rejected
@@ -219,18 +221,6 @@ def _block_not_kept(given: tuple[Effect, ...]) -> tuple[Effect, ...]:
 BLOCK_NOT_KEPT = effects(_block_not_kept)
 
 
-def forgetting(spoil: Callable[[SafetyState], SafetyState]) -> Patch:
-    """What is persisted is what `spoil` leaves of it."""
-    real = safety.remember
-    return swap("consensus.signatory.remember", by=lambda *args: spoil(real(*args)))
-
-
-FORGET_VIEWS = forgetting(lambda state: replace(state, last_voted_view=0))
-FORGET_LOCK = forgetting(
-    lambda state: replace(state, high_qc=replace(state.high_qc, view=0, phase=Phase.CERTIFY), high_tc=None)
-)
-
-
 # --- certificates -----------------------------------------------------------------------------------------------------
 
 
@@ -374,3 +364,23 @@ def _phases_mixed(self: VoteCollector, vote: Vote) -> QC | None:
 REAL_ADD = VoteCollector.add
 PHASES_MIXED = swap("consensus.collectors.VoteCollector.add", by=_phases_mixed)
 ROOTS_NOT_COMPARED = swap("consensus.anchors.AnchorRule._contradiction", by=lambda *_args: None)
+
+
+def _only_above(self: Signatory, view: int, signers: Iterable[int]) -> None:
+    if not self.is_silent and view > self.state.last_voted_view and self._me in signers:
+        raise Halted("our key signed in a later view")
+
+
+SKIPPED_VIEWS_IGNORED = swap("consensus.signatory.Signatory.stop_if_impersonated", by=_only_above)
+
+
+def _keep_the_first(self: Signatory, state: SafetyState, proposal: Proposal | None = None) -> None:
+    first = self.state if not self.is_silent else state
+    REAL_PERSIST(self, state, proposal)
+    lost = replace(self.state, high_qc=first.high_qc, high_tc=None)
+    self._safety = lost
+    self._outbox._effects[-1] = ev.PersistSafety(lost, proposal)
+
+
+REAL_PERSIST = Signatory._persist
+LOCK_NOT_PERSISTED = swap("consensus.signatory.Signatory._persist", by=_keep_the_first)

@@ -245,11 +245,19 @@ def lock_after_a_crash(stage: Stage) -> None:
     stage.gave_up(1, 1, 2, 3)
 
 
-def lock_after_a_restart(stage: Stage) -> None:
-    """Who has voted on top of a certificate, or to commit by it, reports it after a restart as well."""
-    commit_at_one(stage)
-    restart(stage, 1, 2)
-    stage.gave_up(given_up_view(stage), 2)
+def lock_of_one(stage: Stage) -> None:
+    """Replica 2 alone knows that X is certified and votes on; it restarts, and a TC of those who do not know leads it
+    past."""
+    first = stage.proposal(1)
+    stage.tell(first, 1, 2, 3)
+    qc = stage.certify(first, 1, 2, 3)
+    stage.show(qc, 2)
+    if stage.engine == "hotstuff":
+        stage.tell(stage.proposal(2, qc, first.header), 2)
+    restart(stage, 2)
+    tc = stage.tc(1, 1, 3)
+    stage.show(stage.genesis_qc, 2, tc=tc)
+    stage.gave_up(2, 2)
 
 
 # --- false statements -------------------------------------------------------------------------------------------------

@@ -54,10 +54,12 @@ class Reigns:
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self.special: dict[int, int] = {}
+        """Views that a scene gives to another leader."""
 
     def leader(self, view: int) -> int:
         """Rule 2."""
-        return (view // REIGN) % self._size
+        return self.special.get(view, (view // REIGN) % self._size)
 
 
 class Stage(Cluster):
@@ -66,7 +68,8 @@ class Stage(Cluster):
     def __init__(self, engine: str, seed: int) -> None:
         settings = Settings(seed, engine, (1,) * 4, faults=())
         cast = Cast(((PUPPET, Fault.WITHHOLD),))
-        super().__init__(settings, Random(seed), cast, leaders=Reigns(4))
+        self.reigns = Reigns(4)
+        super().__init__(settings, Random(seed), cast, leaders=self.reigns)
         self.rules = rules_of(engine)
         self.engine = engine
         self.is_over = False

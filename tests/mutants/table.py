@@ -25,7 +25,7 @@ from tests.mutants.strategies import Usurper, strategy
 HIDDEN = scene("a hidden certificate", scenes.hidden)
 ROUND_RESTART = scene("two blocks around a restart", scenes.two_blocks_around_a_restart)
 ANOTHER_WORD = scene("another word after a restart", scenes.another_word_after_a_restart)
-LOCK = scene("the lock after a restart", scenes.lock_after_a_restart)
+LOCK = scene("a lock of one", scenes.lock_of_one)
 VIEW_TWO = memory("view 2 after amnesia", memories.view_two_again)
 COMMIT = is_vote(Phase.COMMIT)
 VOTE = is_vote(None)
@@ -49,7 +49,7 @@ RULES: Final = (
     Mutant("T4 off", "T4", patches.NO_T4, scene("a vote after giving up", scenes.vote_after_giving_up)),
     Mutant("T5 off", "T5", patches.NO_T5, ANOTHER_WORD, masked="what was said is repeated word for word"),
     Mutant("T5 off, nothing repeated", "T5", together(patches.NO_T5, NO_WORD), ANOTHER_WORD),
-    Mutant("P1 off", "P1", patches.NO_P1, storms.CRASHES),
+    Mutant("P1 off", "P1", patches.NO_P1, storms.BINDING),
     Mutant("L1 off", "L1", patches.NO_L1, VIEW_TWO, PBFT),
     Mutant("L2 off", "L2", patches.NO_L2, scene("prepared after giving up", scenes.commit_after_giving_up), PBFT),
     Mutant("L3 off", "L3", patches.NO_L3, HIDDEN, PBFT, masked=BY_VERIFIER),
@@ -69,7 +69,7 @@ VOUCHING: Final = (
         scene("a payload that is nowhere", scenes.payload_that_is_nowhere),
     ),
     Mutant("batches not durable before the vote", "C9", patches.BATCHES_NOT_SYNCED, storms.CRASHES),
-    Mutant("block not durable at its commit", "disk 2", patches.commit_late, storms.CRASHES),
+    Mutant("block not durable at its commit", "disk 2", patches.commit_late, storms.BINDING),
     Mutant(
         "voter counted twice",
         "C5",
@@ -101,7 +101,7 @@ VOUCHING: Final = (
         "P2 off",
         "P2",
         patches.NO_P2,
-        storms.CRASHES,
+        storms.BINDING,
         masked="a view given up is not led, also after a restart",
         is_slow=True,
     ),
@@ -130,11 +130,11 @@ PERSISTENCE: Final = (
         persisted_late(is_timeout),
         scene("another word after a crash", scenes.another_word_after_a_crash, 4),
     ),
-    Mutant("proposal not persisted", "signatory 1", not_persisted(is_proposal), storms.CRASHES),
-    Mutant("proposal persisted late", "signatory 1", persisted_late(is_proposal), storms.CRASHES),
+    Mutant("proposal not persisted", "signatory 1", not_persisted(is_proposal), storms.BINDING),
+    Mutant("proposal persisted late", "signatory 1", persisted_late(is_proposal), storms.BINDING),
     Mutant("view not taken up by a vote", "V1", patches.VIEW_NOT_TAKEN, ROUND_RESTART),
     Mutant("timeout not taken up", "T5", patches.TIMEOUT_NOT_TAKEN, ANOTHER_WORD),
-    Mutant("proposal not taken up", "P1", patches.PROPOSAL_NOT_TAKEN, storms.CRASHES),
+    Mutant("proposal not taken up", "P1", patches.PROPOSAL_NOT_TAKEN, storms.BINDING),
     Mutant("voted block not kept", "signatory 1", patches.BLOCK_NOT_KEPT, storms.CRASHES),
 )
 
@@ -204,4 +204,36 @@ MEMORY: Final = (
     ),
 )
 
-MUTANTS: Final = (*RULES, *VOUCHING, *PERSISTENCE, *CERTIFICATES, *MEMORY)
+LOCKS: Final = (
+    Mutant("lock not persisted", "T3, L5", patches.LOCK_NOT_PERSISTED, LOCK, PBFT),
+    Mutant(
+        "lock not persisted",
+        "T3, V5",
+        patches.LOCK_NOT_PERSISTED,
+        LOCK,
+        HOTSTUFF,
+        masked="its certificate is in the block that was voted for, which is kept with the vote",
+    ),
+    Mutant(
+        "neither lock nor block persisted",
+        "T3, V5",
+        together(patches.LOCK_NOT_PERSISTED, swap("node.simulator.disk.Disk.keep", by=lambda *_: None)),
+        LOCK,
+        HOTSTUFF,
+    ),
+    Mutant(
+        "amnesia: bound too low by one",
+        "C19",
+        swap("consensus.amnesia.VIEWS_SKIPPED", by=2),
+        memory("a block of its own", memories.own_block),
+        HOTSTUFF,
+    ),
+    Mutant(
+        "own signature in skipped view ignored",
+        "C20",
+        patches.SKIPPED_VIEWS_IGNORED,
+        memory("an old copy that signs", memories.old_copy_that_signs),
+    ),
+)
+
+MUTANTS: Final = (*RULES, *VOUCHING, *PERSISTENCE, *CERTIFICATES, *LOCKS, *MEMORY)
