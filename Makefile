@@ -26,7 +26,7 @@ VERSION_CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3,
 
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help setup test test-long fuzz-long check format demo sim sim-long bench lock clean
+.PHONY: help setup test test-long fuzz-long check format demo sim sim-long mutants bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7, every fault, both e
 	    $(PY) -m cli.main sim --engine $$engine --seeds 0:10000 $(ARGS); \
 	    $(PY) -m cli.main sim --engine $$engine --seeds 0:1000 --validators 7 $(ARGS); \
 	done
+
+mutants: setup ## every safety rule taken out in turn: the simulator must miss it (python -m tests.mutants prints the table)
+	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants $(ARGS)
 
 bench: setup ## four validators under full load, then at 200 transactions a second
 	@$(PY) -m cli.main bench testnet --seconds $(BENCH_SECONDS) $(ARGS)
