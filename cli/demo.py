@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from cli.replay_report import Report, show_report
 from cli.session import Session
 from cli.tape import Tape, parse_price, parse_tape
 from cli.tape_generator import generate_tape
-from cli.testnet import interruptible, show_survey, stay_until_interrupted
+from cli.testnet import down_at_interrupt, interruptible, show_survey
 from cli.testnet_files import Era, LocalNetwork, create_testnet
 from cli.testnet_run import Survey, await_agreement, bring_up, take_down
 from genesis.document import ENGINE_DEFAULT, ENGINES, SPEED_MAX
@@ -79,9 +80,10 @@ def demo(
         if not (found.agreed and report.conserved):
             raise _failure(found, report)
         if not leave:
-            out.line(f"The testnet runs on; look around with `novate query series --dir {network.directory}`.")
-            out.line("Ctrl-C stops it.")
-            stay_until_interrupted(network, started)
+            with down_at_interrupt(network, started):
+                out.line(f"The testnet runs on; look around with `novate query series --dir {network.directory}`.")
+                out.line("Ctrl-C stops it.")
+                threading.Event().wait()
 
 
 def _failure(found: Survey, report: Report) -> Failure:

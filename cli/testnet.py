@@ -108,10 +108,13 @@ def up(
                 remove_testnet(network.directory, keep_directory=existed)
             raise
         document = _up_document(network)
-        out.result(document, lambda: _show_up(out, document))
-        if not detach:
+        if detach:
+            out.result(document, lambda: _show_up(out, document))
+            return
+        with down_at_interrupt(network, started):
+            out.result(document, lambda: _show_up(out, document))
             out.line("Ctrl-C stops them.")
-            stay_until_interrupted(network, started)
+            threading.Event().wait()
 
 
 @testnet.command()
@@ -182,10 +185,11 @@ def interruptible() -> Iterator[None]:
             signal.signal(mark, handler)
 
 
-def stay_until_interrupted(network: LocalNetwork, started: Sequence[Started]) -> None:
-    """Return after an interrupt (see `interruptible`), once every validator has stopped."""
+@contextmanager
+def down_at_interrupt(network: LocalNetwork, started: Sequence[Started]) -> Iterator[None]:
+    """An interrupt (see `interruptible`) ends the block, and every validator with it: none is left behind."""
     try:
-        threading.Event().wait()
+        yield
     except KeyboardInterrupt:
         take_down(network, started)
 

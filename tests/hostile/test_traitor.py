@@ -20,6 +20,7 @@ from contracts.operations import build_operation
 from genesis.codec import encode
 from genesis.envelope import SALT_BYTES, Operation, sign_envelope
 from genesis.errors import Rejected
+from genesis.evidence import Half, Offence, encode_evidence, make_evidence
 from genesis.signing import SigningKey
 from genesis.statements import Phase
 from node.conduct import TOO_MANY_FAULTS
@@ -88,6 +89,9 @@ def valid_payloads(traitor: Traitor, view: int) -> dict[FrameKind, bytes]:
         FrameKind.SNAPSHOT_OFFER: encode_snapshot_offer(0, None),
         FrameKind.PIECE_REQUEST: encode_piece_request(PieceName(9, PieceKind.SLICE, 0)),
         FrameKind.PIECE_RESPONSE: encode_piece(PieceName(9, PieceKind.SLICE, 0), b"piece"),
+        FrameKind.EVIDENCE: encode_evidence(
+            make_evidence(Offence.VOTE, 0, 0, Half((1, bytes(32)), bytes(64)), Half((1, bytes(range(32))), bytes(64)))
+        ),
     }
 
 
