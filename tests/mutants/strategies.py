@@ -49,7 +49,7 @@ class Usurper(Eager):
         parent = chain.tree.header(qc.block_hash)
         if parent is None:
             return
-        height, name = chain._rules.anchor_of_child(parent)
+        height, name = chain._rules.anchor_of_child(parent) if parent.height else (0, parent.block_hash)
         anchor = Anchor(height, name, chain.anchors.root(height) or bytes(32))
         time_unix_ms = max(replica.now.chain_unix_ms, parent.time_unix_ms + 1)
         junk = (replica.world.chance.randbytes(32),)
