@@ -22,8 +22,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from consensus.config import CoreConfig
-from consensus.leaders import Leaders
 from consensus.rules import Rules
+from consensus.turns import Turns
 from consensus.types import (
     QC,
     TC,
@@ -44,11 +44,11 @@ SIGNATURES_REMEMBERED_MAX: Final = 8_192
 class Verifier:
     """Checks signatures and certificates of one epoch; raises `Rejected`, changes nothing but its memory."""
 
-    def __init__(self, config: CoreConfig, rules: Rules, leaders: Leaders) -> None:
+    def __init__(self, config: CoreConfig, rules: Rules, turns: Turns | None = None) -> None:
         self._rules = rules
         self._chain_id = config.chain_id
         self._validators = config.validators
-        self._leaders = leaders
+        self._turns = turns if turns is not None else Turns(config.validators, config.genesis)
         self._is_valid = config.is_valid
         self._genesis_qc = genesis_qc(config.genesis.block_hash)
         self._seen: dict[tuple[ReplicaIndex, bytes, bytes], None] = {}
@@ -76,17 +76,31 @@ class Verifier:
         self._check_signature(timeout.voter, signing_message(self._chain_id, timeout), timeout.signature)
 
     def check_proposal(self, proposal: Proposal) -> None:
-        """Rule 1 for the proposer, and that its certificates are genuine; raises also ``wrong_leader``."""
-        header = proposal.header
+        """Rule 1 for the proposer, and that its certificates are genuine; raises also ``wrong_leader``. Where it is not
+        known who leads, nothing is said of proposer and signature."""
+        header, turns = proposal.header, self._turns
         self._check_epoch(header.epoch)
-        leader = self._leaders.leader(header.view)
-        if header.proposer != leader:
-            raise Rejected("wrong_leader", "Not the leader of its view.", proposer=header.proposer, leader=leader)
         is_again = header.view < proposal.view and Phase.PREPARE in self._rules.PHASES
         if header.view != proposal.view and not is_again:
             raise Rejected("bad_block", "A block of another view.", view=proposal.view, block_view=header.view)
-        signer = self._leaders.leader(proposal.view)
-        self._check_signature(signer, signing_message(self._chain_id, proposal), proposal.signature)
+        if turns.knows(proposal.justify):
+            leader = turns.leader(header.view, proposal.justify)
+            if header.proposer != leader:
+                raise Rejected("wrong_leader", "Not the leader of its view.", proposer=header.proposer, leader=leader)
+            signer = turns.leader(proposal.view, proposal.justify)
+            self._check_signature(signer, signing_message(self._chain_id, proposal), proposal.signature)
+        self._check_certificates(proposal)
+
+    def check_certified(self, proposal: Proposal) -> None:
+        """Rule 1 for a proposal whose block a quorum has certified: that judged who led. Who repeated a block of an
+        earlier view (PBFT) is not asked."""
+        header = proposal.header
+        self._check_epoch(header.epoch)
+        if header.view == proposal.view:
+            self._check_signature(header.proposer, signing_message(self._chain_id, proposal), proposal.signature)
+        self._check_certificates(proposal)
+
+    def _check_certificates(self, proposal: Proposal) -> None:
         if proposal.justify.phase is Phase.PREPARE:
             raise Rejected("bad_certificate", "A block extends no block that is only prepared.", view=proposal.view)
         self.check_qc(proposal.justify)

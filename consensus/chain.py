@@ -21,7 +21,8 @@ from consensus.outbox import Outbox
 from consensus.rules import Rules
 from consensus.safety import fresh_safety, remember
 from consensus.tree import BlockTree
-from consensus.types import QC, TC, Certificates, Header, Proposal
+from consensus.turns import Turns
+from consensus.types import QC, TC, Certificates, Header, Proposal, ReplicaIndex
 from genesis.errors import Rejected, invariant, violated
 from genesis.params import ChainParams
 from genesis.statements import Phase
@@ -41,7 +42,7 @@ class Chain:
         view: The current view.
     """
 
-    def __init__(self, config: CoreConfig, rules: Rules, recovery: Recovery, outbox: Outbox) -> None:
+    def __init__(self, config: CoreConfig, rules: Rules, recovery: Recovery, turns: Turns, outbox: Outbox) -> None:
         fresh, tip = fresh_safety(config.genesis), recovery.tip
         base = tip.qc if tip is not None else fresh.high_qc
         known = remember(recovery.safety or fresh, base, None)
@@ -53,12 +54,23 @@ class Chain:
         self.anchors = restored_anchors(config.genesis, recovery)
         self._rules = rules
         self._params: ChainParams = config.params
+        self._turns = turns
         self._outbox = outbox
+        turns.restore(recovery.history, self.tree.root)
 
     @property
     def entry_tc(self) -> TC | None:
         """The TC that leads to the current view, unless the highest QC does."""
         return self.high_tc if self.high_qc.leads_to != self.view else None
+
+    @property
+    def leader(self) -> ReplicaIndex:
+        """Whom we expect to lead the current view: who may do so on top of the highest QC."""
+        return self.leader_of(self.view)
+
+    def leader_of(self, view: int) -> ReplicaIndex:
+        """Who may lead `view` on top of the highest QC."""
+        return self._turns.leader(view, self.base_qc)
 
     @property
     def certificates(self) -> Certificates:
@@ -97,6 +109,7 @@ class Chain:
         for proposal in sorted(pending, key=lambda each: each.header.height):
             if proposal.header.parent_hash in self.tree and proposal.header.block_hash not in self.tree:
                 self.tree.insert(proposal, now_ms)
+                self._turns.follow(proposal.header)
                 self.learn_qc(proposal.justify)
         self.learn_qc(self.high_qc)
 
@@ -133,6 +146,7 @@ class Chain:
             raise Rejected("bad_block", "A block orders block_batches_max batches at most.", view=header.view)
         self.tree.check_fits(header)
         self.tree.insert(proposal, now_ms)
+        self._turns.follow(header)
         self._outbox.put(StoreProposal(proposal))
         self.learn_qc(proposal.justify)
         if self.high_qc.block_hash == header.block_hash:
@@ -149,6 +163,7 @@ class Chain:
                 violated("every committed block is certified", height=block.proposal.header.height)
             self.anchors.await_execution(block.proposal.header)
             self._outbox.put(Commit(block.proposal, block.qc))
+        self._turns.commit(self.tree.root)
 
 
 def restored_anchors(genesis: Header, recovery: Recovery) -> AnchorRule:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consensus.events import Executed, SafetyState
-from consensus.leaders import Leaders
+from consensus.leaders import Rotation
 from consensus.types import QC, Header, Proposal, ReplicaIndex
 from consensus.validators import ValidatorSet
 from genesis.params import ChainParams
@@ -26,7 +26,7 @@ class CoreConfig:
         params: The chain's limits as they bind (`GenesisDocument.limits`).
         genesis: Block 0, from `consensus.types.genesis_header`.
         is_valid: The signature rule; None for that of `genesis.signing`. A simulator remembers its answers.
-        leaders: Who leads a view; None for the schedule of `consensus.leaders`.
+        leaders: A script of who leads; None for the rotation that passes over who fails (`consensus.turns`).
     """
 
     chain_id: bytes
@@ -35,7 +35,7 @@ class CoreConfig:
     params: ChainParams
     genesis: Header
     is_valid: SignatureRule | None = None
-    leaders: Leaders | None = None
+    leaders: Rotation | None = None
 
     @property
     def others(self) -> tuple[ReplicaIndex, ...]:
@@ -61,6 +61,7 @@ class Recovery:
         tip: The last executed block; None when nothing but genesis is.
         executed: The last executed blocks with their state roots, oldest first, ending at `tip`: the last two, or the
             only one. Genesis need not be among them.
+        history: The epoch's committed headers from `consensus.turns.history_start` to the tip, as far as they are here.
         pending: Every stored proposal above the tip, in any order; those that do not connect to the tip are ignored.
     """
 
@@ -68,3 +69,4 @@ class Recovery:
     tip: Tip | None = None
     executed: tuple[Executed, ...] = ()
     pending: tuple[Proposal, ...] = ()
+    history: tuple[Header, ...] = ()

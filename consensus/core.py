@@ -15,7 +15,7 @@ Rules:
 This file hands each event to the part that owns the matter, and wires the parts:
 
 * What is known: `chain` what is certified and committed (over `tree` and `anchors`), `certificates` what is genuine,
-  `leaders` who leads.
+  `turns` who leads (over the rotation of `leaders`).
 * What is done: `following` takes certificates in and enters views, `voting` brings a proposal to our vote and votes to
   a QC, `giving_up` brings a view to its end and timeouts to a TC (`collectors` holds both on their way, `pacemaker` the
   time), `proposing` leads, `syncing` completes the chain, `repeating` says things again.
@@ -38,7 +38,6 @@ from consensus.config import CoreConfig, Recovery
 from consensus.events import Effect, Event, Now
 from consensus.following import Following
 from consensus.giving_up import GivingUp
-from consensus.leaders import LeaderSchedule
 from consensus.outbox import Outbox
 from consensus.pacemaker import Pacemaker
 from consensus.proposing import Leading
@@ -46,6 +45,7 @@ from consensus.repeating import Repeating
 from consensus.rules import Rules
 from consensus.signatory import Signatory
 from consensus.syncing import Syncing
+from consensus.turns import Turns
 from consensus.types import QC, Certificates, Header, Message, Proposal, ReplicaIndex, Timeout, Vote
 from consensus.voting import Voting
 from consensus.witness import Witness
@@ -63,19 +63,17 @@ class Core:
         self._armed_ms: int | None = None
 
         self._outbox = outbox = Outbox(config.index)
-        self._leaders = leaders = config.leaders or LeaderSchedule(config.validators)
-        verifier = Verifier(config, rules, leaders)
-        self._chain = chain = Chain(config, rules, recovery, outbox)
+        self._turns = turns = Turns(config.validators, config.genesis, config.leaders)
+        verifier = Verifier(config, rules, turns)
+        self._chain = chain = Chain(config, rules, recovery, turns, outbox)
         self._votes = votes = VoteCollector(config.validators)
         self._pacemaker = pacemaker = Pacemaker(config.params, chain.view)
         self._signatory = signatory = Signatory(config, rules, recovery.safety, chain, outbox)
         self._witness = witness = Witness(outbox)
-        self._following = following = Following(
-            config, leaders, verifier, chain, pacemaker, votes, signatory, witness, outbox
-        )
-        self._voting = Voting(config, rules, leaders, verifier, chain, following, votes, signatory, witness, outbox)
-        self._giving_up = GivingUp(config, leaders, verifier, chain, pacemaker, following, signatory, witness, outbox)
-        self._leading = Leading(config, rules, leaders, chain, pacemaker, signatory, outbox)
+        self._following = following = Following(config, verifier, chain, pacemaker, votes, signatory, witness, outbox)
+        self._voting = Voting(config, rules, turns, verifier, chain, following, votes, signatory, witness, outbox)
+        self._giving_up = GivingUp(config, verifier, chain, pacemaker, following, signatory, witness, outbox)
+        self._leading = Leading(config, rules, chain, pacemaker, signatory, outbox)
         self._syncing = Syncing(config, verifier, chain, following, self._voting, outbox)
         self._repeating = Repeating(config, chain, self._voting, signatory)
 
@@ -89,7 +87,7 @@ class Core:
     @property
     def leader(self) -> ReplicaIndex:
         """The leader of the current view."""
-        return self._leaders.leader(self.view)
+        return self._chain.leader
 
     @property
     def high_qc(self) -> QC:

@@ -16,7 +16,6 @@ from consensus.certificates import Verifier
 from consensus.chain import Chain
 from consensus.collectors import VOTE_WINDOW_VIEWS, VoteCollector
 from consensus.config import CoreConfig
-from consensus.leaders import Leaders
 from consensus.outbox import Outbox
 from consensus.pacemaker import Pacemaker
 from consensus.signatory import Signatory
@@ -30,7 +29,6 @@ class Following:
     def __init__(
         self,
         config: CoreConfig,
-        leaders: Leaders,
         verifier: Verifier,
         chain: Chain,
         pacemaker: Pacemaker,
@@ -40,7 +38,6 @@ class Following:
         outbox: Outbox,
     ) -> None:
         self.informant: ReplicaIndex = config.others[0] if config.others else config.index
-        self._leaders = leaders
         self._verifier = verifier
         self._chain = chain
         self._pacemaker = pacemaker
@@ -80,7 +77,7 @@ class Following:
         self._witness.note_tc(tc)
         self._witness.note_qc(tc.high_qc)
         if tc.view >= self._chain.view:
-            self._outbox.report("view_change", view=tc.view, leader=self._leaders.leader(tc.view))
+            self._outbox.report("view_change", view=tc.view, leader=self._chain.leader_of(tc.view))
         self._chain.learn_tc(tc)
         self._enter_view(now_ms)
 

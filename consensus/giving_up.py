@@ -16,7 +16,6 @@ from consensus.chain import Chain
 from consensus.collectors import TimeoutCollector
 from consensus.config import CoreConfig
 from consensus.following import Following
-from consensus.leaders import Leaders
 from consensus.outbox import Outbox
 from consensus.pacemaker import Pacemaker
 from consensus.signatory import Signatory
@@ -30,7 +29,6 @@ class GivingUp:
     def __init__(
         self,
         config: CoreConfig,
-        leaders: Leaders,
         verifier: Verifier,
         chain: Chain,
         pacemaker: Pacemaker,
@@ -42,7 +40,6 @@ class GivingUp:
         self._me = config.index
         self._honest_power = config.validators.honest_power
         self._timeouts = TimeoutCollector(config.validators)
-        self._leaders = leaders
         self._verifier = verifier
         self._chain = chain
         self._pacemaker = pacemaker
@@ -98,7 +95,7 @@ class GivingUp:
         tc = self._timeouts.certificate(timeout.view)
         if tc is not None:
             self._following.learn_tc(tc, now_ms)
-            leader = self._leaders.leader(self._chain.view)
+            leader = self._chain.leader
             self._signatory.send(self._chain.certificates, (leader,) if leader != self._me else ())
         elif self._timeouts.power(timeout.view) >= self._honest_power:
             self._give_up("joined")
@@ -110,4 +107,4 @@ class GivingUp:
         view = self._chain.view
         if not self._signatory.give_up(view, self._chain.high_qc, self._chain.entry_tc):
             return
-        self._outbox.report("view_timeout", view=view, leader=self._leaders.leader(view), reason=reason)
+        self._outbox.report("view_timeout", view=view, leader=self._chain.leader, reason=reason)

@@ -5,8 +5,7 @@ smooth weighted round robin of nginx: everyone earns its weight each turn, the r
 powers give plain rotation. Of equally rich ones the lowest index leads. Powers whose reduced total exceeds `SLOTS_MAX`
 are scaled to about that many slots, rounded down, at least one each, so that a cycle stays small.
 
-`Leaders` is the seam: a schedule that skips validators that recently failed, computed from the committed chain,
-replaces this one without a change elsewhere.
+This is the rotation; `consensus.turns` says whom it passes over, and is what the rest of the core asks.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from consensus.validators import ValidatorSet
 SLOTS_MAX: Final = 1_024
 
 
-class Leaders(Protocol):
-    """Maps each view to its only leader."""
+class Rotation(Protocol):
+    """Maps each view to the validator whose turn it is."""
 
     def leader(self, view: int) -> ReplicaIndex:
-        """The validator that may propose in `view`."""
+        """The validator whose turn `view` is."""
 
 
 class LeaderSchedule:
@@ -33,8 +32,13 @@ class LeaderSchedule:
     def __init__(self, validators: ValidatorSet) -> None:
         self._slots = _spread(_weights(validators))
 
+    @property
+    def slots(self) -> tuple[ReplicaIndex, ...]:
+        """One cycle."""
+        return self._slots
+
     def leader(self, view: int) -> ReplicaIndex:
-        """The validator that may propose in `view` (0 or more)."""
+        """The validator whose turn `view` (0 or more) is."""
         return self._slots[view % len(self._slots)]
 
 

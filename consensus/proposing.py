@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from consensus.chain import Chain
 from consensus.config import CoreConfig
 from consensus.events import Now, RequestPayload
-from consensus.leaders import Leaders
 from consensus.outbox import Outbox
 from consensus.pacemaker import Pacemaker
 from consensus.rules import Rules
@@ -103,7 +102,6 @@ class Leading:
         self,
         config: CoreConfig,
         rules: Rules,
-        leaders: Leaders,
         chain: Chain,
         pacemaker: Pacemaker,
         signatory: Signatory,
@@ -114,7 +112,6 @@ class Leading:
         self._batches_max = config.params.block_batches_max
         self._rules = rules
         self._plan = ProposalPlan(config.params)
-        self._leaders = leaders
         self._chain = chain
         self._pacemaker = pacemaker
         self._signatory = signatory
@@ -179,7 +176,7 @@ class Leading:
     def _is_ours(self) -> bool:
         """Whether we lead the view, and may still propose in it."""
         view = self._chain.view
-        if self._leaders.leader(view) != self._me or self._signatory.is_silent or self._pacemaker.timed_out:
+        if self._chain.leader != self._me or self._signatory.is_silent or self._pacemaker.timed_out:
             return False
         return self._signatory.may_propose(view)
 

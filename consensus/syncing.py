@@ -140,8 +140,7 @@ class Syncing:
         if header.parent_hash not in tree:
             raise Rejected("bad_sync", "A block does not connect to what we have.", height=header.height)
         self._verifier.check_qc(qc)
-        self._verifier.check_proposal(proposal)
-        self._voting.note(proposal)
+        self._verifier.check_certified(proposal)
         self._following.insert(proposal, now_ms)
         self._following.learn_qc(qc, now_ms)
         return True

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A proposal counts in its own view, and one view has one: the first that came. Another by the same leader is
+1. A proposal counts in its own view, if its signer may lead there on top of the block it extends (`consensus.turns`),
+   and one view has one: the first that came. Another by the same leader is
    equivocation. A late one, of a view just past, only completes the tree.
 2. The view's proposal enters the tree once its parent is there; then the shell gets its payload. It may wait for both
    as long as its view lasts.
@@ -24,10 +25,10 @@ from consensus.collectors import VOTE_WINDOW_VIEWS, VoteCollector
 from consensus.config import CoreConfig
 from consensus.events import EnsurePayload, Now
 from consensus.following import Following
-from consensus.leaders import Leaders
 from consensus.outbox import Outbox
 from consensus.rules import Rules
 from consensus.signatory import Signatory
+from consensus.turns import Turns
 from consensus.types import QC, Header, Proposal, ReplicaIndex, Vote
 from consensus.witness import Witness
 from genesis.errors import Rejected
@@ -62,7 +63,7 @@ class Voting:
         self,
         config: CoreConfig,
         rules: Rules,
-        leaders: Leaders,
+        turns: Turns,
         verifier: Verifier,
         chain: Chain,
         following: Following,
@@ -76,7 +77,7 @@ class Voting:
         self._block_time_ahead_ms_max = config.params.block_time_ahead_ms_max
         is_small = len(config.validators) <= config.params.broadcast_votes_validators_max
         self._is_broadcast = is_small or rules.VOTES_TO_ALL
-        self._leaders = leaders
+        self._turns = turns
         self._verifier = verifier
         self._chain = chain
         self._following = following
@@ -97,9 +98,15 @@ class Voting:
             self._notice_late(proposal)
             return
         self._verifier.check_proposal(proposal)
+        was_judged = self._turns.knows(proposal.justify)
         self._following.learn_qc(proposal.justify, now_ms)
         if proposal.tc is not None:
             self._following.learn_tc(proposal.tc, now_ms)
+        if not was_judged:
+            # Its certificates may have committed what tells who leads. If not, we lack blocks, and it comes again.
+            if not self._turns.knows(proposal.justify):
+                return
+            self._verifier.check_proposal(proposal)
         if view > self._chain.view:
             raise Rejected("unjustified_view", "No certificate in the proposal leads to its view.", view=view)
         if self.note(proposal):
@@ -112,7 +119,8 @@ class Voting:
 
     def note(self, proposal: Proposal) -> bool:
         """Remember a genuine proposal; whether its leader proposed another block in the view: the first one counts."""
-        return self._witness.note_proposal(proposal, self._leaders.leader(proposal.view))
+        signer = self._turns.leader(proposal.view, proposal.justify)
+        return self._witness.note_proposal(proposal, signer)
 
     def _notice_late(self, proposal: Proposal) -> None:
         """A proposal of a view that is over counts no more, but it may be its leader's second."""
@@ -199,7 +207,9 @@ class Voting:
         """To whom our vote in the current view goes."""
         if self._is_broadcast:
             return self._others
-        next_leaders = {self._leaders.leader(self._chain.view + 1), self._leaders.leader(self._chain.view + 2)}
+        candidate, view = self._candidate, self._chain.view
+        parent = candidate.proposal.header if candidate is not None else self._chain.base_qc
+        next_leaders = {self._turns.leader(view + 1, parent), self._turns.leader(view + 2, parent)}
         return tuple(sorted(next_leaders - {self._me}))
 
     def _outer_refusal(self, header: Header, now: Now) -> str | None:

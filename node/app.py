@@ -31,6 +31,7 @@ import trio
 from consensus.config import CoreConfig, Recovery, Tip
 from consensus.engine import make_engine
 from consensus.events import Executed, PayloadWaiting, Report, SafetyState
+from consensus.turns import history_start
 from consensus.types import Header
 from consensus.validators import genesis_validators
 from contracts.machine import State, admit
@@ -257,7 +258,14 @@ def _recovery(store: Store, safety: SafetyFile) -> Recovery:
         raise StorageFailure("read the last block", f"block {tip.height} is missing", RESYNC)
     blocks = [store.committed(height) for height in range(max(1, tip.height - 1), tip.height + 1)]
     executed = tuple(Executed(each.height, each.block_hash, each.state_root) for each in blocks if each is not None)
-    return Recovery(safety.load(), Tip(proposal, tip.qc), executed, store.pending())
+    return Recovery(safety.load(), Tip(proposal, tip.qc), executed, store.pending(), _history(store, tip.height))
+
+
+def _history(store: Store, tip_height: int) -> tuple[Header, ...]:
+    """The headers that say who is passed over (`consensus.turns`)."""
+    blocks = [store.committed(height) for height in range(max(store.lowest, history_start(tip_height)), tip_height + 1)]
+    proposals = [store.proposal(each.block_hash) for each in blocks if each is not None]
+    return tuple(each.header for each in proposals if each is not None)
 
 
 def _conduct_limits(config: NodeConfig) -> ConductLimits:

@@ -71,18 +71,25 @@ class BlockServer:
             Rejected: ``malformed``.
         """
         [from_height] = decode(payload, _REQUEST, size_max=REQUEST_BYTES_MAX)
-        if from_height + 1 < self._store.lowest:
-            self._network.send(peer, FrameKind.BLOCKS_PRUNED, encode_pruned(from_height, self._store.lowest))
-            return
         high_qc = self._high_qc()
         answer = await trio.to_thread.run_sync(self._answer, from_height, high_qc)
-        self._network.send(peer, FrameKind.BLOCKS_RESPONSE, answer)
+        if answer is None:
+            self._network.send(peer, FrameKind.BLOCKS_PRUNED, encode_pruned(from_height, self._store.lowest))
+        else:
+            self._network.send(peer, FrameKind.BLOCKS_RESPONSE, answer)
 
-    def _answer(self, from_height: int, high_qc: QC) -> bytes:
+    def _answer(self, from_height: int, high_qc: QC) -> bytes | None:
+        """The answer; None when the blocks asked for have been pruned, or are pruned while they are read."""
+        if from_height + 1 < self._store.lowest:
+            return None
+        try:
+            chain = self._chain(from_height, high_qc)
+        except Rejected:
+            return None
         chosen: list[bytes] = []
         size = 0
         qc = high_qc
-        for wire, certificate in self._chain(from_height, high_qc):
+        for wire, certificate in chain:
             size += len(wire)
             if len(chosen) == self._blocks_max or (chosen and size > RESPONSE_BYTES_MAX):
                 break
@@ -91,7 +98,11 @@ class BlockServer:
         return encode([from_height, chosen, encode_qc(qc)])
 
     def _chain(self, from_height: int, high_qc: QC) -> list[tuple[bytes, QC]]:
-        """Blocks above `from_height` with a certificate each, oldest first; about as many as one answer takes."""
+        """Blocks above `from_height` with a certificate each, oldest first; about as many as one answer takes.
+
+        Raises:
+            Rejected: ``pruned``.
+        """
         tip = self._store.tip()
         executed = tip.height if tip is not None else 0
         blocks: list[tuple[bytes, QC]] = []
@@ -99,6 +110,7 @@ class BlockServer:
             record_of = self._store.committed(height)
             wire = self._store.proposal_wire(record_of.block_hash) if record_of is not None else None
             if record_of is None or wire is None:
+                self._store.check_kept(height)
                 raise StorageFailure("read a committed block", f"block {height} is missing", RESYNC)
             blocks.append((wire, record_of.qc))
         if len(blocks) < self._blocks_max and tip is not None:

@@ -65,12 +65,6 @@ class Database:
             value: bytes | None = self._db.get(key, verify_checksums=True)
             return value
 
-    def _required(self, key: bytes, what: str) -> bytes:
-        value = self._get(key)
-        if value is None:
-            raise StorageFailure(f"read {what}", "it is missing", RESYNC)
-        return value
-
     def _write(self, entries: Entries, *, sync: bool) -> None:
         writing = self._db.write_batch(sync=sync)
         for key, value in entries:

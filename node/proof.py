@@ -30,7 +30,6 @@ from typing import Any, Final
 from consensus.certificates import Verifier
 from consensus.config import CoreConfig
 from consensus.engine import rules_of
-from consensus.leaders import LeaderSchedule
 from consensus.rules import Rules
 from consensus.types import QC, Anchor, Header, genesis_header
 from consensus.validators import ValidatorSet, genesis_validators
@@ -151,7 +150,7 @@ def _verifier(document: GenesisDocument, rules: Rules, validators: ValidatorSet)
     # The QC of block 0, which has no votes, certifies nothing here: whatever stands for block 0 will do.
     block_0 = genesis_header(document.chain_id, 0, ZERO_DIGEST)
     config = CoreConfig(document.chain_id, 0, validators, document.limits, block_0)
-    return Verifier(config, rules, LeaderSchedule(validators))
+    return Verifier(config, rules)
 
 
 def certified_anchor(trust: Trust, header: Header, qc: QC) -> Anchor:

@@ -57,7 +57,7 @@ class SnapshotFiles:
         return self._read(self._directory / str(name.height) / _piece_file(name.kind, name.place))
 
     def write(self, offer: Offer, cut: CutState) -> None:
-        """Add a snapshot, and remove the oldest beyond `keep`.
+        """Add a snapshot, in place of one of the same height, and remove the oldest beyond `keep`.
 
         Raises:
             OSError: The disk is full or failing; nothing of it is left.
@@ -73,6 +73,7 @@ class SnapshotFiles:
                     _write(unfinished / _piece_file(kind, place), data)
             _write(unfinished / _OFFER_FILE, encode_offer(offer))
             sync_directory(unfinished)
+            shutil.rmtree(final, ignore_errors=True)
             os.replace(unfinished, final)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)

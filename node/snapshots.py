@@ -149,6 +149,8 @@ def offered_blocks(store: Store, height: int) -> list[tuple[Proposal, CommittedB
     needs. Blocks.
     """
     tip = store.tip()
+    if height - 1 < store.lowest and store.lowest > 1:
+        return []
     found: list[tuple[Proposal, CommittedBlock]] = []
     for each in range(height - 1, tip.height + 1 if tip is not None else 0):
         block = store.committed(each)

@@ -138,6 +138,12 @@ class Store(Database):
         a snapshot; above the tip as long as it has nothing but its snapshot."""
         return self._lowest
 
+    def check_kept(self, height: int) -> None:
+        """Raise `Rejected` (``pruned``) if the block of this height is below what is kept: why something is missing."""
+        if height < self._lowest:
+            message = "This block is below what is kept here."
+            raise Rejected("pruned", message, height=height, lowest_height=self._lowest)
+
     def committed(self, height: int) -> CommittedBlock | None:
         """The committed block of this height, if the chain here has got that far.
 
@@ -147,10 +153,7 @@ class Store(Database):
         """
         data = self._get(b"c" + HEIGHT.pack(height))
         if data is None:
-            if height < self._lowest:
-                raise Rejected(
-                    "pruned", "This block is below what is kept here.", height=height, lowest_height=self._lowest
-                )
+            self.check_kept(height)
             if self._tip is not None and height <= self._tip.height:
                 raise StorageFailure("read a committed block", f"block {height} is missing", RESYNC)
             return None
@@ -201,7 +204,12 @@ class Store(Database):
                 continue
             height, position = PLACE.unpack(place)
             if height not in blocks:
-                blocks[height] = self._required(b"r" + HEIGHT.pack(height), "the receipts of a block")
+                packed = self._get(b"r" + HEIGHT.pack(height))
+                if packed is None and height < self._lowest:
+                    continue
+                if packed is None:
+                    raise StorageFailure("read the receipts of a block", f"those of block {height} are missing", RESYNC)
+                blocks[height] = packed
             with self._readable("a receipt"):
                 receipt = decode_receipt(packed_item(blocks[height], position))
             if receipt.envelope_id == envelope_id:
@@ -334,8 +342,9 @@ class Store(Database):
         with self._guarded("prune"), self._lock:
             doomed, self._doomed = self._doomed, NOTHING
             if doomed.below:
-                self._write(removals(self._get, doomed, self._ordered_by_pending()), sync=True)
+                # Told before it is done: who finds something missing looks here to learn why.
                 self._lowest = doomed.below
+                self._write(removals(self._get, doomed, self._ordered_by_pending()), sync=True)
         # Reading what goes next takes longer than removing it, so nobody is kept waiting for that.
         if self._lowest < below:
             self._doomed = plan_step(self._get, self._lowest, below, entries_max)

@@ -26,6 +26,9 @@ Sent = tuple[Message, tuple[int, ...]]
 MEMORY: Final = 24
 """How many messages a strategy keeps to say again."""
 
+RECENT: Final = 4
+"""How far back a fork begins, mostly: what is long committed tempts nobody."""
+
 
 class Strategy:
     """Behaves: the base of the others, and all that a twin needs."""
@@ -213,7 +216,8 @@ class Stale(Strategy):
         """Row 18, and what a hidden lock would be."""
         if not self._certified or isinstance(message, Vote) or not self.does(replica, 0.6):
             return ((message, recipients),)
-        old = replica.world.chance.choice(self._certified)
+        chance = replica.world.chance
+        old = chance.choice(self._certified[-RECENT:] if chance.random() < 0.7 else self._certified)
         match message:
             case Certificates():
                 return ((Certificates(old.justify, old.tc), recipients),)

@@ -44,9 +44,6 @@ BACKLOG_ANSWERS_MAX: Final = 6
 """Committed blocks that wait for execution, in answers to sync requests: the engine stops asking at four. One more
 certificate may commit all that it holds at once."""
 
-BATCHES_EACH_MAX: Final = 3
-"""Batches that wait to be ordered, in quotas of their authors: those that were asked for are taken beyond it."""
-
 WITNESSED_MAX_EACH: Final = 18 * 4
 """A proposal, a timeout and votes of two phases in each of the views that a core looks at."""
 
@@ -79,7 +76,6 @@ class Oracle:
             "witnessed": WITNESSED_MAX_EACH * validators,
         }
         self._backlog_max = BACKLOG_ANSWERS_MAX * params.sync_blocks_max + BLOCKS_HELD_MAX
-        self._batches_max = BATCHES_EACH_MAX * params.batches_open_per_author_max * validators
 
     def count(self, what: str, times: int = 1) -> None:
         """Something happened that a reader of the figures should know of."""
@@ -136,7 +132,6 @@ class Oracle:
         for name, entries, most in (
             ("blocks that wait for execution", len(replica.executor.backlog), self._backlog_max),
             ("events that wait for the disk", replica.waiting, WAITING_MAX),
-            ("batches that wait", replica.payloads.waiting, self._batches_max),
         ):
             if entries > most:
                 raise Violation("bounds", f"{replica.name} holds {entries} {name}, at most {most}")

@@ -7,7 +7,7 @@ from typing import Final, TextIO
 
 from consensus.config import CoreConfig
 from consensus.engine import Engine
-from consensus.leaders import Leaders
+from consensus.leaders import Rotation
 from consensus.safety import fresh_safety
 from consensus.types import Message
 from consensus.validators import genesis_validators
@@ -46,7 +46,7 @@ class Cluster:
         chance: Random,
         cast: Cast,
         sink: TextIO | None = None,
-        leaders: Leaders | None = None,
+        leaders: Rotation | None = None,
     ) -> None:
         size = len(settings.powers)
         self.settings = settings

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from consensus.config import Recovery, Tip
 from consensus.events import Executed, SafetyState
+from consensus.turns import history_start
 from consensus.types import QC, Proposal
 from consensus.wire import decode_qc, decode_safety, encode_proposal, encode_qc, encode_safety
 from node.simulator.codec import Codec
@@ -143,4 +144,7 @@ class Disk:
         executed = tuple(Executed(each.height, each.block_hash, each.state_root) for each in self.committed[-2:])
         pending = tuple(codec.proposal(data) for height, data in self.proposals.values() if height > self.height)
         safety = decode_safety(self.safety) if self.safety is not None else None
-        return Recovery(safety, tip, executed, pending)
+        history = tuple(
+            codec.proposal(each.proposal).header for each in self.committed[history_start(self.height) - 1 :]
+        )
+        return Recovery(safety, tip, executed, pending, history)

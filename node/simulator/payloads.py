@@ -7,6 +7,9 @@ Rules:
 3. A missing batch is asked for from the one who proposed it, then from the others in turn, again and again for as long
    as somebody needs it: the latest proposal, and every committed block.
 4. Of one author, `batches_open_per_author_max` batches may wait unordered; more are not taken unasked.
+
+It stands in for the node's batch pool, which is tested by itself (tests/node), and is simpler: what was asked for and
+is never ordered stays.
 """
 
 from __future__ import annotations
@@ -41,11 +44,6 @@ class Payloads:
         self._ahead: tuple[bytes, ...] = ()
         self._asked_until_ms: dict[bytes, int] = {}
         self._turn = 0
-
-    @property
-    def waiting(self) -> int:
-        """How many batches wait to be ordered."""
-        return len(self._waiting)
 
     def wire(self, name: bytes) -> bytes | None:
         """The bytes of a batch, if it is here."""

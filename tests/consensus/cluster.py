@@ -28,6 +28,7 @@ from consensus import events as ev
 from consensus.config import CoreConfig, Recovery, Tip
 from consensus.core import Core
 from consensus.engine import make_engine
+from consensus.leaders import Rotation
 from consensus.safety import fresh_safety
 from consensus.types import (
     QC,
@@ -97,7 +98,8 @@ class Disk:
         tip = Tip(*self.committed[-1][:2]) if self.committed else None
         executed = tuple(ev.Executed(p.header.height, p.header.block_hash, root) for p, _, root in self.committed[-2:])
         pending = tuple(p for p in self.proposals.values() if p.header.height > len(self.committed))
-        return Recovery(self.safety, tip, executed, pending)
+        history = tuple(p.header for p, _, _ in self.committed)
+        return Recovery(self.safety, tip, executed, pending, history)
 
 
 class Node:
@@ -132,7 +134,10 @@ class Node:
         """Start the process on what its disk holds."""
         self.incarnation += 1
         self.up = True
-        config = CoreConfig(self.cluster.chain_id, self.index, self.cluster.validators, self.cluster.params, GENESIS)
+        cluster = self.cluster
+        config = CoreConfig(
+            cluster.chain_id, self.index, cluster.validators, cluster.params, GENESIS, leaders=cluster.leaders
+        )
         self.core = make_engine(self.cluster.engine, config, self.disk.recovery())
         if self.index in self.cluster.byzantine:
             self.core._signatory.stop_if_impersonated = lambda *_: None  # it does not stop for its twin
@@ -247,6 +252,7 @@ class Cluster:
         self.random = random.Random(seed)
         self.params = params
         self.chain_id = chain_id
+        self.leaders: Rotation | None = None
         self.key = key
         self.validators = make_validators(powers, key)
         self.real_signatures = real_signatures

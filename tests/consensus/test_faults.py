@@ -41,21 +41,6 @@ def timeouts(cluster: Cluster) -> int:
 # --- leaders ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "dead"), [(4, {2}), (7, {2, 3}), (7, {1, 4}), (7, {5, 6})])
-def test_each_silent_leader_costs_one_timeout_a_turn(engine: str, size: int, dead: set[int]) -> None:
-    """Row 11: a dead leader costs its own view and no other, though its votes are missing as well."""
-    cluster = Cluster((1,) * size, engine=engine).start()
-    cluster.load(20)
-    cluster.run(200)
-    crash(*(cluster.nodes[index] for index in dead))
-    first_view = cluster.nodes[0].core.view
-    cluster.run(10_000)
-    views = range(first_view, cluster.nodes[0].core.view + 1)
-    lost = sum(cluster.nodes[0].core._leaders.leader(view) in dead for view in views)
-    assert len(views) > 20
-    assert lost - len(dead) <= timeouts(cluster) <= lost + 1
-
-
 def test_a_silent_leader_delays_a_payload_by_one_view_timeout(engine: str) -> None:
     """Votes go to everyone, so the loss of the next leader does not lose the votes for the block before."""
     cluster = Cluster(engine=engine).start()

@@ -12,6 +12,7 @@ import trio
 from consensus.types import Proposal
 from contracts.snapshot import CutState
 from genesis.errors import InvariantViolation, Rejected
+from node.blocksync import BlockServer
 from node.executor import open_state
 from node.pruner import Pruner
 from node.snapshot_files import SnapshotFiles
@@ -21,6 +22,7 @@ from tests.node.dataplane import (
     GENESIS_BLOCK,
     GOVERNOR,
     T0_UNIX_MS,
+    Hub,
     Reports,
     certificate,
     chain_of,
@@ -184,6 +186,48 @@ def test_the_last_blocks_are_never_pruned(store: Store) -> None:
     """The next start reads them, and what was not synced is written again."""
     with pytest.raises(InvariantViolation):
         store.prune(BLOCKS - PRUNE_DISTANCE + 1, 100)
+
+
+def test_what_is_pruned_while_it_is_read_is_no_damage(
+    tmp_path: Path, store: Store, chain: ScriptedChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that has found the first half of something must not stop the node for the second."""
+    receipts, once = dict(chain.writes[0].receipts), iter([True])
+    get, hub = store._get, Hub(2)
+
+    def pruned_meanwhile(key: bytes) -> bytes | None:
+        found = get(key)
+        if next(once, False):
+            prune_all(pruner)
+        return found
+
+    pruner = pruner_of(store, snapshot_at(tmp_path, 200), 120)
+    monkeypatch.setattr(store, "_get", pruned_meanwhile)
+    assert store.receipts(receipts) == {}
+    assert store.lowest == 181
+    with pytest.raises(Rejected, match="pruned"):
+        store.check_kept(180)
+    store.check_kept(181)
+    server = BlockServer(store, DOCUMENT.limits, hub.wires[0], lambda: chain.certificate(chain.tip))
+    assert server._answer(179, chain.certificate(chain.tip)) is None
+    assert server._answer(180, chain.certificate(chain.tip)) is not None
+
+
+def test_a_block_that_is_pruned_under_an_answer_is_said_to_be(
+    tmp_path: Path, store: Store, chain: ScriptedChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record was still here, the block itself no longer: neither damage nor the peer's fault."""
+    server = BlockServer(store, DOCUMENT.limits, Hub(2).wires[0], lambda: chain.certificate(chain.tip))
+    wire = store.proposal_wire
+
+    pruner = pruner_of(store, snapshot_at(tmp_path, 200), 120)
+
+    def too_late(block_hash: bytes) -> bytes | None:
+        prune_all(pruner)
+        return wire(block_hash)
+
+    monkeypatch.setattr(store, "proposal_wire", too_late)
+    assert server._answer(0, chain.certificate(chain.tip)) is None
 
 
 # --- batches that are ordered again ---------------------------------------------------------------------------------

@@ -49,6 +49,15 @@ def test_the_last_ones_are_kept_and_the_highest_is_offered(tmp_path: Path) -> No
     assert decode_offer(found).height == 12
 
 
+def test_a_snapshot_of_a_height_that_is_there_takes_its_place(tmp_path: Path) -> None:
+    """A node that fetched the chain anew comes to the same heights again."""
+    files = SnapshotFiles(tmp_path / "s", 2)
+    files.write(offer_of(4), CUT)
+    files.write(offer_of(4), CutState(bytes(32), 0, (b"whole",), ()))
+    assert (files.heights, piece(files, 4, PieceKind.SLICE, 0)) == ([4], b"whole")
+    assert piece(files, 4, PieceKind.SLICE, 1) is None
+
+
 @pytest.mark.parametrize("name", ["offer", "slice-0", "replay-0"])
 @pytest.mark.parametrize("damage", [lambda data: data[:-1] + b"\xff", lambda data: data[:5], lambda data: b""])
 def test_a_damaged_file_is_not_served(tmp_path: Path, name: str, damage: object) -> None:

@@ -12,6 +12,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from genesis.errors import Rejected
+from node.database import StateView
 from node.failures import StorageFailure
 from node.frames import FrameKind
 from node.proof import Trust
@@ -26,8 +27,8 @@ from node.snapshot_wire import (
     encode_piece_request,
     encode_snapshot_request,
 )
-from node.snapshots import PIECES_PER_S, VIEWS_MAX, SnapshotMaker, SnapshotServer
-from node.store import Store
+from node.snapshots import PIECES_PER_S, VIEWS_MAX, SnapshotMaker, SnapshotServer, offered_blocks
+from node.store import PRUNE_DISTANCE, Store
 from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, Hub, Reports, deadline, document_of
 from tests.node.scripted_chain import ScriptedChain
 from tests.node.test_proof import KEYS
@@ -197,6 +198,21 @@ async def test_a_snapshot_that_fails_is_reported_and_the_next_one_is_taken(
         await until_taken(rig, 2)
         assert rig.reports.kinds == ["snapshot_failed", "snapshot"]
         assert rig.files.heights == [2 * INTERVAL]
+
+
+async def test_a_view_whose_blocks_have_been_pruned_is_let_go(tmp_path: Path) -> None:
+    """A disk so slow that the chain has left the view behind costs a snapshot, not the node."""
+    async with rig_of(tmp_path, interval=0) as rig:
+        await rig.grow(to=PRUNE_DISTANCE + 20)
+        late = SnapshotMaker(rig.store, rig.files, INTERVAL, DEPTH, rig.reports, lambda: False)
+        late._views.append(StateView(INTERVAL, bytes(32), rig.store._db.snapshot()))
+        while rig.store.prune(15, 100):
+            pass
+        assert offered_blocks(rig.store, INTERVAL) == []
+        assert offered_blocks(rig.store, 15) == []
+        assert offered_blocks(rig.store, 16)
+        assert await late._settled(late._views[0])
+        assert (late._views, rig.files.heights) == ([], [])
 
 
 async def test_a_state_on_disk_that_is_not_the_certified_one_stops_the_node(tmp_path: Path) -> None:
