@@ -43,22 +43,9 @@ def tolerant(name: str, *codes: str) -> Patch:
 
 
 def _from_whoever_signs(self: Verifier, proposal: Proposal) -> None:
-    leaders, self._leaders = self._leaders, Constant(proposal.header.proposer)
-    try:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(self._turns, "leader", lambda _view, _parent: proposal.header.proposer)
         REAL_CHECK_PROPOSAL(self, proposal)
-    finally:
-        self._leaders = leaders
-
-
-class Constant:
-    """One leader for ever."""
-
-    def __init__(self, index: int) -> None:
-        self._index = index
-
-    def leader(self, _view: int) -> int:
-        """The one."""
-        return self._index
 
 
 REAL_CHECK_PROPOSAL = Verifier.check_proposal
