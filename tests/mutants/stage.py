@@ -73,11 +73,14 @@ class Stage(Cluster):
         self.engine = engine
         self.is_over = False
         self.said: dict[bytes, Message] = {}
+        self.speakers: set[int] = set()
+        """Who has said anything, since a scene last cleared it."""
         self.genesis_qc = decode_safety(self.first_safety).high_qc
 
     def may_pass(self, sender: Replica, recipient: Replica, message: Message | None) -> bool:
         """Rule 1."""
         if message is not None and not self.is_over:
+            self.speakers.add(sender.index)
             self.said.setdefault(encode_message(message), message)
         return self.is_over
 

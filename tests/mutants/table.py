@@ -11,7 +11,7 @@ from tests.mutants.memories import memory
 from tests.mutants.model import HOTSTUFF, PBFT, Mutant
 from tests.mutants.patches import swap, together
 from tests.mutants.scenes import forged, scene
-from tests.mutants.strategies import Usurper, strategy
+from tests.mutants.strategies import Impostor, Usurper, strategy
 from tests.mutants.verification import unchecked, unsigned
 
 EPOCH = scene("another epoch", scenes.another_epoch)
@@ -64,6 +64,7 @@ RULES: Final = (
 
 VOUCHING: Final = (
     Mutant("leader unchecked", "C6", verification.ANY_LEADER, strategy("a usurper", Usurper, 4)),
+    Mutant("proposal unsigned", "C5", unsigned("check_proposal"), strategy("an impostor", Impostor, 4)),
     Mutant(
         "payload not awaited",
         "C9",
@@ -199,6 +200,9 @@ MEMORY: Final = (
     Mutant("amnesia: bound too low by three", "C19", swap("consensus.amnesia.VIEWS_SKIPPED", by=0), VIEW_TWO),
     Mutant("amnesia: bound too low by two", "C19", swap("consensus.amnesia.VIEWS_SKIPPED", by=1), VIEW_TWO),
     Mutant("amnesia: one report is enough", "C19", verification.ONE_REPORT, memory("one report", memories.one_report)),
+    Mutant(
+        "amnesia: vouches for others", "C19", verification.SPEAKS, memory("a report after amnesia", memories.vouches)
+    ),
     Mutant("amnesia: old reports count", "C19", verification.OLD_REPORTS, memory("old reports", memories.old_reports)),
     Mutant(
         "own signature in later view ignored",

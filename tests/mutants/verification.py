@@ -12,8 +12,9 @@ from consensus.amnesia import VIEWS_SKIPPED, Amnesia
 from consensus.certificates import Verifier
 from consensus.chain import Halted
 from consensus.collectors import VoteCollector
+from consensus.events import Send
 from consensus.signatory import Signatory
-from consensus.types import QC, Proposal, Statement, Vote
+from consensus.types import QC, Message, Proposal, Statement, Vote
 from consensus.voting import Voting
 from genesis.errors import Rejected
 from genesis.statements import Phase
@@ -116,6 +117,12 @@ def _counts_at_once(self: Amnesia, now_ms: int) -> None:
     self._counts_from_ms = now_ms
 
 
+def _send_always(self: Signatory, message: Message, recipients: tuple[int, ...]) -> None:
+    if recipients:
+        self._outbox.put(Send(message, recipients))
+
+
+SPEAKS = swap("consensus.signatory.Signatory.send", by=_send_always)
 ONE_REPORT = swap("consensus.amnesia.Amnesia.bound_view", by=_bound_of_any)
 OLD_REPORTS = swap("consensus.amnesia.Amnesia.start", by=_counts_at_once)
 
