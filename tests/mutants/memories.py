@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from consensus.types import TC, Certificates, Header, Vote
+from node.simulator.checks import Violation
 from node.simulator.ledger import Applied, Machine
 from tests.mutants.model import Hunt
 from tests.mutants.scenes import goes_on
@@ -54,6 +55,16 @@ def votes_again(stage: Stage) -> None:
     stage.gave_up(1, VICTIM)
     forget(stage)
     stage.tell(stage.proposal(1), VICTIM)
+
+
+def vouches(stage: Stage) -> None:
+    """It has forgotten, and must not report to another that has: two of them could vouch for each other."""
+    stage.gave_up(1, VICTIM)
+    forget(stage)
+    stage.speakers.clear()
+    stage.heap.run(SETTLED_MS)
+    if VICTIM in stage.speakers:
+        raise Violation("signatures", f"{VICTIM} speaks before it knows what it said")
 
 
 def view_two_again(stage: Stage) -> None:

@@ -111,10 +111,10 @@ def hidden_in_tc(stage: Stage) -> None:
 
 def fork_under_the_right_qc(stage: Stage) -> None:
     """R names the certificate of X as its own and genesis as its parent."""
-    commit_at_one(stage)
+    first = commit_at_one(stage)
     view = given_up_view(stage)
     tc = stage.tc(view, 2, 3)
-    justify = tc.high_qc if stage.engine == "hotstuff" else stage.genesis_qc
+    justify = tc.high_qc if stage.engine == "hotstuff" else stage.certify(first, 1, 2, phase=Phase.COMMIT)
     rival = stage.proposal(view + 1, tc=tc, salt=7)
     stage.commit(stage.sign(replace(rival, justify=justify)), (2, 3), (2, 3))
 
@@ -313,6 +313,11 @@ def one_voice(stage: Stage) -> None:
     stage.tell(stage.sign(Timeout(0, 1, stage.genesis_qc, None, PUPPET)), 1, 2, 3)
     if stage.timeouts(1):
         raise Violation("progress", f"{sorted(stage.timeouts(1))} give up view 1 on one voice")
+
+
+def another_epoch(stage: Stage) -> None:
+    """The leader's block is of an epoch that nobody is in."""
+    stage.commit(stage.proposal(1, epoch=1), (1, 2), (1, 2))
 
 
 def payload_that_is_nowhere(stage: Stage) -> None:

@@ -29,10 +29,9 @@ from consensus.types import (
     Timeout,
     TimeoutSignature,
     Vote,
-    genesis_qc,
     signing_message,
 )
-from consensus.wire import encode_message
+from consensus.wire import decode_safety, encode_message
 from genesis.statements import Phase
 from node.simulator.cast import Cast
 from node.simulator.cluster import Cluster
@@ -74,11 +73,14 @@ class Stage(Cluster):
         self.engine = engine
         self.is_over = False
         self.said: dict[bytes, Message] = {}
-        self.genesis_qc = genesis_qc(self.ledger.genesis.block_hash)
+        self.speakers: set[int] = set()
+        """Who has said anything, since a scene last cleared it."""
+        self.genesis_qc = decode_safety(self.first_safety).high_qc
 
     def may_pass(self, sender: Replica, recipient: Replica, message: Message | None) -> bool:
         """Rule 1."""
         if message is not None and not self.is_over:
+            self.speakers.add(sender.index)
             self.said.setdefault(encode_message(message), message)
         return self.is_over
 
@@ -144,7 +146,7 @@ class Stage(Cluster):
     def block(self, view: int, justify: QC, parent: Header | None = None, salt: int = 0, **changes: Any) -> Header:
         """A block of the puppet's on top of `parent`, genesis by default; `salt` makes another one."""
         below = parent if parent is not None else self.ledger.genesis
-        height, name = self.rules.anchor_of_child(below)
+        height, name = self.rules.anchor_of_child(below) if parent is not None else (0, below.block_hash)
         header = Header(
             epoch=0,
             height=below.height + 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from consensus.types import Anchor, Header, Message, Proposal
@@ -49,14 +50,34 @@ class Usurper(Eager):
         parent = chain.tree.header(qc.block_hash)
         if parent is None:
             return
-        height, name = chain._rules.anchor_of_child(parent)
+        height, name = chain._rules.anchor_of_child(parent) if parent.height else (0, parent.block_hash)
         anchor = Anchor(height, name, chain.anchors.root(height) or bytes(32))
         time_unix_ms = max(replica.now.chain_unix_ms, parent.time_unix_ms + 1)
         junk = (replica.world.chance.randbytes(32),)
         header = Header(
-            0, parent.height + 1, view, replica.index, parent.block_hash, qc.view, time_unix_ms, anchor, junk
+            0, parent.height + 1, view, self.proposer(replica), parent.block_hash, qc.view, time_unix_ms, anchor, junk
         )
-        replica.broadcast(replica.sign(Proposal(view, header, qc, chain.entry_tc)))
+        replica.broadcast(self.seal(replica, Proposal(view, header, qc, chain.entry_tc)))
+
+    def proposer(self, replica: Replica) -> int:
+        """In whose name."""
+        return replica.index
+
+    def seal(self, replica: Replica, proposal: Proposal) -> Proposal:
+        """With what signature."""
+        return replica.sign(proposal)
+
+
+class Impostor(Usurper):
+    """The same in the leader's name, with a signature that is none."""
+
+    def proposer(self, replica: Replica) -> int:
+        """Of the view that it is in."""
+        return replica.core.leader  # type: ignore[union-attr]
+
+    def seal(self, replica: Replica, proposal: Proposal) -> Proposal:
+        """Junk."""
+        return replace(proposal, signature=b"\x55" * 64)
 
 
 def strategy(name: str, kind: type[Strategy], seeds: int = 2, views: int = 12) -> Hunt:

@@ -5,23 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from genesis.statements import Phase
-from tests.mutants import memories, patches, scenes, storms
+from tests.mutants import durability, memories, patches, scenes, storms, verification
+from tests.mutants.durability import is_proposal, is_timeout, is_vote, not_persisted, persisted_late
 from tests.mutants.memories import memory
 from tests.mutants.model import HOTSTUFF, PBFT, Mutant
-from tests.mutants.patches import (
-    is_proposal,
-    is_timeout,
-    is_vote,
-    not_persisted,
-    persisted_late,
-    swap,
-    together,
-    unchecked,
-    unsigned,
-)
+from tests.mutants.patches import swap, together
 from tests.mutants.scenes import forged, scene
-from tests.mutants.strategies import Usurper, strategy
+from tests.mutants.strategies import Impostor, Usurper, strategy
+from tests.mutants.verification import unchecked, unsigned
 
+EPOCH = scene("another epoch", scenes.another_epoch)
 HIDDEN = scene("a hidden certificate", scenes.hidden)
 ROUND_RESTART = scene("two blocks around a restart", scenes.two_blocks_around_a_restart)
 ANOTHER_WORD = scene("another word after a restart", scenes.another_word_after_a_restart)
@@ -37,8 +30,17 @@ BY_VERIFIER: Final = "certificates and proposals of another epoch or phase are r
 RULES: Final = (
     Mutant("V1 off", "V1", patches.NO_V1, ROUND_RESTART),
     Mutant("V1 off, amnesia", "V1, C19", patches.NO_V1, VIEW_TWO),
-    Mutant("V2 off", "V2", patches.NO_V2, HIDDEN, masked=BY_VERIFIER),
+    Mutant("V2 off", "V2", patches.NO_V2, EPOCH, masked=BY_VERIFIER),
+    Mutant("V2 off, epoch unchecked", "V2", together(patches.NO_V2, patches.NO_L3, unchecked("_check_epoch")), EPOCH),
     Mutant("V3 off", "V3", patches.NO_V3, scene("a fork under the right QC", scenes.fork_under_the_right_qc), HOTSTUFF),
+    Mutant(
+        "V3 off",
+        "V3",
+        patches.NO_V3,
+        scene("a fork under the right QC", scenes.fork_under_the_right_qc),
+        PBFT,
+        masked="the certificate commits its block when it is learnt, and who lacks that block is no quorum",
+    ),
     Mutant("V4 off", "V4", patches.NO_V4_HOTSTUFF, HIDDEN, HOTSTUFF),
     Mutant("V4 off, new blocks", "V4b", patches.NO_V4_PBFT, HIDDEN, PBFT),
     Mutant("V4 off, old blocks", "V4c", patches.NO_V4C, scene("another old block", scenes.other_block_again), PBFT),
@@ -52,7 +54,7 @@ RULES: Final = (
     Mutant("P1 off", "P1", patches.NO_P1, storms.BINDING),
     Mutant("L1 off", "L1", patches.NO_L1, VIEW_TWO, PBFT),
     Mutant("L2 off", "L2", patches.NO_L2, scene("prepared after giving up", scenes.commit_after_giving_up), PBFT),
-    Mutant("L3 off", "L3", patches.NO_L3, HIDDEN, PBFT, masked=BY_VERIFIER),
+    Mutant("L3 off", "L3", patches.NO_L3, EPOCH, PBFT, masked=BY_VERIFIER),
     Mutant("L4 off", "L4", patches.NO_L4, HIDDEN, PBFT, masked="only a PREPARE certificate of the view is considered"),
     Mutant("L5 off", "L5", patches.NO_L5, LOCK, PBFT, masked=BY_CHAIN),
     Mutant("D1 off", "D1", patches.NO_D1_PBFT, scene("prepared at one", scenes.committed_when_prepared), PBFT),
@@ -61,29 +63,32 @@ RULES: Final = (
 )
 
 VOUCHING: Final = (
-    Mutant("leader unchecked", "C6", patches.ANY_LEADER, strategy("a usurper", Usurper, 4)),
+    Mutant("leader unchecked", "C6", verification.ANY_LEADER, strategy("a usurper", Usurper, 4)),
+    Mutant("proposal unsigned", "C5", unsigned("check_proposal"), strategy("an impostor", Impostor, 4)),
     Mutant(
         "payload not awaited",
         "C9",
-        patches.PAYLOAD_NOT_AWAITED,
+        verification.PAYLOAD_NOT_AWAITED,
         scene("a payload that is nowhere", scenes.payload_that_is_nowhere),
     ),
-    Mutant("batches not durable before the vote", "C9", patches.BATCHES_NOT_SYNCED, storms.CRASHES),
-    Mutant("block not durable at its commit", "disk 2", patches.commit_late, storms.BINDING),
+    Mutant("batches not durable before the vote", "C9", durability.BATCHES_NOT_SYNCED, storms.CRASHES),
+    Mutant("block not durable at its commit", "disk 2", durability.commit_late, storms.BINDING),
     Mutant(
         "voter counted twice",
         "C5",
-        together(patches.TWICE_BY_POWER, swap("consensus.wire.pairwise", by=lambda _voters: ())),
+        together(verification.TWICE_BY_POWER, swap("consensus.wire.pairwise", by=lambda _voters: ())),
         scene("one voter thrice", forged(scenes.one_voter_thrice)),
     ),
     Mutant(
         "voter named twice",
         "C5",
-        patches.TWICE_ALLOWED,
+        verification.TWICE_ALLOWED,
         scene("one voter thrice", forged(scenes.one_voter_thrice)),
         masked="the encoding has each voter once, and its power is added once",
     ),
-    Mutant("phases counted together", "C5", patches.PHASES_MIXED, scene("mixed phases", scenes.mixed_phases), PBFT),
+    Mutant(
+        "phases counted together", "C5", verification.PHASES_MIXED, scene("mixed phases", scenes.mixed_phases), PBFT
+    ),
     Mutant(
         "phase unchecked",
         "C5",
@@ -94,7 +99,7 @@ VOUCHING: Final = (
     Mutant(
         "certified root not compared",
         "anchors 2",
-        patches.ROOTS_NOT_COMPARED,
+        verification.ROOTS_NOT_COMPARED,
         memory("a root of its own", memories.root_of_its_own),
     ),
     Mutant(
@@ -135,7 +140,7 @@ PERSISTENCE: Final = (
     Mutant("view not taken up by a vote", "V1", patches.VIEW_NOT_TAKEN, ROUND_RESTART),
     Mutant("timeout not taken up", "T5", patches.TIMEOUT_NOT_TAKEN, ANOTHER_WORD),
     Mutant("proposal not taken up", "P1", patches.PROPOSAL_NOT_TAKEN, storms.BINDING),
-    Mutant("voted block not kept", "signatory 1", patches.BLOCK_NOT_KEPT, storms.CRASHES),
+    Mutant("voted block not kept", "signatory 1", durability.BLOCK_NOT_KEPT, storms.CRASHES),
 )
 
 CERTIFICATES: Final = (
@@ -168,7 +173,7 @@ CERTIFICATES: Final = (
     Mutant(
         "TC's highest QC unchecked",
         "C5",
-        patches.tolerant("check_tc", "bad_certificate"),
+        verification.tolerant("check_tc", "bad_certificate"),
         scene("a TC that lies", scenes.hidden_in_tc),
     ),
     Mutant(
@@ -194,8 +199,11 @@ MEMORY: Final = (
     ),
     Mutant("amnesia: bound too low by three", "C19", swap("consensus.amnesia.VIEWS_SKIPPED", by=0), VIEW_TWO),
     Mutant("amnesia: bound too low by two", "C19", swap("consensus.amnesia.VIEWS_SKIPPED", by=1), VIEW_TWO),
-    Mutant("amnesia: one report is enough", "C19", patches.ONE_REPORT, memory("one report", memories.one_report)),
-    Mutant("amnesia: old reports count", "C19", patches.OLD_REPORTS, memory("old reports", memories.old_reports)),
+    Mutant("amnesia: one report is enough", "C19", verification.ONE_REPORT, memory("one report", memories.one_report)),
+    Mutant(
+        "amnesia: vouches for others", "C19", verification.SPEAKS, memory("a report after amnesia", memories.vouches)
+    ),
+    Mutant("amnesia: old reports count", "C19", verification.OLD_REPORTS, memory("old reports", memories.old_reports)),
     Mutant(
         "own signature in later view ignored",
         "C20",
@@ -205,11 +213,11 @@ MEMORY: Final = (
 )
 
 LOCKS: Final = (
-    Mutant("lock not persisted", "T3, L5", patches.LOCK_NOT_PERSISTED, LOCK, PBFT),
+    Mutant("lock not persisted", "T3, L5", durability.LOCK_NOT_PERSISTED, LOCK, PBFT),
     Mutant(
         "lock not persisted",
         "T3, V5",
-        patches.LOCK_NOT_PERSISTED,
+        durability.LOCK_NOT_PERSISTED,
         LOCK,
         HOTSTUFF,
         masked="its certificate is in the block that was voted for, which is kept with the vote",
@@ -217,7 +225,7 @@ LOCKS: Final = (
     Mutant(
         "neither lock nor block persisted",
         "T3, V5",
-        together(patches.LOCK_NOT_PERSISTED, swap("node.simulator.disk.Disk.keep", by=lambda *_: None)),
+        together(durability.LOCK_NOT_PERSISTED, swap("node.simulator.disk.Disk.keep", by=lambda *_: None)),
         LOCK,
         HOTSTUFF,
     ),
@@ -231,7 +239,7 @@ LOCKS: Final = (
     Mutant(
         "own signature in skipped view ignored",
         "C20",
-        patches.SKIPPED_VIEWS_IGNORED,
+        verification.SKIPPED_VIEWS_IGNORED,
         memory("an old copy that signs", memories.old_copy_that_signs),
     ),
 )
