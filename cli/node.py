@@ -93,6 +93,7 @@ def node() -> None:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="The genesis document; give it when it exists, in the same call or a later one.",
 )
+@click.option("--join", "joins", is_flag=True, help="The chain runs already, and governance is to add this validator.")
 @click.option(
     "--trust-height", type=click.IntRange(1), help="A block that you trust: join by a snapshot from there on."
 )
@@ -111,6 +112,7 @@ def init(
     http: str | None,
     power: int,
     genesis_file: Path | None,
+    joins: bool,
     trust_height: int | None,
     trust_hash: bytes | None,
     snapshot_interval: int | None,
@@ -134,7 +136,7 @@ def init(
     dialled = address or _known_address(config) or config.to_mapping()["peers"]["listen"]
     card = prepare_home(config, dialled, secret, power=power, cost=COSTS[cost])
     document = read_document(genesis_file) if genesis_file else None
-    index = install_genesis(config, document) if document else None
+    index = install_genesis(config, document, joins=joins) if document else None
     result = {
         "home": str(home),
         **card_mapping(card),

@@ -27,9 +27,9 @@ class CoreConfig:
         params: The chain's limits as they bind (`GenesisDocument.limits`).
         base: The block that the epoch stands on: block 0 (`consensus.types.genesis_header`), or the edge of the epoch
             before.
-        base_root: The state root after it; None for block 0, whose header holds it.
         is_valid: The signature rule; None for that of `genesis.signing`. A simulator remembers its answers.
         leaders: A script of who leads; None for the rotation that passes over who fails (`consensus.turns`).
+        base_root: The state root after `base`; None for block 0, whose header holds it.
     """
 
     chain_id: bytes
@@ -37,9 +37,9 @@ class CoreConfig:
     validators: ValidatorSet
     params: ChainParams
     base: Header
-    base_root: bytes | None = None
     is_valid: SignatureRule | None = None
     leaders: Rotation | None = None
+    base_root: bytes | None = None
 
     @property
     def epoch(self) -> int:

@@ -30,7 +30,9 @@ from typing import Final, TypeVar
 
 import trio
 
+from consensus.types import OBSERVER
 from consensus.validators import ValidatorSet
+from genesis.envelope import Envelope
 from genesis.errors import InvariantViolation, Rejected, invariant
 from node.batch_fetcher import REQUEST_DIGESTS_MAX, BatchFetcher, split_digests
 from node.batch_verifier import Arrival, BatchVerifier, Outcome
@@ -75,7 +77,7 @@ class BatchPool:
     thread.
 
     Args:
-        index: Our own place in the validator set.
+        index: Our own place in the validator set, or `OBSERVER`.
         validators: Whose acknowledgements count, and for how much.
         batch_format: What a batch looks like.
         network: The mesh.
@@ -96,6 +98,7 @@ class BatchPool:
     ) -> None:
         self._index = index
         self._powers = tuple(each.power for each in validators.members)
+        self._members = frozenset(range(len(self._powers)))
         self._quorum_power = validators.quorum_power
         self._format = batch_format
         self._params = batch_format.params
@@ -184,7 +187,12 @@ class BatchPool:
     @property
     def own_open(self) -> int:
         """Our own batches that no committed block orders yet."""
-        return self._open[self._index]
+        return self._open[self._index] if self._index != OBSERVER else 0
+
+    def own_envelopes(self) -> tuple[Envelope, ...]:
+        """What our own open batches hold, in order: it is batched anew when our index, or who counts, changes."""
+        mine = (entry.batch for entry in self._entries.values() if entry.mine and entry.is_open)
+        return tuple(envelope for batch in mine for envelope in batch.envelopes)
 
     def add_own(self, batch: Batch) -> None:
         """Put in a batch that we made, and send it to everyone."""
@@ -349,20 +357,24 @@ class BatchPool:
     def _insert(self, batch: Batch, holders: Iterable[int], *, mine: bool = False, is_spent: bool = False) -> bool:
         """Put a verified batch in; True if that makes it proposable. One that is spent can only be a guest."""
         entry = self._entries[batch.digest] = _Entry(batch, trio.current_time(), mine=mine)
-        if not is_spent and (mine or self._open[batch.author] < self._params.batches_open_per_author_max):
+        if not is_spent and (mine or self._has_room(batch.author)):
             entry.is_open = True
             self._open[batch.author] += 1
             self._own_unacknowledged += mine
         else:
             self._guests.add(batch.digest)
         progress = False
-        for peer in {self._index, *holders, *self._holders_of(batch.digest)}:
+        for peer in {self._index, *holders, *self._holders_of(batch.digest)} & self._members:
             self._early[peer].pop(batch.digest, None)
             progress |= self._count(entry, peer)
         if batch.digest in self._ordered:
             self._close(entry)
         self._fetcher.settle(batch.digest)
         return progress and entry.is_open
+
+    def _has_room(self, author: int) -> bool:
+        """Rule 2; who was a validator in an earlier epoch only has no room at all."""
+        return author in self._members and self._open[author] < self._params.batches_open_per_author_max
 
     def _is_held(self, entry: _Entry) -> bool:
         """Whether a quorum holds the batch, as far as we know."""
