@@ -121,7 +121,7 @@ class BatchPool:
         self._verifier = BatchVerifier(batch_format, self._sort)
         self._fetcher = BatchFetcher(network, self._holders_of, self._verifier.__contains__)
         self._own_unacknowledged = 0
-        self.on_own_progress: Callable[[], None] = _nothing
+        self.on_own_progress: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Verify, fetch and repeat until cancelled."""
@@ -190,7 +190,7 @@ class BatchPool:
         return self._open[self._index] if self._index != OBSERVER else 0
 
     def own_envelopes(self) -> tuple[Envelope, ...]:
-        """What our own open batches hold, in order: it is batched anew when our index, or who counts, changes."""
+        """What our own open batches hold, in order."""
         mine = (entry.batch for entry in self._entries.values() if entry.mine and entry.is_open)
         return tuple(envelope for batch in mine for envelope in batch.envelopes)
 
@@ -319,9 +319,7 @@ class BatchPool:
             self._on_waiting()
 
     def _note_early(self, digest: bytes, peer: int) -> None:
-        """Remember an acknowledgement that overtook its batch; a peer's oldest are forgotten, and repeated on the
-        beat.
-        """
+        """Remember an acknowledgement that overtook its batch; a peer's oldest are forgotten, and come on the beat."""
         count_max = self._params.batches_open_per_author_max * len(self._powers)
         _remember(self._early[peer], digest, None, count_max)
 
@@ -357,7 +355,9 @@ class BatchPool:
     def _insert(self, batch: Batch, holders: Iterable[int], *, mine: bool = False, is_spent: bool = False) -> bool:
         """Put a verified batch in; True if that makes it proposable. One that is spent can only be a guest."""
         entry = self._entries[batch.digest] = _Entry(batch, trio.current_time(), mine=mine)
-        if not is_spent and (mine or self._has_room(batch.author)):
+        is_member = batch.author in self._members
+        has_room = is_member and self._open[batch.author] < self._params.batches_open_per_author_max
+        if not is_spent and (mine or has_room):
             entry.is_open = True
             self._open[batch.author] += 1
             self._own_unacknowledged += mine
@@ -371,10 +371,6 @@ class BatchPool:
             self._close(entry)
         self._fetcher.settle(batch.digest)
         return progress and entry.is_open
-
-    def _has_room(self, author: int) -> bool:
-        """Rule 2; who was a validator in an earlier epoch only has no room at all."""
-        return author in self._members and self._open[author] < self._params.batches_open_per_author_max
 
     def _is_held(self, entry: _Entry) -> bool:
         """Whether a quorum holds the batch, as far as we know."""
@@ -421,11 +417,9 @@ class BatchPool:
 
     def _release_guests(self) -> None:
         """Drop the guests that no block needs any more (rule 4)."""
-        for digest in [each for each in self._guests if not self._is_needed(each)]:
+        needed = frozenset().union(self._ordered, *self._under_decision)
+        for digest in self._guests - needed:
             self._drop(digest)
-
-    def _is_needed(self, digest: bytes) -> bool:
-        return digest in self._ordered or any(digest in payload for payload in self._under_decision)
 
     def _expire(self) -> None:
         """Drop open batches that can no longer be of use (rule 5)."""
@@ -497,10 +491,6 @@ class BatchPool:
                 if entry.mine and not self._is_held(entry):
                     for peer in sorted(self._network.connected - entry.holders):
                         self._network.send(peer, FrameKind.BATCH, entry.batch.wire)
-
-
-def _nothing() -> None:
-    """The listener of a pool that nobody listens to."""
 
 
 def _remember(table: OrderedDict[bytes, _T], digest: bytes, value: _T, count_max: int) -> None:
