@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
+from cli.client import Connection, Unreachable
+from cli.testnet_files import free_ports
+from contracts.operations import build_operation
+from genesis.envelope import sign_envelope
+from node.config import LOOPBACK, NodeConfig
+from node.home import install_genesis, prepare_home
+from node.keystore import COST_TESTNET
 from node.safety_file import SafetyFile
 from node.store import Store
-from tests.node.test_app import PARAMS, Fleet, fleet_of, interpreter_left_as_found
+from tests.node.test_app import PARAMS, PASSPHRASE, WAIT_MS, Fleet, fleet_of, interpreter_left_as_found
 
 __all__ = ["interpreter_left_as_found"]
 
@@ -63,3 +75,80 @@ async def test_restarted_validators_go_on_in_the_epoch_of_their_ledger(tmp_path:
             saved = safety.load()
             assert saved is not None
             assert saved.epoch == 3
+
+
+# --- a set that changes ---------------------------------------------------------------------------------------------
+
+
+async def govern(fleet: Fleet, index: int, kind: str, fields: dict[str, str], signers: Sequence[int]) -> None:
+    """Propose a change and approve it with the keys of these validators, in one envelope."""
+    keys = [key for each in signers if (key := fleet.opened(each).keys.consensus) is not None]
+    expiry = time.time_ns() // 1_000_000 + 60_000
+    operation = build_operation(kind, fields)
+    wire = sign_envelope(fleet.document.chain_id, keys, [operation], expiry, secrets.token_bytes(16))
+
+    def post() -> dict[str, Any]:
+        with Connection(fleet.configs[index].http_url) as connection:
+            return connection.submit([wire], WAIT_MS)[0]
+
+    result = await trio.to_thread.run_sync(post)
+    assert result["status"] == "committed", result
+
+
+def newcomer(fleet: Fleet, directory: Path, name: str) -> dict[str, str]:
+    """A home that is to join, as its operator makes it, last in the fleet; the fields of its proposal."""
+    peer, http = free_ports(2)
+    config = NodeConfig(home=directory / name, name=name, listen_port=peer, http_port=http)
+    card = prepare_home(config, f"{LOOPBACK}:{peer}", PASSPHRASE, cost=COST_TESTNET, power=1)
+    install_genesis(config, fleet.document, joins=True)
+    fleet.configs.append(config)
+    fields = {"validator": name, "public_key": card.public_key.hex(), "power": "1", "address": card.address}
+    return {**fields, "certificate": card.certificate.hex()}
+
+
+@pytest.mark.parametrize("consensus", ["hotstuff", "pbft"])
+async def test_governance_adds_and_removes_validators_of_a_running_chain(tmp_path: Path, consensus: str) -> None:
+    """Row 33: a newcomer syncs through edges that it had no part in and then votes; who is removed says so and signs
+    nothing; clients are served all the while."""
+    async with fleet_of(tmp_path, 4, params=SHORT, consensus=consensus) as fleet:
+        await fleet.start(0, 1, 2, 3)
+        await until_epoch(fleet, 0, 2)
+        fields = newcomer(fleet, tmp_path, "v4")
+        await fleet.start(4)
+        status = await fleet.get(4, "/v1/status")
+        assert "not in the validator set" in status["observes"]
+        await govern(fleet, 0, "validator.add", fields, (0, 1, 2))
+        await until_member(fleet, 4)
+        await fleet.stop(3)
+        late = (await fleet.register(0, "JOINED"))["receipt"]
+        assert await fleet.root_with(4, late) == await fleet.root_with(0, late)
+        block = await fleet.get(0, f"/v1/blocks/{late['height']}")
+        assert block["voters"] == ["v0", "v1", "v2", "v4"]
+
+        await fleet.start(3)
+        await govern(fleet, 1, "validator.remove", {"validator": "v0"}, (1, 2, 3, 4))
+        names: list[str] = []
+        number = 0
+        while "v0" in names or not names:
+            await fleet.register(1, f"R{number}")
+            number += 1
+            names = [each["name"] for each in (await fleet.get(1, "/v1/validators"))["validators"]]
+        assert names == ["v1", "v2", "v3", "v4"]
+        gone = (await fleet.register(4, "GONE"))["receipt"]
+        assert await fleet.root_with(2, gone) == await fleet.root_with(4, gone)
+        status = await fleet.get(0, "/v1/status")
+        assert "not in the validator set" in status["observes"]
+        with pytest.raises(Unreachable, match="not in the validator set"):
+            await fleet.get(0, "/v1/ready")
+
+
+async def until_member(fleet: Fleet, index: int) -> None:
+    """Wait, a transaction at a time, until a validator is one, and has caught up."""
+    number = 0
+    while True:
+        await fleet.register(0, f"M{number}")
+        number += 1
+        status = await fleet.get(index, "/v1/status")
+        there = await fleet.get(0, "/v1/status")
+        if not status["observes"] and there["height"] - status["height"] < 4:
+            return
