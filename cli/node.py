@@ -32,6 +32,7 @@ from node.config import NodeConfig, load_config
 from node.failures import ReplicaHalted, StorageFailure
 from node.home import (
     OpenedHome,
+    add_consensus_key,
     card_mapping,
     exclusive,
     install_genesis,
@@ -147,6 +148,23 @@ def init(
         "amnesiac": document is not None and not config.safety_path.exists(),
     }
     out.result(result, lambda: _show_home(out, result))
+
+
+@node.command("new-key")
+@home_option
+@passphrase_option
+@cost_option
+@reporting
+def new_key(out: Output, home: Path, passphrase_file: Path | None, cost: str) -> None:
+    """Make a consensus key that is to replace this validator's present one.
+
+    Start the node again, then propose the change with `novate gov propose validator.rotate_key`: the node signs with
+    the new key from the epoch on whose validator set names it.
+    """
+    config = load_config(home)
+    public_key = add_consensus_key(config, resolve_passphrase(home, passphrase_file), COSTS[cost])
+    result = {"home": str(home), "name": config.name, "public_key": public_key.hex()}
+    out.result(result, lambda: out.pairs("New consensus key", result))
 
 
 @node.command("run")

@@ -36,11 +36,13 @@ from contracts.merkle import kernel_hash
 from contracts.merkle import self_test as merkle_self_test
 from genesis.addresses import split_address
 from genesis.document import GenesisValidator
-from genesis.errors import violated
+from genesis.errors import Rejected, violated
+from genesis.signing import SigningKey
 from node.batch_maker import BatchMaker
 from node.batch_pool import BatchPool
 from node.batches import BatchFormat
 from node.blocksync import BlockFetcher, BlockServer
+from node.certificates import certificate_public_key
 from node.clock import Clock
 from node.conduct import Conduct, ConductLimits
 from node.config import NodeConfig
@@ -86,12 +88,14 @@ Hardly anything here is in a cycle, so a visit finds little whether it is made e
 ALARMS = frozenset(
     {
         "amnesia",
+        "bad_certificate",
         "bad_piece",
         "behind_the_window",
         "conservation_alarm",
         "equivocation",
         "evidence_found",
         "invalid_payload",
+        "observes",
         "quorum_lost",
         "signer_unreachable",
     }
@@ -230,7 +234,7 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     """Build every part and connect them; nothing runs yet."""
     document, config = opened.document, opened.config
     limits, clock = document.limits, Clock(document.clock)
-    epochs = Epochs(document, opened.public_key, opened.certificate, store, safety, state, genesis, clock.now, report)
+    epochs = Epochs(document, opened.public_keys, opened.certificate, store, safety, state, genesis, clock.now, report)
     data = _data_plane(opened, epochs, store)
     intake = Intake(document.chain_id, limits, partial(admit, state), data.maker)
     receipts = ReceiptWaits(store)
@@ -302,7 +306,9 @@ def _seat(ground: Ground, data: _DataPlane) -> Seat:
     others = frozenset(range(len(epochs.members))) - {index}
     conduct = Conduct(mesh.cut, others, trio.current_time, _conduct_limits(opened.config))
     report_core = partial(_report_core, conduct)
-    kept, key = EvidenceFiles(opened.config.evidence_path), opened.keys.consensus
+    if isinstance(ground.signing, LocalSigning) and epochs.public_key is not None:
+        ground.signing.use(epochs.public_key)
+    kept, key = EvidenceFiles(opened.config.evidence_path), _key_of(opened, epochs.public_key)
     desk_ports = EvidencePorts(mesh, executor, ground.intake, kept, store.writes, key, clock.now, report)
     desk = EvidenceDesk(chain_id, limits, index, len(epochs.members), desk_ports)
     disk = Durable(store, ground.safety, pool)
@@ -333,7 +339,12 @@ def _signing(
         return RemoteSigning(path, chain_id, opened.public_key, known_of(safety), on_back, report)
     if key is None:
         violated("a home without a signer has its key")
-    return LocalSigning(key, chain_id)
+    return LocalSigning(key, chain_id, opened.keys.later)
+
+
+def _key_of(opened: OpenedHome, public_key: bytes | None) -> SigningKey | None:
+    keys = (opened.keys.consensus, *opened.keys.later)
+    return next((each for each in keys if each is not None and each.public_key == public_key), None)
 
 
 def _conduct_limits(config: NodeConfig) -> ConductLimits:
@@ -345,7 +356,7 @@ def _mesh_config(opened: OpenedHome, members: Sequence[GenesisValidator], index:
     peers = tuple(
         PeerAddress(place, each.name, *split_address(each.address), each.certificate)
         for place, each in enumerate(members)
-        if place != index
+        if place != index and _can_be_reached(each)
     )
     return MeshConfig(
         index=index,
@@ -358,3 +369,13 @@ def _mesh_config(opened: OpenedHome, members: Sequence[GenesisValidator], index:
         payload_bytes_max=payload_bounds(document.limits),
         limits=MeshLimits(penalty_ms_max=config.ban_s_max * 1_000),
     )
+
+
+def _can_be_reached(validator: GenesisValidator) -> bool:
+    """Two thirds approve the bytes of a certificate, and nobody checks them: bytes that are none lead to nobody."""
+    try:
+        certificate_public_key(validator.certificate)
+    except Rejected as why:
+        report("bad_certificate", {"validator": validator.name, "why": str(why)})
+        return False
+    return True

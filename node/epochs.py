@@ -50,7 +50,7 @@ class Epochs:
 
     Args:
         document: The chain.
-        public_key: Our consensus key.
+        public_keys: Our consensus keys.
         certificate: The certificate of our network key.
         store, safety: Where everything is found again.
         state: The state at the store's tip; the executor changes it.
@@ -62,7 +62,7 @@ class Epochs:
     def __init__(
         self,
         document: GenesisDocument,
-        public_key: bytes,
+        public_keys: tuple[bytes, ...],
         certificate: bytes,
         store: Store,
         safety: SafetyFile,
@@ -72,7 +72,7 @@ class Epochs:
         report: ReportLine,
     ) -> None:
         self._document = document
-        self._public_key = public_key
+        self._public_keys = public_keys
         self._certificate = certificate
         self._store = store
         self._safety = safety
@@ -93,9 +93,10 @@ class Epochs:
         return next(places, OBSERVER)
 
     @property
-    def may_sign(self) -> bool:
-        """Whether the set of the epoch names our key."""
-        return self.index != OBSERVER and self.members[self.index].public_key == self._public_key
+    def public_key(self) -> bytes | None:
+        """The key of ours that the set of the epoch names; None when it names none."""
+        named = self.members[self.index].public_key if self.index != OBSERVER else b""
+        return named if named in self._public_keys else None
 
     @property
     def validators(self) -> ValidatorSet:
@@ -115,7 +116,7 @@ class Epochs:
         saved = self._safety.saved
         safety = next_safety(saved, base, self.epoch) if saved is not None else None
         is_behind = saved is not None and safety is None
-        index = self.index if self.may_sign and not is_behind else OBSERVER
+        index = self.index if self.public_key is not None and not is_behind else OBSERVER
         limits = self._document.limits
         config = CoreConfig(self._document.chain_id, index, self.validators, limits, base, base_root=root)
         if index != OBSERVER and safety is not None and safety != saved:
@@ -153,8 +154,8 @@ class Epochs:
     def _why_observing(self, is_behind: bool) -> str:
         if self.index == OBSERVER:
             return f"it is not in the validator set of epoch {self.epoch}: it follows the chain and signs nothing"
-        if not self.may_sign:
-            return f"the validator set of epoch {self.epoch} names another consensus key than this node's"
+        if self.public_key is None:
+            return f"the validator set of epoch {self.epoch} names a consensus key that this node lacks"
         return "its ledger is behind its safety state: until it has caught up it signs nothing" if is_behind else ""
 
     def _tip(self) -> CommittedBlock:

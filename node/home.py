@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,10 +47,13 @@ class NodeKeys:
     Attributes:
         consensus: Signs votes, timeouts and proposals; None when a signer has it.
         network_seed: The 32-byte seed of the TLS key.
+        later: Consensus keys made to replace it (`add_consensus_key`), oldest first; the validator set of an epoch says
+            which one signs in it.
     """
 
     consensus: SigningKey | None
     network_seed: bytes
+    later: tuple[SigningKey, ...] = ()
 
     def __repr__(self) -> str:
         return f"NodeKeys({self.consensus!r})"
@@ -70,6 +74,11 @@ class OpenedHome:
     document: GenesisDocument
     public_key: bytes
     keys: NodeKeys
+
+    @property
+    def public_keys(self) -> tuple[bytes, ...]:
+        """Every consensus key with which it can sign, the first one first."""
+        return (self.public_key, *(each.public_key for each in self.keys.later))
 
     @property
     def certificate(self) -> bytes:
@@ -150,7 +159,30 @@ def open_home(home: Path, passphrase: bytes) -> OpenedHome:
     network = store.unlock(NETWORK_KEY, passphrase)
     public_key = consensus.public_key if consensus else _known_key(config)
     _check_entry(document, config, public_key, network)
-    return OpenedHome(config, document, public_key, NodeKeys(consensus, network.seed))
+    later = tuple(store.unlock(each, passphrase).signing_key for each in later_keys(store))
+    return OpenedHome(config, document, public_key, NodeKeys(consensus, network.seed, later))
+
+
+def later_keys(store: KeyStore) -> Iterator[str]:
+    """The names of the consensus keys that were made after the first, in order."""
+    names = (f"{CONSENSUS_KEY}-{number}" for number in count(2))
+    return takewhile(lambda name: store.path(name).exists(), names)
+
+
+def add_consensus_key(config: NodeConfig, passphrase: bytes, cost: KdfCost = COST_STRONG) -> bytes:
+    """Make a consensus key that is to replace the present one: its public half, for a ``validator.rotate_key``. The
+    node, started again, signs with it from the epoch on whose validator set names it. All keys stay in the home.
+
+    Raises:
+        Rejected: ``wrong_passphrase``; ``signer_has_the_key``.
+    """
+    if config.signer is not None:
+        message = "A signer has this validator's key, and it holds one key."
+        raise Rejected("signer_has_the_key", message, home=str(config.home))
+    store = KeyStore(config.home)
+    store.unlock(CONSENSUS_KEY, passphrase)
+    number = 2 + sum(1 for _ in later_keys(store))
+    return store.create(f"{CONSENSUS_KEY}-{number}", passphrase, cost).public_key
 
 
 @contextmanager

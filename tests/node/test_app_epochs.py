@@ -19,7 +19,7 @@ from cli.testnet_files import free_ports
 from contracts.operations import build_operation
 from genesis.envelope import sign_envelope
 from node.config import LOOPBACK, NodeConfig
-from node.home import install_genesis, prepare_home
+from node.home import add_consensus_key, install_genesis, prepare_home
 from node.keystore import COST_TESTNET
 from node.safety_file import SafetyFile
 from node.store import Store
@@ -152,3 +152,31 @@ async def until_member(fleet: Fleet, index: int) -> None:
         there = await fleet.get(0, "/v1/status")
         if not status["observes"] and there["height"] - status["height"] < 4:
             return
+
+
+async def test_a_key_is_rotated_and_a_power_changed_while_the_chain_runs(tmp_path: Path) -> None:
+    """The node signs with the key that the epoch's set names, before and after; quorums follow the new power."""
+    async with fleet_of(tmp_path, 4, params=SHORT) as fleet:
+        await fleet.start(0, 1, 2, 3)
+        await until_epoch(fleet, 0, 1)
+        await fleet.stop(3)
+        fresh = add_consensus_key(fleet.configs[3], PASSPHRASE, COST_TESTNET)
+        await fleet.start(3)
+        await govern(fleet, 0, "validator.rotate_key", {"validator": "v3", "public_key": fresh.hex()}, (0, 1, 2))
+        number = 0
+        while (await fleet.get(0, "/v1/validators"))["validators"][3]["public_key"] != fresh.hex():
+            await fleet.register(0, f"K{number}")
+            number += 1
+        await fleet.stop(0)
+        rotated = (await fleet.register(1, "ROTATED"))["receipt"]
+        block = await fleet.get(1, f"/v1/blocks/{rotated['height']}")
+        assert block["voters"] == ["v1", "v2", "v3"]
+        await govern(fleet, 1, "validator.reweight", {"validator": "v0", "power": "2"}, (1, 2))
+        assert (await fleet.get(1, "/v1/proposals"))["proposals"][0]["approved"] is False
+        await fleet.start(0)
+        await govern(fleet, 2, "validator.reweight", {"validator": "v1", "power": "2"}, (0, 1, 2))
+        while (await fleet.get(2, "/v1/validators"))["total_power"] != 5:
+            await fleet.register(2, f"W{number}")
+            number += 1
+        weighed = (await fleet.register(0, "WEIGHED"))["receipt"]
+        assert await fleet.root_with(3, weighed) == await fleet.root_with(0, weighed)
