@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 import trio
 
 from cli.client import Connection, Unreachable
@@ -75,6 +76,32 @@ async def test_restarted_validators_go_on_in_the_epoch_of_their_ledger(tmp_path:
             saved = safety.load()
             assert saved is not None
             assert saved.epoch == 3
+
+
+async def test_a_node_joins_by_snapshot_in_a_later_epoch(tmp_path: Path) -> None:
+    """It has nothing of the epochs before, and needs nothing of them; then it votes and crosses edges as the others."""
+    async with fleet_of(tmp_path, 4, params=SHORT) as fleet:
+        for config in fleet.configs:
+            set_config(fleet, replace(config, snapshot_interval=10))
+        await fleet.start(0, 1, 2, 3)
+        await until_epoch(fleet, 0, 4)
+        await fleet.stop(3)
+        trusted = await fleet.get(0, "/v1/blocks/12")
+        shutil.rmtree(fleet.configs[3].ledger_path)
+        set_config(fleet, replace(fleet.configs[3], trust_height=12, trust_hash=trusted["block_hash"]))
+        await fleet.start(3)
+        await fleet.stop(2)
+        late = (await fleet.register(0, "LATE"))["receipt"]
+        assert await fleet.root_with(3, late) == await fleet.root_with(0, late)
+        assert (await fleet.get(3, "/v1/status"))["lowest_height"] > 12
+        await until_epoch(fleet, 3, (await fleet.get(0, "/v1/status"))["epoch"] + 1)
+
+
+def set_config(fleet: Fleet, config: NodeConfig) -> None:
+    """Other settings for one node."""
+    index = next(place for place, each in enumerate(fleet.configs) if each.home == config.home)
+    fleet.configs[index] = config
+    config.path.write_text(tomli_w.dumps(config.to_mapping()))
 
 
 # --- a set that changes ---------------------------------------------------------------------------------------------
