@@ -31,7 +31,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "no_node_home": "Make one with `novate node init --home DIR`.",
     "bad_config": "Correct node.toml in the validator's home, or repeat `novate node init` with the right options.",
     "no_genesis": "Install it with `novate node init --home DIR --genesis FILE`.",
-    "not_a_validator": "Run it from the home whose keys the genesis document names, or create the genesis again.",
+    "not_a_validator": (
+        "Run it from the home whose keys the genesis document names, or create the genesis again. A validator that is "
+        "to join a running chain gives --join."
+    ),
     "wrong_certificate": "Create the genesis document again from the validator.toml that this home has now.",
     "bad_address": "Write it HOST:PORT, e.g. 127.0.0.1:26600.",
     "halted": "Its log says what to do; do not merely start it again. `novate testnet status` compares the roots.",

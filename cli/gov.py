@@ -27,7 +27,7 @@ from contracts.operations_governance import proposal_id
 from genesis.envelope import Operation
 from genesis.errors import Rejected
 from node.config import load_config
-from node.home import parse_card
+from node.home import later_keys, parse_card
 from node.keystore import KeyStore
 from node.unused_key import CONSENSUS_KEY
 
@@ -158,9 +158,19 @@ def _client(home: Path, urls: Sequence[str]) -> Client:
 
 
 def _send(client: Client, home: Path, passphrase_file: Path | None, operation: Operation, wait: bool) -> Outcome:
-    key = KeyStore(home).unlock(CONSENSUS_KEY, resolve_passphrase(home, passphrase_file)).signing_key
+    key = KeyStore(home).unlock(_key_name(client, home), resolve_passphrase(home, passphrase_file)).signing_key
     session = Session(client)
     return deliver(session, [session.sign([key], [operation])], wait)[0]
+
+
+def _key_name(client: Client, home: Path) -> str:
+    """The newest of the home's consensus keys that the present validator set names; the first if it names none."""
+    store = KeyStore(home)
+    later = [*later_keys(store)]
+    if not later:
+        return CONSENSUS_KEY
+    named = {str(each["public_key"]) for each in client.get("/v1/validators")["validators"]}
+    return next((each for each in reversed(later) if store.public(each).public_key.hex() in named), CONSENSUS_KEY)
 
 
 def _card_fields(card: Path) -> dict[str, str]:

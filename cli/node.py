@@ -32,6 +32,7 @@ from node.config import NodeConfig, load_config
 from node.failures import ReplicaHalted, StorageFailure
 from node.home import (
     OpenedHome,
+    add_consensus_key,
     card_mapping,
     exclusive,
     install_genesis,
@@ -93,6 +94,7 @@ def node() -> None:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="The genesis document; give it when it exists, in the same call or a later one.",
 )
+@click.option("--join", "joins", is_flag=True, help="The chain runs already, and governance is to add this validator.")
 @click.option(
     "--trust-height", type=click.IntRange(1), help="A block that you trust: join by a snapshot from there on."
 )
@@ -111,6 +113,7 @@ def init(
     http: str | None,
     power: int,
     genesis_file: Path | None,
+    joins: bool,
     trust_height: int | None,
     trust_hash: bytes | None,
     snapshot_interval: int | None,
@@ -134,7 +137,7 @@ def init(
     dialled = address or _known_address(config) or config.to_mapping()["peers"]["listen"]
     card = prepare_home(config, dialled, secret, power=power, cost=COSTS[cost])
     document = read_document(genesis_file) if genesis_file else None
-    index = install_genesis(config, document) if document else None
+    index = install_genesis(config, document, joins=joins) if document else None
     result = {
         "home": str(home),
         **card_mapping(card),
@@ -145,6 +148,23 @@ def init(
         "amnesiac": document is not None and not config.safety_path.exists(),
     }
     out.result(result, lambda: _show_home(out, result))
+
+
+@node.command("new-key")
+@home_option
+@passphrase_option
+@cost_option
+@reporting
+def new_key(out: Output, home: Path, passphrase_file: Path | None, cost: str) -> None:
+    """Make a consensus key that is to replace this validator's present one.
+
+    Start the node again, then propose the change with `novate gov propose validator.rotate_key`: the node signs with
+    the new key from the epoch on whose validator set names it.
+    """
+    config = load_config(home)
+    public_key = add_consensus_key(config, resolve_passphrase(home, passphrase_file), COSTS[cost])
+    result = {"home": str(home), "name": config.name, "public_key": public_key.hex()}
+    out.result(result, lambda: out.pairs("New consensus key", result))
 
 
 @node.command("run")

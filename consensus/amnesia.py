@@ -18,6 +18,12 @@ one more: it may have voted in view c + 2 on a QC that it no longer has, so it m
 reporting a lower one; T1 lets it time out from its last voted view on. When it gets there, it has learnt that QC again
 or a higher one: whoever made the view before fail, without it, was a quorum.
 
+Across an edge. When a quorum without it reports from one epoch, it has signed nothing in the epoch after the next, for
+to be there it needed the certificate that closes the next, and so honest replicas that had left this one. In the next
+it may have been, the first to see this one closed, in view 1, which is c + 1 there with c = 0. So it carries the bar of
+`VIEWS_SKIPPED` views over the edge (`SafetyState.next_epoch_view`, `consensus.safety.next_safety`). If the edge comes
+before the reports do, it has forgotten in the next epoch as in this one.
+
 When the others hold no quorum without it (equal powers: n up to 3), nobody can vouch for it: it follows the chain and
 never signs again; its operator restores the safety file or replaces the validator.
 """
@@ -35,10 +41,11 @@ VIEWS_SKIPPED: Final = 3
 class Amnesia:
     """The reports gathered since the start."""
 
-    def __init__(self, config: CoreConfig) -> None:
+    def __init__(self, config: CoreConfig, running_since_ms: int | None) -> None:
         self._validators = config.validators
         self._others = frozenset(config.others)
         self._settle_ms = config.params.view_timeout_ms_max
+        self._running_since_ms = running_since_ms
         self._counts_from_ms: int | None = None
         self._reports: dict[ReplicaIndex, int] = {}
 
@@ -48,8 +55,9 @@ class Amnesia:
         return self._validators.power_of(self._others) >= self._validators.quorum_power
 
     def start(self, now_ms: int) -> None:
-        """The process runs from here (rule 2)."""
-        self._counts_from_ms = now_ms + self._settle_ms
+        """The core runs from here, and with it the process, unless that had another core before (rule 2)."""
+        since_ms = self._running_since_ms if self._running_since_ms is not None else now_ms
+        self._counts_from_ms = since_ms + self._settle_ms
 
     def report(self, sender: ReplicaIndex, certified_view: int, now_ms: int) -> None:
         """Take a verified report (rules 1 and 2); of one sender the latest counts."""

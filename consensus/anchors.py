@@ -21,9 +21,9 @@ from genesis.errors import invariant
 class AnchorRule:
     """What was executed with which root, what is about to be, and which roots are certified ahead of us."""
 
-    def __init__(self, genesis: Header) -> None:
-        self.executed_height = 0
-        self._roots: dict[int, bytes] = {0: genesis.anchor.state_root}
+    def __init__(self, base: Header, base_root: bytes | None) -> None:
+        self.executed_height = base.height
+        self._roots = {base.height: base_root if base_root is not None else base.anchor.state_root}
         self._awaited: dict[int, bytes] = {}
         self._certified: dict[int, bytes] = {}
 

@@ -4,8 +4,8 @@ Rules:
 
 1. A *vote*, *timeout* or *proposal* is genuine when its signer's key signed it, and a proposal's signer leads its view.
    A block's header names the leader of the view in which it was first proposed.
-2. A *QC* is genuine when it is the genesis QC, or votes of one of the engine's phases for its block in its view by a
-   quorum, each voter once. A proposal extends none that only prepares its block.
+2. A *QC* is genuine when it is the one that the epoch begins with, or votes of one of the engine's phases for its
+   block in its view by a quorum, each voter once. A proposal extends none that only prepares its block.
 3. A *TC* is genuine when timeouts of its view by a quorum, each voter once, and `high_qc` is genuine, of the highest
    view that its signers signed for, and does not itself lead beyond the TC's view.
 4. A *timeout* shows how its signer came to its view: the QC or the TC it carries leads there. So nobody can spend our
@@ -31,7 +31,7 @@ from consensus.types import (
     ReplicaIndex,
     Timeout,
     Vote,
-    genesis_qc,
+    base_qc,
     signing_message,
 )
 from genesis.errors import Rejected
@@ -50,7 +50,7 @@ class Verifier:
         self._validators = config.validators
         self._turns = turns if turns is not None else Turns(config.validators, config.genesis)
         self._is_valid = config.is_valid
-        self._genesis_qc = genesis_qc(config.genesis.block_hash)
+        self._base_qc = base_qc(config.epoch, config.base)
         self._seen: dict[tuple[ReplicaIndex, bytes, bytes], None] = {}
 
     def check_vote(self, vote: Vote) -> None:
@@ -109,13 +109,16 @@ class Verifier:
 
     def check_qc(self, qc: QC) -> None:
         """Rule 2; raises ``bad_certificate``, ``no_quorum``, and as `check_vote`."""
-        if qc == self._genesis_qc:
+        if qc == self._base_qc:
             return
         self._check_epoch(qc.epoch)
         self._check_phase(qc.phase)
         if qc.view == 0 or qc.height == 0:
             raise Rejected(
-                "bad_certificate", "Only the genesis QC has view or height 0.", view=qc.view, height=qc.height
+                "bad_certificate",
+                "Only the QC that begins an epoch has view or height 0.",
+                view=qc.view,
+                height=qc.height,
             )
         self._check_quorum(voter for voter, _ in qc.signatures)
         message = vote_message(self._chain_id, qc.epoch, qc.view, qc.phase, qc.height, qc.block_hash)

@@ -6,7 +6,9 @@ Rules:
 2. The view is the one to which the highest certificates lead, QC or TC: nothing else moves it.
 3. A QC certifies its block and that block's anchor, and may commit the block or its parent (the engine's `decided_by`),
    with all uncommitted ancestors, oldest first, each once.
-4. The order in which blocks and certificates come does not matter: inserting a block takes in again what is known of
+4. Commits stop at the epoch's edge. The blocks above it order nothing and are never committed: they are there to
+   certify a header whose anchor is the edge. With that header's certificate the epoch is closed (`closing_qc`).
+5. The order in which blocks and certificates come does not matter: inserting a block takes in again what is known of
    it.
 
 Where a quorum contradicts what we executed there is no going on: `Halted` carries the reason.
@@ -40,18 +42,23 @@ class Chain:
         base_qc: The highest QC that a new block may extend: not one that only prepares its block.
         high_tc: The highest TC.
         view: The current view.
+        closing_qc: The certificate of a block whose anchor is the epoch's edge, once one is known.
     """
 
     def __init__(self, config: CoreConfig, rules: Rules, recovery: Recovery, turns: Turns, outbox: Outbox) -> None:
-        fresh, tip = fresh_safety(config.genesis), recovery.tip
+        fresh, tip = fresh_safety(config.base, config.epoch), recovery.tip
         base = tip.qc if tip is not None else fresh.high_qc
         known = remember(recovery.safety or fresh, base, None)
         self.high_qc: QC = known.high_qc
         self.base_qc: QC = base
         self.high_tc: TC | None = known.high_tc
         self.view = max(known.high_qc.leads_to, known.high_tc.view + 1 if known.high_tc is not None else 0)
-        self.tree = BlockTree(rules, tip.proposal.header if tip is not None else config.genesis)
-        self.anchors = restored_anchors(config.genesis, recovery)
+        self.closing_qc: QC | None = None
+        root = tip.proposal.header if tip is not None else config.base
+        self.tree = BlockTree(rules, config.base, root, config.edge_height)
+        self.anchors = restored_anchors(config, recovery)
+        self._epoch = config.epoch
+        self._edge_height = config.edge_height
         self._rules = rules
         self._params: ChainParams = config.params
         self._turns = turns
@@ -90,10 +97,15 @@ class Chain:
         return tuple(block.proposal for block in self.tree.path(self.high_qc.block_hash))
 
     @property
+    def is_closing(self) -> bool:
+        """Whether the next block is one above the edge."""
+        return self.base_qc.height >= self._edge_height
+
+    @property
     def may_idle(self) -> bool:
         """Whether the leader may take its time: the view before was no failure, and nothing that is ordered waits for
         its block. Where a block is missing we cannot tell, and are patient."""
-        if self.base_qc.leads_to != self.view:
+        if self.base_qc.leads_to != self.view or self.is_closing:
             return False
         if self.base_qc.block_hash not in self.tree:
             return True
@@ -106,7 +118,8 @@ class Chain:
 
     def restore(self, pending: tuple[Proposal, ...], now_ms: int) -> None:
         """Take in the stored proposals above the tip; they are verified and stored already."""
-        for proposal in sorted(pending, key=lambda each: each.header.height):
+        ours = (each for each in pending if each.header.epoch == self._epoch)
+        for proposal in sorted(ours, key=lambda each: each.header.height):
             if proposal.header.parent_hash in self.tree and proposal.header.block_hash not in self.tree:
                 self.tree.insert(proposal, now_ms)
                 self._turns.follow(proposal.header)
@@ -124,6 +137,8 @@ class Chain:
             self._commit(decided)
         if qc.phase is not Phase.PREPARE and qc.view > self.base_qc.view:
             self.base_qc = qc
+        if qc.phase is not Phase.PREPARE and block is not None and self.closing_qc is None:
+            self.closing_qc = qc if block.proposal.header.anchor.height == self._edge_height else None
         if qc.rank > self.high_qc.rank:
             self.high_qc = qc
         self.view = max(self.view, qc.leads_to)
@@ -144,6 +159,8 @@ class Chain:
         header = proposal.header
         if len(set(header.payload)) != len(header.payload) or len(header.payload) > self._params.block_batches_max:
             raise Rejected("bad_block", "A block orders block_batches_max batches at most.", view=header.view)
+        if header.height > self._edge_height and header.payload:
+            raise Rejected("bad_block", "A block above the edge of its epoch orders nothing.", height=header.height)
         self.tree.check_fits(header)
         self.tree.insert(proposal, now_ms)
         self._turns.follow(header)
@@ -157,7 +174,10 @@ class Chain:
         _halt_if(self.anchors.executed(height, block_hash, state_root))
         self.anchors.forget_below(self.tree.root.anchor.height)
 
-    def _commit(self, header: Header) -> None:
+    def _commit(self, decided: Header) -> None:
+        header = self.tree.at_edge(decided)
+        if header.block_hash == self.tree.root.block_hash:
+            return
         for block in self.tree.commit(header):
             if block.qc is None:
                 violated("every committed block is certified", height=block.proposal.header.height)
@@ -166,9 +186,9 @@ class Chain:
         self._turns.commit(self.tree.root)
 
 
-def restored_anchors(genesis: Header, recovery: Recovery) -> AnchorRule:
+def restored_anchors(config: CoreConfig, recovery: Recovery) -> AnchorRule:
     """The roots that we executed before the restart, and the one that the tip's own header certifies."""
-    anchors = AnchorRule(genesis)
+    anchors = AnchorRule(config.base, config.base_root)
     if recovery.tip is None:
         return anchors
     tip = recovery.tip.proposal.header

@@ -11,6 +11,8 @@ Rules:
    proposal, give the view up, vote, propose, fetch, repeat, set the timer. A handler only notes what is new, and need
    not know what waits for it.
 5. `PersistSafety` stands before every signature that it permits (`signatory`).
+6. A core lives for one epoch. What others say of an older one is past, and what they say of a later one shows that ours
+   is over. It ends when the epoch's last block is executed here and a certificate closes it (`EpochClosed`).
 
 This file hands each event to the part that owns the matter, and wires the parts:
 
@@ -35,6 +37,7 @@ from consensus.certificates import Verifier
 from consensus.chain import Chain, Halted
 from consensus.collectors import VoteCollector
 from consensus.config import CoreConfig, Recovery
+from consensus.early import Early
 from consensus.events import Effect, Event, Now
 from consensus.following import Following
 from consensus.giving_up import GivingUp
@@ -46,7 +49,7 @@ from consensus.rules import Rules
 from consensus.signatory import Signatory
 from consensus.syncing import Syncing
 from consensus.turns import Turns
-from consensus.types import QC, Certificates, Header, Message, Proposal, ReplicaIndex, Timeout, Vote
+from consensus.types import QC, Certificates, Header, Message, Proposal, ReplicaIndex, Timeout, Vote, epoch_of
 from consensus.voting import Voting
 from consensus.witness import Witness
 from genesis.errors import Rejected, invariant
@@ -59,16 +62,16 @@ class Core:
         self._config = config
         self._pending = recovery.pending
         self._started = False
-        self._halted = False
+        self._is_over = False
         self._armed_ms: int | None = None
 
         self._outbox = outbox = Outbox(config.index)
-        self._turns = turns = Turns(config.validators, config.genesis, config.leaders)
+        self._turns = turns = Turns(config.validators, config.base, config.leaders)
         verifier = Verifier(config, rules, turns)
         self._chain = chain = Chain(config, rules, recovery, turns, outbox)
         self._votes = votes = VoteCollector(config.validators)
         self._pacemaker = pacemaker = Pacemaker(config.params, chain.view)
-        self._signatory = signatory = Signatory(config, rules, recovery.safety, chain, outbox)
+        self._signatory = signatory = Signatory(config, rules, recovery, chain, outbox)
         self._witness = witness = Witness(outbox)
         self._following = following = Following(config, verifier, chain, pacemaker, votes, signatory, witness, outbox)
         self._voting = Voting(config, rules, turns, verifier, chain, following, votes, signatory, witness, outbox)
@@ -76,8 +79,14 @@ class Core:
         self._leading = Leading(config, rules, chain, pacemaker, signatory, outbox)
         self._syncing = Syncing(config, verifier, chain, following, self._voting, outbox)
         self._repeating = Repeating(config, chain, self._voting, signatory)
+        self._early = Early(config.epoch)
 
     # --- what the shell may read --------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this core decides."""
+        return self._config.epoch
 
     @property
     def view(self) -> int:
@@ -107,7 +116,7 @@ class Core:
     @property
     def is_amnesiac(self) -> bool:
         """Whether this replica has lost its safety state and signs nothing yet."""
-        return self._signatory.is_silent
+        return self._signatory.is_amnesiac
 
     @property
     def uncommitted(self) -> tuple[Proposal, ...]:
@@ -124,20 +133,21 @@ class Core:
     def held(self) -> tuple[tuple[str, int], ...]:
         """What is kept for later, (name, entries): all of it is bounded, and a simulator watches that it is."""
         anchors, votes = len(self._chain.anchors), len(self._votes)
-        witnessed = len(self._witness)
-        return (("blocks", len(self._chain.tree)), ("votes", votes), ("anchors", anchors), ("witnessed", witnessed))
+        early, witnessed = len(self._early), len(self._witness)
+        held = (("votes", votes), ("anchors", anchors), ("witnessed", witnessed), ("early", early))
+        return (("blocks", len(self._chain.tree)), *held)
 
     # --- dispatch -----------------------------------------------------------------------------------------------------
 
     def handle(self, event: Event, now: Now) -> tuple[Effect, ...]:
         """Take one event in; what the shell must do, in order, each effect complete before the next.
 
-        After a `Halt` every further event is ignored.
+        After a `Halt` or an `EpochClosed` every further event is ignored.
 
         Raises:
             InvariantViolation: The shell or this core broke its promise.
         """
-        if self._halted:
+        if self._is_over:
             return ()
         invariant(self._started != isinstance(event, ev.Started), "Started comes first, once", event=event)
         self._outbox.clear()
@@ -148,7 +158,7 @@ class Core:
                 self._outbox.report_rejected(_sender(event), fault)
             self._progress(now)
         except Halted as stop:
-            self._halted = True
+            self._is_over = True
             self._outbox.put(ev.Halt(str(stop)))
         return self._outbox.effects
 
@@ -172,6 +182,12 @@ class Core:
                 self._on_started(now.monotonic_ms)
 
     def _on_message(self, sender: ReplicaIndex, message: Message, now_ms: int) -> None:
+        epoch = epoch_of(message)
+        if epoch > self.epoch:
+            self._early.keep(sender, message, epoch)
+            self._syncing.hear_later_epoch(sender, now_ms)
+        if epoch != self.epoch:
+            return
         self._repeating.keep_own(sender, message)
         match message:
             case Proposal():
@@ -195,6 +211,8 @@ class Core:
 
     def _progress(self, now: Now) -> None:
         """Rule 4."""
+        if self._close_epoch_if_over():
+            return
         self._signatory.recover_if_bounded()
         self._voting.take_candidate_in(now.monotonic_ms)
         self._giving_up.give_up_if_due(now.monotonic_ms)
@@ -203,6 +221,17 @@ class Core:
         self._syncing.fetch_if_missing(now.monotonic_ms)
         self._repeating.repeat_if_due(now.monotonic_ms)
         self._set_timer(now)
+
+    def _close_epoch_if_over(self) -> bool:
+        """Rule 6; whether it is so."""
+        chain, qc = self._chain, self._chain.closing_qc
+        root = chain.anchors.root(self._config.edge_height)
+        if qc is None or root is None:
+            return False
+        self._is_over = True
+        closing = tuple(block.proposal for block in chain.tree.path(qc.block_hash))
+        self._outbox.put(ev.EpochClosed(chain.tree.root, root, closing, qc, self._early.messages))
+        return True
 
     def _vote(self, now: Now) -> None:
         """Our vote for the view's proposal; an engine of more phases adds to it."""

@@ -25,11 +25,15 @@ class Engine(Protocol):
     def handle(self, event: Event, now: Now) -> tuple[Effect, ...]:
         """Take one event in; what the shell must do, in order, each effect complete before the next.
 
-        After a `Halt` every further event is ignored.
+        After a `Halt` or an `EpochClosed` every further event is ignored.
 
         Raises:
             InvariantViolation: The shell or the engine broke its promise.
         """
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this core decides."""
 
     @property
     def view(self) -> int:

@@ -33,6 +33,8 @@ class SafetyState:
         high_tc: The TC that let it enter a view, if `high_qc` does not lead as far.
         last_timeout: The last timeout, unsigned, until it votes in a later view. One view sees one timeout of ours,
             over any number of restarts; this one is what may be said again.
+        next_epoch_view: No vote and no proposal in this view of the next epoch or below: what a replica that has lost
+            its memory in this epoch may have said there (`consensus.amnesia`).
     """
 
     epoch: int
@@ -41,6 +43,7 @@ class SafetyState:
     high_qc: QC
     high_tc: TC | None
     last_timeout: Timeout | None = None
+    next_epoch_view: int = 0
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -186,6 +189,27 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochClosed:
+    """The epoch is over here: its last block is executed, and a block of its own validators that names the root after
+    it is certified. This core does nothing more; the shell makes the closing blocks durable, then starts the core of
+    the next epoch, and hands it the messages that came early.
+
+    Attributes:
+        edge: The last block of the epoch, on which the next one stands.
+        state_root: The root after it.
+        closing: The blocks above it, oldest first, none of which is ever executed; the last has it for its anchor.
+        qc: The certificate of the last of them.
+        early: Messages of the next epoch that came before its core, unchecked.
+    """
+
+    edge: Header
+    state_root: bytes
+    closing: tuple[Proposal, ...]
+    qc: QC
+    early: tuple[Received, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Send `WokenUp` at this moment of the monotonic clock; replaces the one before."""
 
@@ -224,6 +248,7 @@ Effect = (
     | EnsurePayload
     | FetchBlocks
     | Commit
+    | EpochClosed
     | WakeAt
     | Report
     | Accuse

@@ -13,6 +13,7 @@ Rules:
 4. Block time is the leader's clock, at least one millisecond above the parent's.
 5. When the view's TC shows that a block was prepared, of whose commit the leader knows nothing, it proposes that very
    block again, at once (`consensus.pbft.safety`, V4).
+6. Above the epoch's edge blocks are empty, and follow at pace until one closes the epoch (`consensus.chain`).
 
 `ProposalPlan` holds the pace (rules 2 and 3), `Leading` asks, answers and proposes when the turn is ours.
 """
@@ -141,7 +142,11 @@ class Leading:
         due_ms = self._plan.due_ms(turn) if turn is not None else None
         if turn is None or due_ms is None or now.monotonic_ms < due_ms:
             return
-        if self._header(turn, (), now) is None:
+        header = self._header(turn, (), now)
+        if header is None:
+            return
+        if self._chain.is_closing:
+            self._signatory.propose(Proposal(turn.view, header, self._chain.base_qc, self._chain.entry_tc))
             return
         self._plan.ask(turn)
         ancestors = tuple(block.proposal.header for block in self._chain.tree.path(turn.parent.block_hash))
@@ -184,7 +189,8 @@ class Leading:
         """Our turn to propose a block of our own, when it is ours and the parent is here (rule 1)."""
         view, qc, tc = self._chain.view, self._chain.base_qc, self._chain.entry_tc
         parent = self._chain.tree.header(qc.block_hash)
-        if parent is None or not self._is_ours or (tc is None and qc.leads_to != view):
+        is_over = self._chain.closing_qc is not None
+        if parent is None or is_over or not self._is_ours or (tc is None and qc.leads_to != view):
             return None
         arrived_ms = self._chain.tree.arrived_monotonic_ms(parent.block_hash)
         since_ms = arrived_ms if arrived_ms is not None else self._started_ms
@@ -192,7 +198,7 @@ class Leading:
 
     def _header(self, turn: Turn, payload: tuple[bytes, ...], now: Now) -> Header | None:
         """The block of this turn (rules 1 and 4); None while its anchor is not executed."""
-        height, block_hash = self._rules.anchor_of_child(turn.parent)
+        height, block_hash = self._chain.tree.anchor_of_child(turn.parent)
         root = self._chain.anchors.root(height)
         if root is None:
             return None

@@ -42,4 +42,4 @@ class Rules(Protocol):
 
     def anchor_of_child(self, parent: Header) -> tuple[int, bytes]:
         """Height and hash of the anchor that a child of `parent` names: the highest block that the ancestry of that
-        child commits."""
+        child commits. The parent is not the block that the epoch stands on (`consensus.tree`)."""

@@ -23,13 +23,32 @@ from dataclasses import replace
 
 from consensus.events import SafetyState
 from consensus.rules import Rules
-from consensus.types import QC, TC, Header, Proposal, Timeout, genesis_qc
+from consensus.types import QC, TC, Header, Proposal, Timeout, base_qc
 from genesis.errors import invariant
 
 
-def fresh_safety(genesis: Header) -> SafetyState:
-    """The state of a validator that has never signed anything: what ``node init`` writes."""
-    return SafetyState(genesis.epoch, 0, 0, genesis_qc(genesis.block_hash), None)
+def fresh_safety(base: Header, epoch: int = 0) -> SafetyState:
+    """The state of a validator that has signed nothing in an epoch, which stands on `base`; that of epoch 0 is what
+    ``node init`` writes."""
+    return SafetyState(epoch, 0, 0, base_qc(epoch, base), None)
+
+
+def next_safety(saved: SafetyState, base: Header, epoch: int) -> SafetyState | None:
+    """The state with which a validator takes part in an epoch that stands on `base`, from the one it saved last; None
+    when it must not.
+
+    E1. Of this epoch it is the saved one.
+    E2. Of an earlier one: it has signed nothing in this epoch, for before the first signature in an epoch its state of
+        that epoch is saved. Views begin anew.
+    E3. Of a later one: its ledger is behind what it has signed. It follows, and signs again in the epoch of its state.
+    E4. Where it lost its memory in the epoch before this one, the views are barred in which it may have signed here.
+    """
+    if saved.epoch > epoch:
+        return None
+    if saved.epoch == epoch:
+        return saved
+    barred = saved.next_epoch_view if saved.epoch + 1 == epoch else 0
+    return replace(fresh_safety(base, epoch), last_voted_view=barred, last_proposed_view=barred)
 
 
 def timeout_refusal(state: SafetyState, timeout: Timeout) -> str | None:

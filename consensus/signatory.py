@@ -5,7 +5,7 @@ Rules:
 1. `consensus.safety` and the engine's rules say what may be signed. `PersistSafety` stands before every `SignAndSend`
    that it permits, and the certificates known by then are remembered with it.
 2. A replica that has lost its safety state signs nothing and sends nothing, until `consensus.amnesia` bounds what it
-   may have signed.
+   may have signed. One that only observes never does.
 3. A certificate that our key signed in a view in which we did not comes from an old copy of the safety state, or from a
    second process with our key (docs/FAULTS.md row 4): we stop. We may have signed up to the last voted view with which
    the process started, and from where it first signed up to the last voted view; the views between it has skipped.
@@ -17,29 +17,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from consensus.amnesia import Amnesia
+from consensus.amnesia import VIEWS_SKIPPED, Amnesia
 from consensus.chain import Chain, Halted
-from consensus.config import CoreConfig
+from consensus.config import CoreConfig, Recovery
 from consensus.events import PersistSafety, SafetyState, Send, SignAndSend
 from consensus.outbox import Outbox
 from consensus.rules import Rules
 from consensus.safety import after_proposal, after_timeout, propose_refusal, remember, timeout_refusal
 from consensus.types import QC, TC, Message, Proposal, ReplicaIndex, Timeout, Vote
-from genesis.errors import violated
+from genesis.errors import invariant, violated
 
 
 class Signatory:
     """The keeper of the safety state."""
 
-    def __init__(
-        self, config: CoreConfig, rules: Rules, safety: SafetyState | None, chain: Chain, outbox: Outbox
-    ) -> None:
+    def __init__(self, config: CoreConfig, rules: Rules, recovery: Recovery, chain: Chain, outbox: Outbox) -> None:
+        safety = recovery.safety
         self._rules = rules
         self._me = config.index
         self._epoch = config.validators.epoch
         self._others = config.others
-        self._safety = safety
-        self._amnesia = Amnesia(config) if safety is None else None
+        invariant(safety is None or safety.epoch == config.epoch, "a safety state is of its epoch", epoch=config.epoch)
+        self._safety = None if config.observes else safety
+        self._amnesia = Amnesia(config, recovery.running_since_ms) if safety is None and not config.observes else None
         self._recovered_view = safety.last_voted_view if safety is not None else 0
         self._first_signed_view: int | None = None
         self._chain = chain
@@ -49,8 +49,13 @@ class Signatory:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the safety state is lost, so that nothing is signed or sent."""
+        """Whether nothing is signed or sent: the safety state is lost, or we only observe."""
         return self._safety is None
+
+    @property
+    def is_amnesiac(self) -> bool:
+        """Whether the safety state is lost."""
+        return self._amnesia is not None
 
     @property
     def silent_below_view(self) -> int:
@@ -76,7 +81,8 @@ class Signatory:
             return
         self._amnesia = None
         self._recovered_view = bound
-        self._persist(SafetyState(self._epoch, bound, bound, self._chain.high_qc, self._chain.high_tc))
+        high_qc, high_tc = self._chain.high_qc, self._chain.high_tc
+        self._persist(SafetyState(self._epoch, bound, bound, high_qc, high_tc, next_epoch_view=VIEWS_SKIPPED))
         self._outbox.report("amnesia_over", silent_to_view=bound)
 
     # --- statements (rule 1) ------------------------------------------------------------------------------------------

@@ -9,8 +9,12 @@ Rules:
    where they were here before; after an answer that led no further, from the committed height again (that last block
    may stand on a fork).
 4. Not while the executor is far behind: committed blocks that wait for execution are bounded.
-5. An answer is taken in block by block, oldest first, each certified by its successor and connected to what is here,
+5. A message of a later epoch shows that ours is over: blocks above the committed height are missing, those that close
+   the epoch among them. Who only observes hears nothing, and asks on every beat.
+6. An answer is taken in block by block, oldest first, each certified by its successor and connected to what is here,
    the same way as if it had come as a proposal. The first that is not ends it; those before it stay.
+
+What is of another epoch in it was asked for by the core before this one, and says nothing.
 
 `FetchPlan` holds the timing (rules 1 to 4), `Syncing` asks and takes in.
 """
@@ -25,7 +29,7 @@ from consensus.config import CoreConfig
 from consensus.events import BlocksReceived, FetchBlocks
 from consensus.following import Following
 from consensus.outbox import Outbox
-from consensus.types import QC, Proposal
+from consensus.types import QC, Proposal, ReplicaIndex
 from consensus.voting import Voting
 from genesis.errors import Rejected
 from genesis.params import ChainParams
@@ -87,6 +91,10 @@ class Syncing:
         self, config: CoreConfig, verifier: Verifier, chain: Chain, following: Following, voting: Voting, outbox: Outbox
     ) -> None:
         self._blocks_max = config.params.sync_blocks_max
+        self._resend_interval_ms = config.params.resend_interval_ms
+        self._epoch = config.epoch
+        self._observes = config.observes
+        self._behind_until_ms = 0
         self._plan = FetchPlan(config.params)
         self._verifier = verifier
         self._chain = chain
@@ -99,9 +107,14 @@ class Syncing:
         """When the next request is due; None while nothing is missing."""
         return self._plan.next_ms
 
+    def hear_later_epoch(self, sender: ReplicaIndex, now_ms: int) -> None:
+        """A peer is in a later epoch, or says so (rule 5); it says so on every beat."""
+        self._behind_until_ms = now_ms + 2 * self._resend_interval_ms
+        self._following.informant = sender
+
     def fetch_if_missing(self, now_ms: int) -> None:
-        """Ask for what is missing, if it is time to (rules 1 to 4)."""
-        target = self._missing()
+        """Ask for what is missing, if it is time to (rules 1 to 5)."""
+        target = self._missing(now_ms)
         if target is None:
             self._plan.nothing_missing()
             return
@@ -113,7 +126,7 @@ class Syncing:
             self._outbox.put(FetchBlocks(self._following.informant, from_height, target))
 
     def on_blocks(self, answer: BlocksReceived, now_ms: int) -> None:
-        """An answer, unchecked (rule 5)."""
+        """An answer, unchecked (rule 6)."""
         last_added_height = 0
         try:
             if len(answer.proposals) > self._blocks_max:
@@ -126,21 +139,28 @@ class Syncing:
         finally:
             self._plan.answered(now_ms, last_added_height)
 
-    def _missing(self) -> QC | None:
-        """The certificate of a block that we need and do not have."""
-        return self._voting.missing_parent if self._chain.is_complete else self._chain.high_qc
+    def _missing(self, now_ms: int) -> QC | None:
+        """The certificate of a block that we need and do not have; or, where there is none, of the highest we have."""
+        is_behind = self._observes or now_ms < self._behind_until_ms
+        if is_behind or not self._chain.is_complete:
+            return self._chain.high_qc
+        return self._voting.missing_parent
 
     def _take_in(self, proposal: Proposal, qc: QC, now_ms: int) -> bool:
-        """Check and insert one block of an answer; False when it was known already."""
+        """Check and insert one block of an answer; False when it was known already. Its certificate may be new."""
         header, tree = proposal.header, self._chain.tree
-        if header.height <= tree.root.height or header.block_hash in tree:
+        if header.epoch != self._epoch or header.height <= tree.root.height:
             return False
         if qc.block_hash != header.block_hash:
             raise Rejected("bad_sync", "A block is not certified by its successor.", height=header.height)
-        if header.parent_hash not in tree:
+        is_known = header.block_hash in tree
+        if is_known and not self._chain.is_news(qc):
+            return False
+        if not is_known and header.parent_hash not in tree:
             raise Rejected("bad_sync", "A block does not connect to what we have.", height=header.height)
         self._verifier.check_qc(qc)
-        self._verifier.check_certified(proposal)
-        self._following.insert(proposal, now_ms)
+        if not is_known:
+            self._verifier.check_certified(proposal)
+            self._following.insert(proposal, now_ms)
         self._following.learn_qc(qc, now_ms)
-        return True
+        return not is_known

@@ -6,9 +6,12 @@ Rules:
 2. Height is the parent's plus one, the view is above that of the parent's certificate, block time is strictly above
    the parent's.
 3. The anchor is the highest block that the header's own ancestry commits; which that is, the engine's rules say.
-   Anchors never go back along a chain.
+   Anchors never go back along a chain, and never beyond the epoch's edge.
 4. Committing a block makes it the root; what does not descend from it can never be certified again and is dropped.
 5. A block that is not certified has no children, so those of views long past are dropped one by one.
+6. An epoch's views begin anew above the block that it stands on, its *base*, whose own view is of another epoch: a
+   child of it names view 0, and the base for its anchor.
+7. Nothing above the edge is ever committed: the blocks there close the epoch, and the root stays at the edge.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 
 from consensus.rules import Rules
 from consensus.types import QC, Header, Proposal
-from genesis.errors import Rejected, invariant
+from genesis.errors import Rejected, invariant, violated
 from genesis.statements import Phase
 
 
@@ -40,10 +43,12 @@ class Block:
 class BlockTree:
     """Every uncommitted block we hold, and the committed one they grow from."""
 
-    def __init__(self, rules: Rules, root: Header) -> None:
+    def __init__(self, rules: Rules, base: Header, root: Header, edge_height: int) -> None:
         self.root = root
         self.root_arrived_monotonic_ms: int | None = None
         self._rules = rules
+        self._base_hash = base.block_hash
+        self._edge_height = edge_height
         self._blocks: dict[bytes, Block] = {}
 
     def __contains__(self, block_hash: bytes) -> bool:
@@ -51,6 +56,11 @@ class BlockTree:
 
     def __len__(self) -> int:
         return len(self._blocks)
+
+    @property
+    def root_view(self) -> int:
+        """The view of the root, as this epoch counts them (rule 6)."""
+        return 0 if self.root.block_hash == self._base_hash else self.root.view
 
     def get(self, block_hash: bytes) -> Block | None:
         """The uncommitted block of this hash."""
@@ -75,12 +85,31 @@ class BlockTree:
             return
         for what, holds in (
             ("height", header.height == parent.height + 1),
-            ("view", self._rules.fits(header, parent)),
+            ("view", self._views_fit(header, parent)),
             ("block time", header.time_unix_ms > parent.time_unix_ms),
-            ("anchor", (header.anchor.height, header.anchor.block_hash) == self._rules.anchor_of_child(parent)),
+            ("anchor", (header.anchor.height, header.anchor.block_hash) == self.anchor_of_child(parent)),
         ):
             if not holds:
                 raise Rejected("bad_block", f"A block's {what} does not fit its parent.", height=header.height)
+
+    def anchor_of_child(self, parent: Header) -> tuple[int, bytes]:
+        """Height and hash of the anchor that a child of `parent`, which is here, names (rules 3, 6 and 7)."""
+        if parent.block_hash == self._base_hash:
+            return parent.height, parent.block_hash
+        height, block_hash = self._rules.anchor_of_child(parent)
+        if height <= self._edge_height:
+            return height, block_hash
+        edge = self.at_edge(parent)
+        return edge.height, edge.block_hash
+
+    def at_edge(self, header: Header) -> Header:
+        """The header itself or, where it is above the edge, its ancestor there, which is the root or in the tree."""
+        while header.height > self._edge_height:
+            parent = self.header(header.parent_hash)
+            if parent is None:
+                violated("the ancestors of what is in the tree are in it", height=header.height)
+            header = parent
+        return header
 
     def insert(self, proposal: Proposal, arrived_monotonic_ms: int) -> None:
         """Add a block that fits; its `justify` certifies its parent."""
@@ -134,6 +163,11 @@ class BlockTree:
         """When we first had this block or the root; None for a root from before the start."""
         block = self._blocks.get(block_hash)
         return block.arrived_monotonic_ms if block is not None else self.root_arrived_monotonic_ms
+
+    def _views_fit(self, header: Header, parent: Header) -> bool:
+        if parent.block_hash == self._base_hash:
+            return header.view > header.parent_view == 0
+        return self._rules.fits(header, parent)
 
     def _ancestry(self, block_hash: bytes) -> Iterator[Block]:
         while block_hash != self.root.block_hash:

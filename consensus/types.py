@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from genesis.codec import encode
 from genesis.hashing import ZERO_DIGEST, Domain, digest
@@ -15,6 +16,9 @@ from genesis.statements import Phase, proposal_message, timeout_message, vote_me
 
 ReplicaIndex = int
 """A validator's place in the validator set of its epoch, from 0."""
+
+OBSERVER: Final[ReplicaIndex] = -1
+"""The index of who follows an epoch and signs nothing in it: no member, or one that has signed in a later epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,22 @@ Message = Vote | Timeout | Proposal | Certificates
 def genesis_qc(genesis_block_hash: bytes) -> QC:
     """The certificate of block 0, which needs no votes: its hash is in the chain id's definition."""
     return QC(0, 0, Phase.CERTIFY, 0, genesis_block_hash, ())
+
+
+def base_qc(epoch: int, base: Header) -> QC:
+    """The certificate with which an epoch begins, of the block that it stands on. It needs no votes: whoever is in the
+    epoch has seen the epoch before decide that block."""
+    return QC(epoch, 0, Phase.CERTIFY, base.height, base.block_hash, ())
+
+
+def epoch_of(message: Message) -> int:
+    """The epoch that a message belongs to."""
+    match message:
+        case Proposal():
+            return message.header.epoch
+        case Certificates():
+            return message.high_qc.epoch
+    return message.epoch
 
 
 def genesis_header(chain_id: bytes, time_unix_ms: int, state_root: bytes) -> Header:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from consensus.types import ReplicaIndex
-from genesis.document import GenesisDocument
+from genesis.document import GenesisDocument, GenesisValidator
 from genesis.errors import Rejected, invariant
 
 
@@ -80,11 +80,14 @@ class ValidatorSet:
         return tuple(member.index for member in self.members if member.index != index)
 
 
+def validator_set(epoch: int, members: Iterable[GenesisValidator]) -> ValidatorSet:
+    """The set of an epoch, from its validators in order of index."""
+    numbered = enumerate(members)
+    return ValidatorSet(
+        epoch, tuple(Validator(index, each.name, each.public_key, each.power) for index, each in numbered)
+    )
+
+
 def genesis_validators(document: GenesisDocument) -> ValidatorSet:
     """The set of epoch 0, in the order of the genesis document."""
-    return ValidatorSet(
-        0,
-        tuple(
-            Validator(index, each.name, each.public_key, each.power) for index, each in enumerate(document.validators)
-        ),
-    )
+    return validator_set(0, document.validators)

@@ -92,7 +92,7 @@ class Voting:
     def on_proposal(self, sender: ReplicaIndex, proposal: Proposal, now_ms: int) -> None:
         """A proposal, unchecked."""
         header, view, tree = proposal.header, proposal.view, self._chain.tree
-        oldest = max(tree.root.view, self._chain.view - VOTE_WINDOW_VIEWS)
+        oldest = max(tree.root_view, self._chain.view - VOTE_WINDOW_VIEWS)
         is_known = header.block_hash in tree
         if view <= oldest or (is_known and view < self._chain.view):
             self._notice_late(proposal)

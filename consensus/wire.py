@@ -66,7 +66,7 @@ _PROPOSAL_FIELDS: Final = (_VIEW, _HEADER, _QC, optional(_TC), SIGNATURE)
 _PROPOSAL_RECORD: Final = record(*_PROPOSAL_FIELDS)
 _TIMEOUT_FIELDS: Final = (_EPOCH, _VIEW, _QC, optional(_TC), _INDEX)
 _LAST_TIMEOUT: Final = record(*_TIMEOUT_FIELDS)
-_SAFETY: Final = record(_EPOCH, _VIEW, _VIEW, _QC, optional(_TC), optional(_LAST_TIMEOUT))
+_SAFETY: Final = record(_EPOCH, _VIEW, _VIEW, _QC, optional(_TC), optional(_LAST_TIMEOUT), _VIEW)
 _TAG: Final = integer(0, 255)
 _MESSAGE: Final = choice(
     {
@@ -149,15 +149,16 @@ def encode_safety(state: SafetyState) -> bytes:
             _qc_values(state.high_qc),
             _tc_values(state.high_tc),
             _timeout_values(state.last_timeout) if state.last_timeout is not None else None,
+            state.next_epoch_view,
         ]
     )
 
 
 def decode_safety(data: bytes) -> SafetyState:
     """The inverse of `encode_safety`; raises `Rejected` (``too_large``, ``malformed``)."""
-    epoch, voted, proposed, high_qc, high_tc, timeout = decode(data, _SAFETY, size_max=MESSAGE_BYTES_MAX)
+    epoch, voted, proposed, high_qc, high_tc, timeout, barred = decode(data, _SAFETY, size_max=MESSAGE_BYTES_MAX)
     last_timeout = _timeout(timeout) if timeout is not None else None
-    return SafetyState(epoch, voted, proposed, _qc(high_qc), _tc(high_tc), last_timeout)
+    return SafetyState(epoch, voted, proposed, _qc(high_qc), _tc(high_tc), last_timeout, barred)
 
 
 def _qc_values(qc: QC) -> Value:

@@ -21,38 +21,38 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import trio
 
-from consensus.config import CoreConfig, Recovery, Tip
-from consensus.engine import make_engine
 from consensus.events import Executed, PayloadWaiting, Report, SafetyState
-from consensus.turns import history_start
 from consensus.types import Header
 from consensus.validators import genesis_validators
 from contracts.machine import State, admit
 from contracts.merkle import kernel_hash
 from contracts.merkle import self_test as merkle_self_test
 from genesis.addresses import split_address
-from genesis.errors import violated
+from genesis.document import GenesisValidator
+from genesis.errors import Rejected, violated
+from genesis.signing import SigningKey
 from node.batch_maker import BatchMaker
 from node.batch_pool import BatchPool
 from node.batches import BatchFormat
 from node.blocksync import BlockFetcher, BlockServer
+from node.certificates import certificate_public_key
 from node.clock import Clock
 from node.conduct import Conduct, ConductLimits
 from node.config import NodeConfig
 from node.durable import Durable
+from node.epochs import Epochs
 from node.evidence import EvidenceDesk, EvidenceFiles, EvidencePorts
 from node.executor import Executor, open_state
 from node.face import BEHIND_HEIGHTS_MAX, Face
-from node.failures import StorageFailure
 from node.frames import payload_bounds
-from node.home import OpenedHome
+from node.home import OpenedHome, index_of
 from node.http_api import make_app
 from node.http_server import serve
 from node.intake import Intake
@@ -72,7 +72,7 @@ from node.signing import LocalSigning, known_of
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_join import SnapshotJoin
 from node.snapshots import SnapshotMaker, SnapshotServer
-from node.store import RESYNC, Store
+from node.store import Store
 from node.tls import TlsIdentity
 from node.unused_key import mark_used
 
@@ -88,12 +88,14 @@ Hardly anything here is in a cycle, so a visit finds little whether it is made e
 ALARMS = frozenset(
     {
         "amnesia",
+        "bad_certificate",
         "bad_piece",
         "behind_the_window",
         "conservation_alarm",
         "equivocation",
         "evidence_found",
         "invalid_payload",
+        "observes",
         "quorum_lost",
         "signer_unreachable",
     }
@@ -102,21 +104,72 @@ ALARMS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """The parts of one running node."""
+class Seat:
+    """What a node has for one validator set: the links to its members, their batches, its part in the agreement."""
 
     mesh: Mesh
     pool: BatchPool
     maker: BatchMaker
-    intake: Intake
-    executor: Executor
     fetcher: BlockFetcher
     evidence: EvidenceDesk
     replica: Replica
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take part until cancelled, or until an epoch begins that has other validators; started once we listen."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.mesh.run)
+            for run in (self.pool.run, self.maker.run, self.fetcher.run, self.evidence.run):
+                nursery.start_soon(run)
+            task_status.started()
+            await self.replica.run()
+            nursery.cancel_scope.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a seat stands on, and what outlives it."""
+
+    opened: OpenedHome
+    store: Store
+    safety: SafetyFile
+    epochs: Epochs
+    clock: Clock
+    files: SnapshotFiles
+    intake: Intake
+    executor: Executor
+    signing: LocalSigning | RemoteSigning
+
+
+@dataclass(slots=True)
+class Node:
+    """The parts of one running node; all but the seat outlive a change of the validators."""
+
+    ground: Ground
     snapshots: SnapshotMaker
     pruner: Pruner
     face: Face
-    signer: RemoteSigning | None
+    seat: Seat
+
+    @property
+    def replica(self) -> Replica:
+        """The part in the agreement."""
+        return self.seat.replica
+
+    async def run_seats(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take part under one validator set after the other until cancelled; started once the first seat listens."""
+        await self.seat.run(task_status=task_status)
+        while True:
+            self._change_seat()
+            await self.seat.run()
+
+    def _change_seat(self) -> None:
+        """Build anew what depends on the validators; what waits in our own batches goes into new ones."""
+        ground, waiting = self.ground, (*self.seat.pool.own_envelopes(), *self.seat.maker.take_all())
+        data = _data_plane(ground.opened, ground.epochs, ground.store)
+        data.maker.add(waiting)
+        ground.intake.attach(data.maker)
+        ground.executor.attach(data.pool)
+        self.seat = _seat(ground, data)
 
 
 async def run_node(opened: OpenedHome) -> None:
@@ -143,13 +196,11 @@ async def run_node(opened: OpenedHome) -> None:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         async with trio.open_nursery() as nursery:
-            await nursery.start(node.mesh.run)
-            for run in (node.pool.run, node.maker.run, node.intake.run, node.executor.run, node.fetcher.run):
+            await nursery.start(node.run_seats)
+            for run in (node.ground.intake.run, node.ground.executor.run, node.snapshots.run, node.pruner.run):
                 nursery.start_soon(run)
-            for run in (node.evidence.run, node.replica.run, node.snapshots.run, node.pruner.run):
-                nursery.start_soon(run)
-            if node.signer is not None:
-                nursery.start_soon(node.signer.run)
+            if isinstance(node.ground.signing, RemoteSigning):
+                nursery.start_soon(node.ground.signing.run)
             address = await nursery.start(partial(serve, make_app(node.face), config.http_host, config.http_port))
             _log.info("started", extra={"validator": config.name, "height": state.height, "http": address})
     finally:
@@ -164,8 +215,14 @@ async def join_if_empty(opened: OpenedHome) -> None:
     if not config.trust_hash or has_ledger:
         return
     trust = Trust(document, TrustedBlock(config.trust_height, bytes.fromhex(config.trust_hash)))
-    join = SnapshotJoin(opened.index, trust, genesis_validators(document), config.ledger_path, report)
-    mesh = Mesh(_mesh_config(opened), join, jitter=random.SystemRandom().random, on_change=join.changed)
+    index = index_of(document, config.name, opened.public_key)
+    join = SnapshotJoin(index, trust, genesis_validators(document), config.ledger_path, report)
+    mesh = Mesh(
+        _mesh_config(opened, document.validators, index),
+        join,
+        jitter=random.SystemRandom().random,
+        on_change=join.changed,
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(mesh.run)
         if not await join.run(mesh):
@@ -175,19 +232,15 @@ async def join_if_empty(opened: OpenedHome) -> None:
 
 def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: State, genesis: Header) -> Node:
     """Build every part and connect them; nothing runs yet."""
-    document, index = opened.document, opened.index
-    limits, validators, clock = document.limits, genesis_validators(document), Clock(document.clock)
-    router = Router()
-    watch = QuorumWatch(index, validators, report)
-    mesh = Mesh(_mesh_config(opened), router, jitter=random.SystemRandom().random, on_change=watch.connected)
-    batch_format = BatchFormat(document.chain_id, limits, len(validators))
-    pool = BatchPool(index, validators, batch_format, mesh, store, lambda: replica.post(PayloadWaiting()), report)
-    maker = BatchMaker(index, batch_format, pool, time.time_ns() // 1_000_000)
-    intake = Intake(document.chain_id, limits, partial(admit, state), maker)
+    document, config = opened.document, opened.config
+    limits, clock = document.limits, Clock(document.clock)
+    epochs = Epochs(document, opened.public_keys, opened.certificate, store, safety, state, genesis, clock.now, report)
+    data = _data_plane(opened, epochs, store)
+    intake = Intake(document.chain_id, limits, partial(admit, state), data.maker)
     receipts = ReceiptWaits(store)
 
     def executed(height: int, block_hash: bytes, root: bytes) -> None:
-        replica.post(Executed(height, block_hash, root))
+        node.seat.replica.post(Executed(height, block_hash, root))
 
     def durable() -> None:
         for part in (snapshots, proofs, pruner):
@@ -195,33 +248,75 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
 
     def is_behind() -> bool:
         tip = store.tip()
-        return tip is not None and core.high_qc.height - tip.height > BEHIND_HEIGHTS_MAX
+        return tip is not None and node.replica.core.high_qc.height - tip.height > BEHIND_HEIGHTS_MAX
 
-    config = opened.config
+    signing = _signing(opened, safety.saved, lambda: node.replica.sign_again())
     files = SnapshotFiles(config.snapshots_path, config.snapshots_kept)
     snapshots = SnapshotMaker(store, files, config.snapshot_interval, limits.merkle_depth, report, is_behind)
     pruner = Pruner(store, files, config.keep_blocks, limits.envelope_lifetime_ms_max, report)
-    executor = Executor(state, store, pool, receipts, intake, executed, report, durable, snapshots.is_due)
+    executor = Executor(state, store, data.pool, receipts, intake, executed, report, durable, snapshots.is_due)
     proofs = ProofDesk(document, store, executor.read)
-    fetcher = BlockFetcher(mesh, limits, lambda blocks: replica.post(blocks), report)
-    core_config = CoreConfig(document.chain_id, index, validators, limits, genesis)
-    recovery = _recovery(store, safety)
-    core = make_engine(document.consensus, core_config, recovery)
-    signing = _signing(opened, recovery.safety, lambda: replica.sign_again())
-    others = frozenset(range(len(validators))) - {index}
+    face = Face(
+        document,
+        config.name,
+        clock,
+        epochs,
+        lambda: node.seat.replica.core,
+        lambda: node.seat.mesh,
+        store,
+        executor,
+        intake,
+        receipts,
+        proofs,
+        lambda: node.seat.evidence,
+        signing if isinstance(signing, RemoteSigning) else None,
+    )
+    ground = Ground(opened, store, safety, epochs, clock, files, intake, executor, signing)
+    node = Node(ground, snapshots, pruner, face, _seat(ground, data))
+    return node
+
+
+@dataclass(frozen=True, slots=True)
+class _DataPlane:
+    """The links to the members of a validator set, and their batches."""
+
+    router: Router
+    mesh: Mesh
+    pool: BatchPool
+    maker: BatchMaker
+
+
+def _data_plane(opened: OpenedHome, epochs: Epochs, store: Store) -> _DataPlane:
+    document, index, validators = opened.document, epochs.index, epochs.validators
+    router, limits = Router(), document.limits
+    watch = QuorumWatch(index, validators, report)
+    config = _mesh_config(opened, epochs.members, index)
+    mesh = Mesh(config, router, jitter=random.SystemRandom().random, on_change=watch.connected)
+    batch_format = BatchFormat(document.chain_id, limits, limits.validators_max)
+    pool = BatchPool(index, validators, batch_format, mesh, store, lambda: router.post(PayloadWaiting()), report)
+    maker = BatchMaker(index, batch_format, pool, time.time_ns() // 1_000_000)
+    return _DataPlane(router, mesh, pool, maker)
+
+
+def _seat(ground: Ground, data: _DataPlane) -> Seat:
+    opened, epochs, executor, clock = ground.opened, ground.epochs, ground.executor, ground.clock
+    index, mesh, pool, store = epochs.index, data.mesh, data.pool, ground.store
+    chain_id, limits = opened.document.chain_id, opened.document.limits
+    fetcher = BlockFetcher(mesh, limits, data.router.post, report)
+    others = frozenset(range(len(epochs.members))) - {index}
     conduct = Conduct(mesh.cut, others, trio.current_time, _conduct_limits(opened.config))
     report_core = partial(_report_core, conduct)
-    kept, key = EvidenceFiles(config.evidence_path), opened.keys.consensus
-    desk_ports = EvidencePorts(mesh, executor, intake, kept, store.writes, key, clock.now, report)
-    desk = EvidenceDesk(document.chain_id, limits, index, len(validators), desk_ports)
-    disk = Durable(store, safety, pool)
-    ports = Ports(mesh, signing, pool, disk, executor, fetcher, clock.now, report_core, desk.accuse)
-    replica = Replica(core, index, ports, limits.block_batches_max)
-    server = BlockServer(store, limits, mesh, lambda: core.high_qc)
-    router.connect(replica, pool, fetcher, server, SnapshotServer(files, mesh), desk)
-    signer = signing if isinstance(signing, RemoteSigning) else None
-    face = Face(index, document, validators, clock, core, mesh, store, executor, intake, receipts, proofs, desk, signer)
-    return Node(mesh, pool, maker, intake, executor, fetcher, desk, replica, snapshots, pruner, face, signer)
+    if isinstance(ground.signing, LocalSigning) and epochs.public_key is not None:
+        ground.signing.use(epochs.public_key)
+    kept, key = EvidenceFiles(opened.config.evidence_path), _key_of(opened, epochs.public_key)
+    desk_ports = EvidencePorts(mesh, executor, ground.intake, kept, store.writes, key, clock.now, report)
+    desk = EvidenceDesk(chain_id, limits, index, len(epochs.members), desk_ports)
+    disk = Durable(store, ground.safety, pool)
+    ports = Ports(mesh, ground.signing, pool, disk, executor, fetcher, epochs, clock.now, report_core, desk.accuse)
+    replica = Replica(epochs.core(), index, ports, limits.block_batches_max)
+    server = BlockServer(store, limits, mesh, lambda: replica.core.high_qc)
+    data.router.connect(replica, pool, fetcher, server, SnapshotServer(ground.files, mesh), desk)
+    return Seat(mesh, pool, data.maker, fetcher, desk, replica)
 
 
 def report(kind: str, details: dict[str, int | str]) -> None:
@@ -241,53 +336,46 @@ def _signing(
     """The key of this home, or the signer that has it."""
     chain_id, key, path = opened.document.chain_id, opened.keys.consensus, opened.config.signer
     if path is not None:
-        public_key = opened.document.validators[opened.index].public_key
-        return RemoteSigning(path, chain_id, public_key, known_of(safety), on_back, report)
+        return RemoteSigning(path, chain_id, opened.public_key, known_of(safety), on_back, report)
     if key is None:
         violated("a home without a signer has its key")
-    return LocalSigning(key, chain_id)
+    return LocalSigning(key, chain_id, opened.keys.later)
 
 
-def _recovery(store: Store, safety: SafetyFile) -> Recovery:
-    """What the core needs to go on where this validator stopped."""
-    tip = store.tip()
-    if tip is None or tip.height == 0:
-        return Recovery(safety.load(), pending=store.pending())
-    proposal = store.proposal(tip.block_hash)
-    if proposal is None:
-        raise StorageFailure("read the last block", f"block {tip.height} is missing", RESYNC)
-    blocks = [store.committed(height) for height in range(max(1, tip.height - 1), tip.height + 1)]
-    executed = tuple(Executed(each.height, each.block_hash, each.state_root) for each in blocks if each is not None)
-    return Recovery(safety.load(), Tip(proposal, tip.qc), executed, store.pending(), _history(store, tip.height))
-
-
-def _history(store: Store, tip_height: int) -> tuple[Header, ...]:
-    """The headers that say who is passed over (`consensus.turns`)."""
-    blocks = [store.committed(height) for height in range(max(store.lowest, history_start(tip_height)), tip_height + 1)]
-    proposals = [store.proposal(each.block_hash) for each in blocks if each is not None]
-    return tuple(each.header for each in proposals if each is not None)
+def _key_of(opened: OpenedHome, public_key: bytes | None) -> SigningKey | None:
+    keys = (opened.keys.consensus, *opened.keys.later)
+    return next((each for each in keys if each is not None and each.public_key == public_key), None)
 
 
 def _conduct_limits(config: NodeConfig) -> ConductLimits:
     return ConductLimits(faults_max=config.faults_max, span_s=config.fault_span_s)
 
 
-def _mesh_config(opened: OpenedHome) -> MeshConfig:
+def _mesh_config(opened: OpenedHome, members: Sequence[GenesisValidator], index: int) -> MeshConfig:
     document, config = opened.document, opened.config
     peers = tuple(
-        PeerAddress(index, each.name, *split_address(each.address), each.certificate)
-        for index, each in enumerate(document.validators)
-        if index != opened.index
+        PeerAddress(place, each.name, *split_address(each.address), each.certificate)
+        for place, each in enumerate(members)
+        if place != index and _can_be_reached(each)
     )
     return MeshConfig(
-        index=opened.index,
+        index=index,
         chain_id=document.chain_id,
-        epoch=0,
         kernel_hash=kernel_hash(),
         listen_host=config.listen_host,
         listen_port=config.listen_port,
-        identity=TlsIdentity(document.validators[opened.index].certificate, opened.keys.network_seed),
+        identity=TlsIdentity(opened.certificate, opened.keys.network_seed),
         peers=peers,
         payload_bytes_max=payload_bounds(document.limits),
         limits=MeshLimits(penalty_ms_max=config.ban_s_max * 1_000),
     )
+
+
+def _can_be_reached(validator: GenesisValidator) -> bool:
+    """Two thirds approve the bytes of a certificate, and nobody checks them: bytes that are none lead to nobody."""
+    try:
+        certificate_public_key(validator.certificate)
+    except Rejected as why:
+        report("bad_certificate", {"validator": validator.name, "why": str(why)})
+        return False
+    return True

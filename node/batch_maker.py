@@ -61,6 +61,13 @@ class BatchMaker:
         if was_idle or self._full():
             self._wake()
 
+    def take_all(self) -> tuple[Envelope, ...]:
+        """What is in no batch yet; it is here no longer."""
+        taken = tuple(envelope for envelope, _ in self._filling)
+        self._filling.clear()
+        self._filling_bytes = 0
+        return taken
+
     async def run(self) -> None:
         """Seal batches until cancelled."""
         while True:

@@ -30,7 +30,9 @@ from typing import Final, TypeVar
 
 import trio
 
+from consensus.types import OBSERVER
 from consensus.validators import ValidatorSet
+from genesis.envelope import Envelope
 from genesis.errors import InvariantViolation, Rejected, invariant
 from node.batch_fetcher import REQUEST_DIGESTS_MAX, BatchFetcher, split_digests
 from node.batch_verifier import Arrival, BatchVerifier, Outcome
@@ -75,7 +77,7 @@ class BatchPool:
     thread.
 
     Args:
-        index: Our own place in the validator set.
+        index: Our own place in the validator set, or `OBSERVER`.
         validators: Whose acknowledgements count, and for how much.
         batch_format: What a batch looks like.
         network: The mesh.
@@ -96,6 +98,7 @@ class BatchPool:
     ) -> None:
         self._index = index
         self._powers = tuple(each.power for each in validators.members)
+        self._members = frozenset(range(len(self._powers)))
         self._quorum_power = validators.quorum_power
         self._format = batch_format
         self._params = batch_format.params
@@ -118,7 +121,7 @@ class BatchPool:
         self._verifier = BatchVerifier(batch_format, self._sort)
         self._fetcher = BatchFetcher(network, self._holders_of, self._verifier.__contains__)
         self._own_unacknowledged = 0
-        self.on_own_progress: Callable[[], None] = _nothing
+        self.on_own_progress: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Verify, fetch and repeat until cancelled."""
@@ -184,7 +187,12 @@ class BatchPool:
     @property
     def own_open(self) -> int:
         """Our own batches that no committed block orders yet."""
-        return self._open[self._index]
+        return self._open[self._index] if self._index != OBSERVER else 0
+
+    def own_envelopes(self) -> tuple[Envelope, ...]:
+        """What our own open batches hold, in order."""
+        mine = (entry.batch for entry in self._entries.values() if entry.mine and entry.is_open)
+        return tuple(envelope for batch in mine for envelope in batch.envelopes)
 
     def add_own(self, batch: Batch) -> None:
         """Put in a batch that we made, and send it to everyone."""
@@ -311,9 +319,7 @@ class BatchPool:
             self._on_waiting()
 
     def _note_early(self, digest: bytes, peer: int) -> None:
-        """Remember an acknowledgement that overtook its batch; a peer's oldest are forgotten, and repeated on the
-        beat.
-        """
+        """Remember an acknowledgement that overtook its batch; a peer's oldest are forgotten, and come on the beat."""
         count_max = self._params.batches_open_per_author_max * len(self._powers)
         _remember(self._early[peer], digest, None, count_max)
 
@@ -349,14 +355,16 @@ class BatchPool:
     def _insert(self, batch: Batch, holders: Iterable[int], *, mine: bool = False, is_spent: bool = False) -> bool:
         """Put a verified batch in; True if that makes it proposable. One that is spent can only be a guest."""
         entry = self._entries[batch.digest] = _Entry(batch, trio.current_time(), mine=mine)
-        if not is_spent and (mine or self._open[batch.author] < self._params.batches_open_per_author_max):
+        is_member = batch.author in self._members
+        has_room = is_member and self._open[batch.author] < self._params.batches_open_per_author_max
+        if not is_spent and (mine or has_room):
             entry.is_open = True
             self._open[batch.author] += 1
             self._own_unacknowledged += mine
         else:
             self._guests.add(batch.digest)
         progress = False
-        for peer in {self._index, *holders, *self._holders_of(batch.digest)}:
+        for peer in {self._index, *holders, *self._holders_of(batch.digest)} & self._members:
             self._early[peer].pop(batch.digest, None)
             progress |= self._count(entry, peer)
         if batch.digest in self._ordered:
@@ -409,11 +417,9 @@ class BatchPool:
 
     def _release_guests(self) -> None:
         """Drop the guests that no block needs any more (rule 4)."""
-        for digest in [each for each in self._guests if not self._is_needed(each)]:
+        needed = frozenset().union(self._ordered, *self._under_decision)
+        for digest in self._guests - needed:
             self._drop(digest)
-
-    def _is_needed(self, digest: bytes) -> bool:
-        return digest in self._ordered or any(digest in payload for payload in self._under_decision)
 
     def _expire(self) -> None:
         """Drop open batches that can no longer be of use (rule 5)."""
@@ -485,10 +491,6 @@ class BatchPool:
                 if entry.mine and not self._is_held(entry):
                     for peer in sorted(self._network.connected - entry.holders):
                         self._network.send(peer, FrameKind.BATCH, entry.batch.wire)
-
-
-def _nothing() -> None:
-    """The listener of a pool that nobody listens to."""
 
 
 def _remember(table: OrderedDict[bytes, _T], digest: bytes, value: _T, count_max: int) -> None:

@@ -2,10 +2,11 @@
 
 Rules:
 
-1. A request is ``[from_height]``: the blocks above that height, as far as the answerer's highest certificate leads. An
-   answer is ``[from_height, [proposal, ...], qc]``: the height that was asked for; consecutive blocks above it, oldest
-   first, each certified by the next one's justify and the last by the QC; at most `sync_blocks_max` blocks and about
-   4 MiB. An empty answer says "I have nothing above that".
+1. A request is ``[epoch, from_height]``: the blocks of that epoch above that height, as far as the answerer's highest
+   certificate leads; of an epoch that is over for the answerer, up to its edge and then those that closed it. An answer
+   is ``[epoch, from_height, [proposal, ...], qc]``: what was asked for; consecutive blocks above it, oldest first, each
+   certified by the next one's justify and the last by the QC; at most `sync_blocks_max` blocks and about 4 MiB. An
+   empty answer says "I have nothing above that".
 2. Nothing in an answer is trusted. Here its shape and links are checked; the core checks every certificate before it
    commits.
 3. A peer that does not answer within `ANSWER_S`, has nothing, or answers wrongly is passed over for the next; when all
@@ -16,7 +17,8 @@ Rules:
 4. An answer is judged against the request that it names. One request is current; a slow peer's answer to it counts even
    after the next peer was asked, and an answer to an earlier request is ignored. An answer to no request is a fault.
 
-Serving reads committed blocks from the store, then the stored chain above them up to our highest QC.
+Serving reads committed blocks from the store, then the record of the epoch's end or, in the present epoch, the stored
+chain up to our highest QC.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ import trio
 from consensus.events import BlocksReceived, FetchBlocks
 from consensus.types import QC, Proposal
 from consensus.wire import decode_proposal, decode_qc, encode_proposal, encode_qc
-from genesis.codec import decode, encode, raw, record, sequence, uint
+from genesis.codec import decode, encode, integer, raw, record, sequence, uint
+from genesis.epochs import edge_height, first_height
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from node.failures import StorageFailure
@@ -38,13 +41,18 @@ from node.frames import CONSENSUS_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_M
 from node.network import Network
 from node.snapshot_wire import decode_pruned, encode_pruned
 from node.store import RESYNC, Store
+from node.store_records import ClosedEpoch
+
+_Place = tuple[int, int]
+"""(epoch, from_height): what a request asks for."""
 
 ANSWER_S: Final = 2.0
 ROUND_PAUSE_S: Final = 0.5
 OWED_MAX: Final = 32
 """Unanswered requests to one peer that are remembered; a connection that was lost leaves some for ever."""
 
-_REQUEST: Final = record(uint(48))
+_EPOCH: Final = integer(0, 2**32)
+_REQUEST: Final = record(_EPOCH, uint(48))
 _ANSWER_BYTES_MAX: Final = RESPONSE_BYTES_MAX + CONSENSUS_BYTES_MAX
 
 
@@ -61,6 +69,7 @@ class BlockServer:
     def __init__(self, store: Store, params: ChainParams, network: Network, high_qc: Callable[[], QC]) -> None:
         self._store = store
         self._blocks_max = params.sync_blocks_max
+        self._epoch_blocks = params.epoch_blocks
         self._network = network
         self._high_qc = high_qc
 
@@ -70,20 +79,20 @@ class BlockServer:
         Raises:
             Rejected: ``malformed``.
         """
-        [from_height] = decode(payload, _REQUEST, size_max=REQUEST_BYTES_MAX)
+        epoch, from_height = decode(payload, _REQUEST, size_max=REQUEST_BYTES_MAX)
         high_qc = self._high_qc()
-        answer = await trio.to_thread.run_sync(self._answer, from_height, high_qc)
+        answer = await trio.to_thread.run_sync(self._answer, epoch, from_height, high_qc)
         if answer is None:
             self._network.send(peer, FrameKind.BLOCKS_PRUNED, encode_pruned(from_height, self._store.lowest))
         else:
             self._network.send(peer, FrameKind.BLOCKS_RESPONSE, answer)
 
-    def _answer(self, from_height: int, high_qc: QC) -> bytes | None:
+    def _answer(self, epoch: int, from_height: int, high_qc: QC) -> bytes | None:
         """The answer; None when the blocks asked for have been pruned, or are pruned while they are read."""
         if from_height + 1 < self._store.lowest:
             return None
         try:
-            chain = self._chain(from_height, high_qc)
+            chain = self._chain(epoch, from_height, high_qc)
         except Rejected:
             return None
         chosen: list[bytes] = []
@@ -95,25 +104,34 @@ class BlockServer:
                 break
             chosen.append(wire)
             qc = certificate
-        return encode([from_height, chosen, encode_qc(qc)])
+        return encode([epoch, from_height, chosen, encode_qc(qc)])
 
-    def _chain(self, from_height: int, high_qc: QC) -> list[tuple[bytes, QC]]:
-        """Blocks above `from_height` with a certificate each, oldest first; about as many as one answer takes.
+    def _chain(self, epoch: int, from_height: int, high_qc: QC) -> list[tuple[bytes, QC]]:
+        """Blocks of `epoch` above `from_height` with a certificate each, oldest first; about as many as one answer
+        takes. None when the height is below the epoch.
 
         Raises:
             Rejected: ``pruned``.
         """
         tip = self._store.tip()
         executed = tip.height if tip is not None else 0
+        edge = edge_height(epoch, self._epoch_blocks)
         blocks: list[tuple[bytes, QC]] = []
-        for height in range(from_height + 1, min(executed, from_height + self._blocks_max) + 1):
+        if from_height + 1 < first_height(epoch, self._epoch_blocks):
+            return blocks
+        for height in range(from_height + 1, min(executed, edge, from_height + self._blocks_max) + 1):
             record_of = self._store.committed(height)
             wire = self._store.proposal_wire(record_of.block_hash) if record_of is not None else None
             if record_of is None or wire is None:
                 self._store.check_kept(height)
                 raise StorageFailure("read a committed block", f"block {height} is missing", RESYNC)
             blocks.append((wire, record_of.qc))
-        if len(blocks) < self._blocks_max and tip is not None:
+        if len(blocks) == self._blocks_max or tip is None:
+            return blocks
+        closed = self._store.closed(epoch)
+        if closed is not None:
+            return blocks + _closing(closed, from_height)
+        if high_qc.epoch == epoch and executed <= edge:
             blocks += self._uncommitted(max(from_height, executed), tip.block_hash, high_qc)
         return blocks
 
@@ -154,23 +172,28 @@ class BlockFetcher:
         self._on_blocks = on_blocks
         self._report = report
         blocks = sequence(raw(1, CONSENSUS_BYTES_MAX), 0, params.sync_blocks_max)
-        self._shape = record(uint(48), blocks, raw(1, CONSENSUS_BYTES_MAX))
+        self._shape = record(_EPOCH, uint(48), blocks, raw(1, CONSENSUS_BYTES_MAX))
         self._request: FetchBlocks | None = None
-        self._last_height: int | None = None
+        self._last: _Place | None = None
         self._repeats = 0
         self._asked: int | None = None
-        self._owed: dict[int, deque[int]] = {}
+        self._owed: dict[int, deque[_Place]] = {}
         self._pruned: dict[int, int] = {}
         self._wakeup = trio.Event()
 
     def fetch(self, request: FetchBlocks) -> None:
         """Ask for these blocks; replaces a request that is still out unless it begins at the same height."""
-        is_repeated = request.from_height == self._last_height
+        is_repeated = _place(request) == self._last
         if self._request is not None and is_repeated:
             return
         self._repeats = self._repeats + 1 if is_repeated else 0
-        self._last_height = request.from_height
+        self._last = _place(request)
         self._request = request
+        self._wakeup.set()
+
+    def forget(self) -> None:
+        """The core that asked is gone: what was asked for is of no use any more."""
+        self._request = None
         self._wakeup.set()
 
     async def handle(self, peer: int, payload: bytes) -> None:
@@ -183,15 +206,15 @@ class BlockFetcher:
         if not owed:
             raise _unasked(peer)
         try:
-            from_height, proposals, high_qc = await trio.to_thread.run_sync(self._parse, payload)
-            if from_height not in owed:
+            place, proposals, high_qc = await trio.to_thread.run_sync(self._parse, payload)
+            if place not in owed:
                 raise _unasked(peer)
-            owed.remove(from_height)
+            owed.remove(place)
             request = self._request
-            if request is None or request.from_height != from_height:
+            if request is None or _place(request) != place:
                 return
             if proposals:
-                _check_links(proposals, high_qc, from_height)
+                _check_links(proposals, high_qc, place)
                 self._request = None
                 self._on_blocks(BlocksReceived(peer, proposals, high_qc))
             elif peer != self._asked:
@@ -209,10 +232,11 @@ class BlockFetcher:
             Rejected: It was never asked for, or it is malformed.
         """
         from_height, lowest_height = decode_pruned(payload)
-        owed = self._owed.get(peer)
-        if not owed or from_height not in owed:
+        owed = self._owed.get(peer, ())
+        place = next((each for each in owed if each[1] == from_height), None)
+        if place is None:
             raise _unasked(peer)
-        owed.remove(from_height)
+        self._owed[peer].remove(place)
         if self._request is not None and self._request.from_height == from_height:
             self._pruned[peer] = lowest_height
             if peer == self._asked:
@@ -241,9 +265,9 @@ class BlockFetcher:
 
     async def _ask(self, peer: int, request: FetchBlocks) -> None:
         """One peer's chance: returns when it has answered, its time is up, or the request was answered or replaced."""
-        self._owed.setdefault(peer, deque(maxlen=OWED_MAX)).append(request.from_height)
+        self._owed.setdefault(peer, deque(maxlen=OWED_MAX)).append(_place(request))
         self._asked = peer
-        self._network.send(peer, FrameKind.BLOCKS_REQUEST, encode([request.from_height]))
+        self._network.send(peer, FrameKind.BLOCKS_REQUEST, encode(_place(request)))
         await self._woken(ANSWER_S)
         self._asked = None
 
@@ -259,25 +283,38 @@ class BlockFetcher:
         start = self._repeats % len(order) if order else 0
         return order[start:] + order[:start]
 
-    def _parse(self, payload: bytes) -> tuple[int, tuple[Proposal, ...], QC]:
-        from_height, wires, qc = decode(payload, self._shape, size_max=_ANSWER_BYTES_MAX)
-        return from_height, tuple(decode_proposal(each) for each in wires), decode_qc(qc)
+    def _parse(self, payload: bytes) -> tuple[_Place, tuple[Proposal, ...], QC]:
+        epoch, from_height, wires, qc = decode(payload, self._shape, size_max=_ANSWER_BYTES_MAX)
+        return (epoch, from_height), tuple(decode_proposal(each) for each in wires), decode_qc(qc)
+
+
+def _place(request: FetchBlocks) -> _Place:
+    return request.target.epoch, request.from_height
+
+
+def _closing(closed: ClosedEpoch, from_height: int) -> list[tuple[bytes, QC]]:
+    """The blocks that closed an epoch, above `from_height`, with a certificate each."""
+    certificates = [*(each.justify for each in closed.closing[1:]), closed.qc]
+    pairs = zip(closed.closing, certificates, strict=True)
+    return [(encode_proposal(each), qc) for each, qc in pairs if each.header.height > from_height]
 
 
 def _unasked(peer: int) -> Rejected:
     return Rejected("unasked_blocks", "A peer sent blocks that nobody asked it for.", peer=peer)
 
 
-def _check_links(proposals: Sequence[Proposal], high_qc: QC, from_height: int) -> None:
-    """Consecutive heights from the one asked for, each block named by the next one's justify, the last by `high_qc`.
+def _check_links(proposals: Sequence[Proposal], high_qc: QC, place: _Place) -> None:
+    """Blocks of the epoch asked for, of consecutive heights from the one asked for, each named by the next one's
+    justify, the last by `high_qc`.
 
     Raises:
         Rejected: ``broken_chain``.
     """
+    epoch, from_height = place
     certificates = [*(each.justify for each in proposals[1:]), high_qc]
     for offset, (proposal, qc) in enumerate(zip(proposals, certificates, strict=True)):
         header = proposal.header
-        if header.height != from_height + 1 + offset or qc.block_hash != header.block_hash:
+        if header.epoch != epoch or header.height != from_height + 1 + offset or qc.block_hash != header.block_hash:
             raise Rejected(
                 "broken_chain",
                 "The blocks of a sync answer do not follow each other.",

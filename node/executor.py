@@ -12,6 +12,7 @@ Rules:
    envelope whose lifetime is too long as yet may execute when its bytes are ordered again: a client that heard of a
    rejection might sign another in its place. So its wait goes on and ends without an outcome.
 5. At start-up the state is rebuilt from the store and its root must be the one that was stored with the last block.
+6. At the edge of an epoch the replica learns the root after the write, for what it does then rests on the whole epoch.
 
 Reading the state while a block changes it would show half a block, so queries go through `read`.
 """
@@ -38,6 +39,7 @@ from contracts.machine import (
 )
 from contracts.receipts import encode_receipt
 from genesis.document import GenesisDocument
+from genesis.epochs import is_edge
 from genesis.errors import Rejected, invariant, violated
 from node.batch_pool import BatchPool, ReportLine
 from node.batches import Batch
@@ -172,6 +174,11 @@ class Executor:
         self._state_lock = trio.Lock()
         self._applying = Offload()
 
+    def attach(self, pool: BatchPool) -> None:
+        """Batches come from there from now on. At an edge, where nothing waits for execution."""
+        invariant(not self._queue, "nothing waits for execution between two validator sets")
+        self._pool = pool
+
     def submit(self, commit: Commit) -> None:
         """Execute this block after those before it; returns at once. A block that was submitted before is ignored."""
         header = commit.proposal.header
@@ -202,13 +209,21 @@ class Executor:
             work = await self._gather(group)
             async with self._state_lock:
                 done = await self._applying.run(self._apply_cost_us(work), self._execute, work)
-                for each in done:
-                    self._on_executed(each.block.height, each.block.block_hash, each.block.state_root)
+                edges = [each for each in done if self._is_edge(each.block.height)]
+                self._tell([each for each in done if each not in edges])
                 writes = [each.write for each in done]
                 await self._store.writes.run(_write_cost_us(writes), self._store.commit, writes)
             self._on_durable()
+            self._tell(edges)
             for each in done:
                 self._publish(each)
+
+    def _tell(self, done: Sequence[_Done]) -> None:
+        for each in done:
+            self._on_executed(each.block.height, each.block.block_hash, each.block.state_root)
+
+    def _is_edge(self, height: int) -> bool:
+        return is_edge(height, self._state.limits.epoch_blocks)
 
     def _take(self) -> list[Commit]:
         """The next blocks, as many as share one write without holding too many batches in memory."""

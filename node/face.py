@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 import trio
 
 from consensus.engine import Engine
-from consensus.validators import ValidatorSet
+from consensus.types import OBSERVER
 from contracts import queries
 from contracts.machine import State
 from contracts.receipts import receipt_to_json
 from genesis.document import GenesisDocument
 from genesis.errors import Rejected
 from node.clock import Clock
+from node.epochs import Epochs
 from node.evidence import EvidenceDesk
 from node.executor import Executor
 from node.intake import Admission, Intake
@@ -36,41 +37,57 @@ class Face:
 
     def __init__(
         self,
-        index: int,
         document: GenesisDocument,
-        validators: ValidatorSet,
+        name: str,
         clock: Clock,
-        core: Engine,
-        mesh: Mesh,
+        epochs: Epochs,
+        core: Callable[[], Engine],
+        mesh: Callable[[], Mesh],
         store: Store,
         executor: Executor,
         intake: Intake,
         receipts: ReceiptWaits,
         proofs: ProofDesk,
-        desk: EvidenceDesk,
+        desk: Callable[[], EvidenceDesk],
         signer: RemoteSigning | None,
     ) -> None:
-        self._index = index
         self._document = document
-        self._validators = validators
+        self._name = name
         self._clock = clock
-        self._core = core
-        self._mesh = mesh
+        self._epochs = epochs
+        self._core_of_now = core
+        self._mesh_of_now = mesh
         self._store = store
         self._executor = executor
         self._intake = intake
         self._receipts = receipts
         self._proofs = proofs
         self._signer = signer
-        self._desk = desk
+        self._desk_of_now = desk
+
+    @property
+    def _core(self) -> Engine:
+        return self._core_of_now()
+
+    @property
+    def _mesh(self) -> Mesh:
+        return self._mesh_of_now()
+
+    @property
+    def _reached(self) -> set[int]:
+        """Ourselves and those to whom we are connected, as indices of the present epoch."""
+        return {self._epochs.index, *self._mesh.connected} - {OBSERVER}
 
     def ready(self) -> str:
         """Empty when the node takes part and has caught up, else the reason why not yet."""
         height = self._tip().height
-        power = self._validators.power_of({self._index, *self._mesh.connected})
+        validators = self._epochs.validators
+        power = validators.power_of(self._reached)
         behind = self._core.high_qc.height - height
-        if power < self._validators.quorum_power:
-            return f"connected to {power} of the {self._validators.quorum_power} of voting power that a quorum needs"
+        if self._epochs.observes:
+            return self._epochs.observes
+        if power < validators.quorum_power:
+            return f"connected to {power} of the {validators.quorum_power} of voting power that a quorum needs"
         if self._core.is_amnesiac:
             return "its safety state is lost: it signs nothing until a quorum of the others has told how far it may go"
         if self._core.silent_below_view:
@@ -85,11 +102,13 @@ class Face:
         """Where this validator stands."""
         tip, clock = self._tip(), self._document.clock
         return {
-            "name": self._document.validators[self._index].name,
+            "name": self._name,
             "network": self._document.name,
             "chain_id": self._document.chain_id.hex(),
             "height": tip.height,
             "lowest_height": self._store.lowest,
+            "epoch": self._epochs.epoch,
+            "observes": self._epochs.observes,
             "view": self._core.view,
             "state_root": tip.state_root.hex(),
             "block_hash": tip.block_hash.hex(),
@@ -115,16 +134,16 @@ class Face:
 
     async def validators(self) -> Json:
         """The validator set: names, keys, powers, addresses, who is connected, who leads, bonds and jailings."""
-        connected = {self._index, *self._mesh.connected}
+        connected, members, validators = self._reached, self._epochs.members, self._epochs.validators
         standing = await self._read(queries.validators)
         in_state = {each["name"]: each for each in standing["validators"]}
         gone = {"next_power": 0, "bonds": [], "deposits": []}
         return {
-            "epoch": self._validators.epoch,
-            "quorum_power": self._validators.quorum_power,
-            "total_power": self._validators.total_power,
+            "epoch": validators.epoch,
+            "quorum_power": validators.quorum_power,
+            "total_power": validators.total_power,
             "view": self._core.view,
-            "leader": self._document.validators[self._core.leader].name,
+            "leader": members[self._core.leader].name,
             "validators": [
                 {
                     "name": each.name,
@@ -135,13 +154,15 @@ class Face:
                     "jailed": each.name in standing["jailed"],
                     **{name: in_state.get(each.name, gone)[name] for name in gone},
                 }
-                for index, each in enumerate(self._document.validators)
+                for index, each in enumerate(members)
             ],
             "joining": standing["joining"],
         }
 
     async def submit(self, wires: Sequence[bytes]) -> Sequence[Admission]:
         """Check envelopes and take them into the mempool; one answer for each, in order."""
+        if self._epochs.index == OBSERVER:
+            raise Rejected("not_ready", "This node is no validator now; give transactions to one that is.")
         return await self._intake.submit(wires)
 
     async def receipts(self, envelope_ids: Sequence[bytes], wait_ms: int) -> Sequence[Json | None]:
@@ -200,7 +221,7 @@ class Face:
 
     async def evidence(self) -> Json:
         """The evidence that waits here for its punishment, and the newest offences that were punished."""
-        waiting = self._desk.waiting
+        waiting = self._desk_of_now().waiting
         return await self._read(lambda state: queries.evidence(state, waiting))
 
     async def _read(self, query: Callable[[State], _T]) -> _T:
@@ -219,6 +240,7 @@ class Face:
             raise Rejected("unknown_block", "No block of this height is committed here.", height=wanted)
         proposal = self._store.proposal(block.block_hash)
         header = proposal.header if proposal is not None else None
+        names = self._epochs.names(block.qc.epoch)
         return {
             "height": block.height,
             "block_hash": block.block_hash.hex(),
@@ -228,9 +250,15 @@ class Face:
             "applied": block.applied,
             "envelopes_total": block.envelopes_total,
             "view": block.qc.view,
-            "proposer": self._document.validators[header.proposer].name if header is not None else None,
+            "epoch": block.qc.epoch,
+            "proposer": _name(names, header.proposer) if header is not None else None,
             "parent_hash": header.parent_hash.hex() if header is not None else None,
             "batches": [each.hex() for each in header.payload] if header is not None else [],
-            "voters": [self._document.validators[index].name for index, _ in block.qc.signatures],
+            "voters": [_name(names, index) for index, _ in block.qc.signatures],
             "receipts": [receipt.envelope_id.hex() for receipt in self._store.block_receipts(wanted)],
         }
+
+
+def _name(names: Sequence[str], index: int) -> str:
+    """A validator of an earlier epoch; by its index when the set of that epoch is no longer kept."""
+    return names[index] if index < len(names) else str(index)

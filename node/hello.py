@@ -5,9 +5,11 @@ Rules:
 1. The dialler's first frame is HELLO; the acceptor checks it and answers with its own HELLO and a verdict; only then
    may other frames follow. The answer is what tells a dialler that it was let in: under TLS 1.3 the client finishes
    its handshake before the server has judged its certificate.
-2. Both sides check the other's wire version, chain id, epoch and kernel hash against their own, and that the claimed
-   index is the one whose pinned certificate the TLS handshake proved.
-3. Of two validators the one with the higher index dials. A connection the other way round is refused.
+2. Both sides check the other's wire version, chain id and kernel hash against their own. Who it is, the certificate
+   proves that the TLS handshake pinned; its index is the one that the certificate has in our own epoch. The epochs may
+   differ: one that is behind has to reach those who are ahead.
+3. Of two validators the one with the higher index dials; one that has no index, because it is not in the set of the
+   epoch that its ledger has come to, dials everyone. A connection the other way round is refused.
 4. A refusal names its rule to the peer as a short code, and nothing else.
 
 The hello is not signed: both ends of the TLS channel it travels in have just proved their pinned keys.
@@ -25,10 +27,10 @@ from genesis.values import DIGEST
 from node.frames import HEADER, HELLO_BYTES_MAX, HELLO_TABLE, FrameKind, FrameReader, Lane
 from node.tls import TlsStream
 
-WIRE_VERSION: Final = 2
+WIRE_VERSION: Final = 3
 WELCOME: Final = ""
 _CODE: Final = text(0, 32, "abcdefghijklmnopqrstuvwxyz_")
-_SHAPE: Final = record(uint(16), DIGEST, uint(64), raw(1, 32), uint(16), integer(0, 1), _CODE)
+_SHAPE: Final = record(uint(16), DIGEST, raw(1, 32), integer(0, 1), _CODE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +39,14 @@ class Hello:
 
     Attributes:
         chain_id: The chain's 32-byte digest.
-        epoch: The validator set's epoch.
         kernel_hash: The digest of the kernels that decide consensus results, 1 to 32 bytes.
-        index: The sender's place in the validator set.
         lane: What the connection is for.
         verdict: In an answer, `WELCOME` or the code of the rule that the dialler broke; in a dialler's hello `WELCOME`.
         version: The wire's version.
     """
 
     chain_id: bytes
-    epoch: int
     kernel_hash: bytes
-    index: int
     lane: Lane
     verdict: str = WELCOME
     version: int = WIRE_VERSION
@@ -60,9 +58,7 @@ def encode_hello(hello: Hello) -> bytes:
         [
             hello.version,
             hello.chain_id,
-            hello.epoch,
             hello.kernel_hash,
-            hello.index,
             int(hello.lane),
             hello.verdict,
         ]
@@ -71,32 +67,28 @@ def encode_hello(hello: Hello) -> bytes:
 
 def decode_hello(payload: bytes) -> Hello:
     """The inverse of `encode_hello`; `Rejected` as ``malformed`` or ``too_large``."""
-    version, chain_id, epoch, kernel_hash, index, lane, verdict = decode(payload, _SHAPE, size_max=HELLO_BYTES_MAX)
-    return Hello(chain_id, epoch, kernel_hash, index, Lane(lane), verdict, version)
+    version, chain_id, kernel_hash, lane, verdict = decode(payload, _SHAPE, size_max=HELLO_BYTES_MAX)
+    return Hello(chain_id, kernel_hash, Lane(lane), verdict, version)
 
 
-def check_hello(theirs: Hello, ours: Hello, proved_index: int) -> None:
+def check_hello(theirs: Hello, ours: Hello) -> None:
     """Whether `theirs` may speak to `ours` (rule 2; the lane and rule 3 are the caller's).
 
     Args:
         theirs: What the peer said.
         ours: What we say.
-        proved_index: The validator whose pinned certificate the handshake proved.
 
     Raises:
-        Rejected: ``wrong_wire_version``, ``wrong_chain``, ``wrong_epoch``, ``wrong_kernels`` or ``wrong_index``,
-            with the values compared.
+        Rejected: ``wrong_wire_version``, ``wrong_chain`` or ``wrong_kernels``, with the values compared.
     """
     _same("wrong_wire_version", "The peer speaks another version of the wire.", theirs.version, ours.version)
     _same("wrong_chain", "The peer is on another chain.", theirs.chain_id.hex(), ours.chain_id.hex())
-    _same("wrong_epoch", "The peer is in another epoch.", theirs.epoch, ours.epoch)
     _same(
         "wrong_kernels",
         "The peer computes with other kernels; its results would differ from ours.",
         theirs.kernel_hash.hex(),
         ours.kernel_hash.hex(),
     )
-    _same("wrong_index", "The peer claims an index that its certificate does not prove.", theirs.index, proved_index)
 
 
 async def say_hello(stream: TlsStream, reader: FrameReader, ours: Hello, index: int, certificate: bytes) -> None:
@@ -115,7 +107,7 @@ async def say_hello(stream: TlsStream, reader: FrameReader, ours: Hello, index: 
         raise Rejected("wrong_certificate", "The peer's certificate is not the one pinned for its index.", index=index)
     await stream.send(_frame(ours))
     theirs = await _hear(stream, reader)
-    check_hello(theirs, ours, index)
+    check_hello(theirs, ours)
     if theirs.lane is not ours.lane:
         raise Rejected("wrong_lane", "The peer answered for another lane.", theirs=theirs.lane, ours=ours.lane)
     if theirs.verdict != WELCOME:
@@ -147,7 +139,7 @@ async def welcome(
     theirs = await _hear(stream, reader)
     answer = replace(ours, lane=theirs.lane)
     try:
-        check_hello(theirs, ours, proved)
+        check_hello(theirs, ours)
         may_enter(proved)
     except Rejected as refusal:
         await stream.send(_frame(replace(answer, verdict=refusal.code)))

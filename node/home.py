@@ -21,11 +21,13 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, Final
 
 import tomli_w
 
+from consensus.types import OBSERVER
 from genesis.document import DOCUMENT_BYTES_MAX, GenesisDocument, GenesisValidator, parse_document
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
@@ -45,10 +47,13 @@ class NodeKeys:
     Attributes:
         consensus: Signs votes, timeouts and proposals; None when a signer has it.
         network_seed: The 32-byte seed of the TLS key.
+        later: Consensus keys made to replace it (`add_consensus_key`), oldest first; the validator set of an epoch says
+            which one signs in it.
     """
 
     consensus: SigningKey | None
     network_seed: bytes
+    later: tuple[SigningKey, ...] = ()
 
     def __repr__(self) -> str:
         return f"NodeKeys({self.consensus!r})"
@@ -61,14 +66,24 @@ class OpenedHome:
     Attributes:
         config: The operator's settings.
         document: The chain.
-        index: This validator's place in the document.
+        public_key: The public half of its consensus key, wherever that is.
         keys: Its secrets.
     """
 
     config: NodeConfig
     document: GenesisDocument
-    index: int
+    public_key: bytes
     keys: NodeKeys
+
+    @property
+    def public_keys(self) -> tuple[bytes, ...]:
+        """Every consensus key with which it can sign, the first one first."""
+        return (self.public_key, *(each.public_key for each in self.keys.later))
+
+    @property
+    def certificate(self) -> bytes:
+        """What its network key proves (DER); the same bytes every time."""
+        return make_certificate(self.keys.network_seed, self.config.name)
 
 
 def prepare_home(
@@ -101,19 +116,23 @@ def prepare_home(
     return card
 
 
-def install_genesis(config: NodeConfig, document: GenesisDocument) -> int:
+def install_genesis(config: NodeConfig, document: GenesisDocument, *, joins: bool = False) -> int:
     """Give a prepared home its chain: ``genesis.toml`` and, while its key is unused, the initial safety state.
 
-    Without a safety state afterwards (`NodeConfig.safety_path`) the node starts silent.
+    Without a safety state afterwards (`NodeConfig.safety_path`) the node starts silent. `joins` says that the document
+    need not name this home: governance is to make it a validator later, and until then it follows.
 
     Returns:
-        The validator's index in the document.
+        The validator's index in the document, `OBSERVER` for one that is to join later.
 
     Raises:
         Rejected: ``not_a_validator`` when the document does not name this home's consensus key; ``genesis_installed``
             when the home serves another chain; ``already_running`` when a process runs it without a safety state.
     """
-    index = index_of(document, consensus_public_key(config))
+    public_key = consensus_public_key(config)
+    index = index_of(document, config.name, public_key)
+    if index == OBSERVER and not joins:
+        raise _not_named(document, config.name, public_key)
     is_installed = config.genesis_path.exists()
     if is_installed:
         _refuse_another_chain(config, document)
@@ -138,9 +157,32 @@ def open_home(home: Path, passphrase: bytes) -> OpenedHome:
     store = KeyStore(home)
     consensus = None if config.signer else store.unlock(CONSENSUS_KEY, passphrase).signing_key
     network = store.unlock(NETWORK_KEY, passphrase)
-    index = index_of(document, consensus.public_key if consensus else _known_key(config))
-    _check_entry(document.validators[index], config, network)
-    return OpenedHome(config, document, index, NodeKeys(consensus, network.seed))
+    public_key = consensus.public_key if consensus else _known_key(config)
+    _check_entry(document, config, public_key, network)
+    later = tuple(store.unlock(each, passphrase).signing_key for each in later_keys(store))
+    return OpenedHome(config, document, public_key, NodeKeys(consensus, network.seed, later))
+
+
+def later_keys(store: KeyStore) -> Iterator[str]:
+    """The names of the consensus keys that were made after the first, in order."""
+    names = (f"{CONSENSUS_KEY}-{number}" for number in count(2))
+    return takewhile(lambda name: store.path(name).exists(), names)
+
+
+def add_consensus_key(config: NodeConfig, passphrase: bytes, cost: KdfCost = COST_STRONG) -> bytes:
+    """Make a consensus key that is to replace the present one: its public half, for a ``validator.rotate_key``. The
+    node, started again, signs with it from the epoch on whose validator set names it. All keys stay in the home.
+
+    Raises:
+        Rejected: ``wrong_passphrase``; ``signer_has_the_key``.
+    """
+    if config.signer is not None:
+        message = "A signer has this validator's key, and it holds one key."
+        raise Rejected("signer_has_the_key", message, home=str(config.home))
+    store = KeyStore(config.home)
+    store.unlock(CONSENSUS_KEY, passphrase)
+    number = 2 + sum(1 for _ in later_keys(store))
+    return store.create(f"{CONSENSUS_KEY}-{number}", passphrase, cost).public_key
 
 
 @contextmanager
@@ -262,20 +304,31 @@ def _known_key(config: NodeConfig) -> bytes:
         raise Rejected("bad_card", message, path=str(config.card_path)) from error
 
 
-def index_of(document: GenesisDocument, public_key: bytes) -> int:
-    """The validator whose key this is; `Rejected` ``not_a_validator``."""
+def index_of(document: GenesisDocument, name: str, public_key: bytes) -> int:
+    """The validator of the genesis document whose key this is; `OBSERVER` when it names neither key nor name: who joins
+    a chain later follows it until governance makes it a validator.
+
+    Raises:
+        Rejected: ``not_a_validator``: the document gives the name to another key.
+    """
     for index, each in enumerate(document.validators):
         if each.public_key == public_key:
             return index
-    raise Rejected(
-        "not_a_validator",
-        "The genesis document does not name this home's consensus key.",
-        network=document.name,
-        public_key=public_key.hex(),
-    )
+    if all(each.name != name for each in document.validators):
+        return OBSERVER
+    raise _not_named(document, name, public_key)
 
 
-def _check_entry(entry: GenesisValidator, config: NodeConfig, network: UnlockedKey) -> None:
+def _not_named(document: GenesisDocument, name: str, public_key: bytes) -> Rejected:
+    message = "The genesis document does not name this home's consensus key."
+    return Rejected("not_a_validator", message, network=document.name, name=name, public_key=public_key.hex())
+
+
+def _check_entry(document: GenesisDocument, config: NodeConfig, public_key: bytes, network: UnlockedKey) -> None:
+    index = index_of(document, config.name, public_key)
+    if index == OBSERVER:
+        return
+    entry = document.validators[index]
     if entry.name != config.name:
         raise Rejected(
             "not_a_validator",

@@ -92,6 +92,10 @@ class Intake:
         self._wakeup = trio.Event()
         self._offload = Offload()
 
+    def attach(self, maker: BatchMaker) -> None:
+        """Verified envelopes go there from now on."""
+        self._maker = maker
+
     @property
     def waiting(self) -> int:
         """Envelopes that are not in a batch yet: the mempool."""

@@ -27,6 +27,7 @@ from typing import Final
 
 import trio
 
+from consensus.types import OBSERVER
 from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
 from node.admission import Backoff, Doorway, Standing, origin_of
@@ -87,8 +88,8 @@ class MeshConfig:
     """What a mesh needs to know.
 
     Attributes:
-        index: Our own place in the validator set.
-        chain_id, epoch, kernel_hash: What both sides of a hello must agree on.
+        index: Our own place in the validator set, or `OBSERVER`.
+        chain_id, kernel_hash: What both sides of a hello must agree on.
         listen_host, listen_port: Where we accept peers; port 0 lets the system choose (`Mesh.port` tells).
         identity: Our certificate and its seed.
         peers: Every other validator.
@@ -98,7 +99,6 @@ class MeshConfig:
 
     index: int
     chain_id: bytes
-    epoch: int
     kernel_hash: bytes
     listen_host: str
     listen_port: int
@@ -202,7 +202,7 @@ class Mesh:
             await nursery.start(partial(trio.serve_listeners, self._accept, listeners))
             nursery.start_soon(self._keep_time)
             for peer in config.peers:
-                for lane in Lane if peer.index < config.index else ():
+                for lane in Lane if self._we_dial(peer.index) else ():
                     nursery.start_soon(self._keep_dialling, peer, lane)
             task_status.started()
 
@@ -231,10 +231,14 @@ class Mesh:
 
     def _may_enter(self, peer: int) -> None:
         """Rules 1 and 5, for a peer that has proved who it is."""
-        if peer < self._config.index:
+        if self._we_dial(peer):
             raise Rejected("wrong_direction", "The higher index dials.", peer=peer, ours=self._config.index)
         if self._standings[peer].barred_s(trio.current_time()) > 0:
             raise Rejected("barred", "The peer broke a rule a short while ago.", peer=peer)
+
+    def _we_dial(self, peer: int) -> bool:
+        """Of two validators the one with the higher index dials; whoever has none dials everyone."""
+        return peer < self._config.index or self._config.index == OBSERVER
 
     async def _keep_dialling(self, peer: PeerAddress, lane: Lane) -> None:
         """Keep one lane to one lower peer up, for ever."""
@@ -278,7 +282,7 @@ class Mesh:
 
     def _hello(self, lane: Lane) -> Hello:
         config = self._config
-        return Hello(config.chain_id, config.epoch, config.kernel_hash, config.index, lane)
+        return Hello(config.chain_id, config.kernel_hash, lane)
 
     def _link(self, peer: int, lane: Lane, stream: TlsStream, reader: FrameReader) -> Link:
         limits = self._config.limits

@@ -9,8 +9,9 @@ Rules:
 3. *Header → certificate.* A quorum voted for that header: a replica votes only when it has executed the anchor and
    found that root (C10), and a quorum holds an honest one.
 4. *Certificate → validators.* The votes are by the validator set of the header's epoch. `Trust.validators` is the one
-   place that says which set an epoch has. It knows epoch 0, the genesis document's; when sets change, it grows by the
-   sets that a certified state proves.
+   place that says which set an epoch has: the genesis document's, as long as governance has left it as it was. In an
+   epoch with another set nothing verifies (`phantom_validators`) until this grows by the sets that a certified state
+   proves.
 5. Whoever trusts a block (its height and hash, from somebody other than the validator that is asked) refuses what is
    certified below it, and another block at its height: keys that have been retired may be in anyone's hands, and could
    sign another past.
@@ -32,7 +33,7 @@ from consensus.config import CoreConfig
 from consensus.engine import rules_of
 from consensus.rules import Rules
 from consensus.types import QC, Anchor, Header, genesis_header
-from consensus.validators import ValidatorSet, genesis_validators
+from consensus.validators import ValidatorSet, validator_set
 from consensus.wire import MESSAGE_BYTES_MAX, decode_header, decode_qc, encode_header, encode_qc
 from contracts.entries import EntryName, entry_name, row_to_json
 from contracts.merkle_proof import ENTRY_BYTES_MAX, BucketProof, bucket_of, proved_entries
@@ -85,14 +86,8 @@ class Trust:
     block: TrustedBlock | None = None
 
     def validators(self, epoch: int) -> ValidatorSet:
-        """The validator set of an epoch (rule 4).
-
-        Raises:
-            Rejected: ``unknown_epoch``: nothing that is trusted says who validates in it.
-        """
-        if epoch != 0:
-            raise Rejected("unknown_epoch", "Nothing trusted says who validates in this epoch.", epoch=epoch)
-        return genesis_validators(self.document)
+        """The validator set of an epoch (rule 4)."""
+        return validator_set(epoch, self.document.validators)
 
     def check_block(self, height: int, block_hash: bytes) -> None:
         """Rule 5, for a block that a certificate vouches for.
@@ -124,8 +119,8 @@ def check_certificate(trust: Trust, header: Header, qc: QC) -> None:
     """Rules 3 to 5: a quorum of the header's epoch voted for this very header.
 
     Raises:
-        Rejected: ``foreign_certificate`` (of another block), ``unknown_epoch``, ``phantom_validators`` (votes that
-            are not by the epoch's validators), ``no_quorum``, ``bad_certificate``; and as `Trust.check_block`.
+        Rejected: ``foreign_certificate`` (of another block), ``phantom_validators`` (votes that are not by the epoch's
+            validators), ``no_quorum``, ``bad_certificate``; and as `Trust.check_block`.
     """
     if (qc.epoch, qc.height, qc.block_hash) != (header.epoch, header.height, header.block_hash):
         raise Rejected("foreign_certificate", "The certificate is of another block.", height=header.height)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
+from consensus.types import OBSERVER
 from consensus.validators import ValidatorSet
 from node.batch_pool import ReportLine
 
@@ -31,4 +32,4 @@ class QuorumWatch:
         self._report(kind, {"power": power, "quorum_power": needed})
 
     def _power(self, peers: AbstractSet[int]) -> int:
-        return self._validators.power_of({self._index, *peers})
+        return self._validators.power_of({self._index, *peers} - {OBSERVER})

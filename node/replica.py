@@ -13,6 +13,8 @@ Theory of operation:
   floods us fills its own socket, not our memory, and cannot starve another. What a peer had waiting goes with its
   connection.
 * A wake-up that is due waits for what is queued, never for what comes after that.
+* When an epoch is over (`EpochClosed`) its core is replaced, here and at once: `Succession` makes durable what the next
+  one rests on. Where the validators change as well, this replica's part is over: `run` returns.
 * Our own signed statements come back to the core at once, before anything that waits in the queue.
 * A signature may come from another process (`node.signing`). The loop waits for it, and goes on without it when that
   process is out of reach: what is unsigned, the last of each kind, is asked for again, in order, before anything newer.
@@ -33,6 +35,7 @@ from consensus.events import (
     Commit,
     Effect,
     EnsurePayload,
+    EpochClosed,
     Event,
     FetchBlocks,
     Halt,
@@ -101,6 +104,14 @@ class Fetches(Protocol):
 
     def fetch(self, request: FetchBlocks) -> None: ...
 
+    def forget(self) -> None: ...
+
+
+class Succession(Protocol):
+    """Leads from one epoch to the next: the core of the next one, or None when its validators are others."""
+
+    async def close(self, closed: EpochClosed) -> Engine | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -112,6 +123,7 @@ class Ports:
     disk: Disk
     committed: Committed
     fetches: Fetches
+    succession: Succession
     now: Callable[[], Now]
     report: Callable[[Report], None]
     accuse: Callable[[Evidence], None]
@@ -147,6 +159,7 @@ class Replica:
         self._disk_cost_us = 0
         self._unsigned: dict[Kind, tuple[SignAndSend, int]] = {}
         self._lock_view = 0
+        self._is_over = False
         self._nursery: trio.Nursery | None = None
         self._fetch_scope = trio.CancelScope()
 
@@ -176,13 +189,14 @@ class Replica:
         self._wakeup.set()
 
     async def run(self) -> None:
-        """Start the core and drive it until cancelled."""
+        """Start the core and drive it until cancelled, or until an epoch ends and the next has other validators."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._step(Started())
-            while True:
+            while not self._is_over:
                 await self._wait()
                 await self._drain()
+            nursery.cancel_scope.cancel()
 
     async def _wait(self) -> None:
         """Sleep until an event is queued or the core's wake-up is due, and queue the wake-up."""
@@ -222,7 +236,26 @@ class Replica:
         own: deque[Event] = deque([event])
         while own:
             for effect in self.core.handle(own.popleft(), self._ports.now()):
+                if isinstance(effect, EpochClosed):
+                    own = await self._next_epoch(effect)
+                    break
                 own.extend(await self._carry_out(effect))
+
+    async def _next_epoch(self, closed: EpochClosed) -> deque[Event]:
+        """Replace the core; what the new one is told first. It is the last effect of the old one, and what that left
+        unsigned nobody needs any more."""
+        await self._flush()
+        self._unsigned.clear()
+        self._lock_view = 0
+        self._fetch_scope.cancel()
+        self._wake_at_ms = None
+        self._ports.fetches.forget()
+        core = await self._ports.succession.close(closed)
+        if core is None:
+            self._is_over = True
+            return deque()
+        self.core = core
+        return deque((Started(), *closed.early))
 
     async def _carry_out(self, effect: Effect) -> Sequence[Event]:
         """Carry out one effect; answers that are ready at once are returned as the next events."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consensus.events import Event
 from genesis.errors import Rejected, violated
 from node.batch_pool import BatchPool
 from node.blocksync import BlockFetcher, BlockServer
@@ -29,15 +30,17 @@ class Router:
         """Name the parts."""
         self._parts = (replica, pool, fetcher, server, snapshots, evidence)
 
+    def post(self, event: Event) -> None:
+        """Hand an event of our own to the replica."""
+        self._connected[0].post(event)
+
     async def __call__(self, peer: int, frames: list[Frame]) -> None:
         """Handle one list of frames from one peer, in order; its connection waits meanwhile.
 
         Raises:
             Rejected: The peer broke a rule and should be cut.
         """
-        if self._parts is None:
-            violated("A frame arrived before the node was wired.")
-        replica, pool, fetcher, server, snapshots, evidence = self._parts
+        replica, pool, fetcher, server, snapshots, evidence = self._connected
         statements: list[bytes] = []
         for kind, payload in frames:
             match kind:
@@ -59,3 +62,9 @@ class Router:
                     await pool.handle(peer, kind, payload)
         if statements:
             await replica.deliver(peer, statements)
+
+    @property
+    def _connected(self) -> tuple[Replica, BatchPool, BlockFetcher, BlockServer, SnapshotServer, EvidenceDesk]:
+        if self._parts is None:
+            violated("A frame arrived before the node was wired.")
+        return self._parts

@@ -6,7 +6,7 @@ Rules:
 2. Missing, damaged and foreign are three outcomes. Missing is an answer (`None`): the replica has forgotten and
    recovers through its peers. Damaged or another chain's is refused: the node does not start, because guessing here
    could sign twice.
-3. The views only go forward: a state older than the one saved before is our own bug.
+3. Epochs, and the views of an epoch, only go forward: a state older than the one saved before is our own bug.
 
 A whole older file put in its place loads: nothing in it shows its age. The core stops when it meets its own later
 signatures (`consensus.core`); a signer of its own refuses before that (`node.signer_guard`).
@@ -26,7 +26,7 @@ from node.slot_file import COPIES, PAIRS, SlotFile, SlotFormat
 
 __all__ = ["COPIES", "FILE_BYTES", "MAGIC", "PAIRS", "SLOT_BYTES", "SafetyFile"]
 
-MAGIC: Final = b"novate/safety/3\n"
+MAGIC: Final = b"novate/safety/4\n"
 FORMAT: Final = SlotFormat(
     magic=MAGIC,
     payload_bytes_max=MESSAGE_BYTES_MAX,
@@ -48,6 +48,11 @@ class SafetyFile:
     def __init__(self, path: Path, chain_id: bytes) -> None:
         self._file = SlotFile(path, chain_id, FORMAT, decode_safety)
         self._saved: SafetyState | None = None
+
+    @property
+    def saved(self) -> SafetyState | None:
+        """What was last loaded or saved; None before that, and while there is no file."""
+        return self._saved
 
     def load(self) -> SafetyState | None:
         """The saved state, durable on return, or None when there is no file.
@@ -75,7 +80,8 @@ class SafetyFile:
         invariant(
             saved is None
             or (
-                state.last_voted_view >= saved.last_voted_view and state.last_proposed_view >= saved.last_proposed_view
+                (state.epoch, state.last_voted_view) >= (saved.epoch, saved.last_voted_view)
+                and (state.epoch, state.last_proposed_view) >= (saved.epoch, saved.last_proposed_view)
             ),
             "The safety state never goes back.",
             saved=saved,

@@ -110,8 +110,6 @@ def _decode(payload: bytes) -> tuple[bytes, Mark]:
 def _covers(mark: Mark, other: Mark) -> bool:
     """Whether `mark` forbids at least what `other` does, by views."""
     views = zip(mark.last, other.last, strict=True)
-    return (
-        mark.epoch >= other.epoch
-        and mark.lock_view >= other.lock_view
-        and all(ours.view >= theirs.view for ours, theirs in views)
-    )
+    if mark.epoch != other.epoch:
+        return mark.epoch > other.epoch
+    return mark.lock_view >= other.lock_view and all(ours.view >= theirs.view for ours, theirs in views)

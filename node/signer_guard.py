@@ -6,11 +6,13 @@ not fall below. Whoever asks gives a statement's fields, never a digest: so it s
 Rules. A statement is signed if
 
 1. *Repetition*: it is the last of its kind, to the field. (Ed25519 is deterministic, so nothing new leaves.) Else if
-2. *Order*: its view is above the last of its kind (``signed_otherwise``, ``below_mark``), and its epoch is not below
-   the mark's (``old_epoch``);
+2. *Order*: its epoch is not below the mark's (``old_epoch``), and its view is above the last of its kind
+   (``signed_otherwise``, ``below_mark``);
 3. *Given up*: a vote's or a proposal's view is above the last one that was given up (``given_up``);
 4. *Voted beyond*: a vote's or a timeout's view is not below one voted in, in whichever phase (``voted_beyond``);
 5. *Lock*: a timeout reports no QC below the mark's lock (``below_lock``).
+
+Each epoch has views and QCs of its own: a statement of a later epoch than the mark's is held against an empty mark.
 
 Signing raises the mark, and the lock to what the asker names: the highest QC that it has voted on top of or reported.
 No two statements permitted by these rules contradict each other, whoever asks for them and in whichever order.
@@ -105,7 +107,7 @@ class Mark:
     """All that is remembered of what one key has signed; the default is a key that has signed nothing.
 
     Attributes:
-        epoch: No statement of an earlier epoch.
+        epoch: No statement of an earlier epoch; what follows is of this one.
         lock_view: No timeout that reports a QC of a lower view.
         last: The last of each kind, in the order of `Kind`.
     """
@@ -131,6 +133,7 @@ def permit(mark: Mark, statement: Statement, lock_view: int) -> Mark:
     Raises:
         Rejected: The code of the rule that forbids it, with the values compared.
     """
+    mark = _entering(mark, statement.epoch)
     last = mark.last[statement.kind]
     if statement == last.said:
         return mark
@@ -148,11 +151,14 @@ def permit(mark: Mark, statement: Statement, lock_view: int) -> Mark:
 
 def signed(mark: Mark, statement: Statement, lock_view: int) -> Mark:
     """The mark after `statement`, which is permitted or has been signed already; the mark never falls."""
+    mark = _entering(mark, statement.epoch)
+    if statement.epoch < mark.epoch:
+        return mark
     lock_view = max(mark.lock_view, lock_view, statement.number if statement.kind is Kind.TIMEOUT else 0)
     if statement.view <= mark.last[statement.kind].view:
         return replace(mark, lock_view=lock_view)
     last = (*mark.last[: statement.kind], Last(statement.view, statement), *mark.last[statement.kind + 1 :])
-    return Mark(max(mark.epoch, statement.epoch), lock_view, last)
+    return Mark(mark.epoch, lock_view, last)
 
 
 def raised(mark: Mark, shown: Mark) -> Mark:
@@ -161,12 +167,15 @@ def raised(mark: Mark, shown: Mark) -> Mark:
     Raises:
         Rejected: ``signed_otherwise``: both know a statement of one kind and view, and not the same one.
     """
+    if shown.epoch < mark.epoch:
+        return mark
+    mark = _entering(mark, shown.epoch)
     last = []
     for ours, theirs in zip(mark.last, shown.last, strict=True):
         if ours.view == theirs.view and ours.said and theirs.said and ours.said != theirs.said:
             raise _otherwise(theirs.said, ours.said)
         last.append(_as_permitted(mark, theirs) if theirs.view > ours.view else ours)
-    return Mark(max(mark.epoch, shown.epoch), max(mark.lock_view, shown.lock_view), tuple(last))
+    return Mark(mark.epoch, max(mark.lock_view, shown.lock_view), tuple(last))
 
 
 def bars(epoch: int, voted_view: int, proposed_view: int, lock_view: int, given_up: Statement | None = None) -> Mark:
@@ -190,6 +199,11 @@ def bars(epoch: int, voted_view: int, proposed_view: int, lock_view: int, given_
     return Mark(epoch, lock_view, (*(Last(view) for view in views.values()), timeout))
 
 
+def _entering(mark: Mark, epoch: int) -> Mark:
+    """The mark, or an empty one of a later epoch."""
+    return Mark(epoch) if epoch > mark.epoch else mark
+
+
 def _as_permitted(mark: Mark, shown: Last) -> Last:
     """What is shown, its statement kept only where it could be signed now."""
     if shown.said is None:
@@ -203,14 +217,14 @@ def _as_permitted(mark: Mark, shown: Last) -> Last:
 
 def _check_order(mark: Mark, statement: Statement, last: Last) -> None:
     """Rule 2."""
+    if statement.epoch < mark.epoch:
+        raise _refusal("old_epoch", "This key has signed in a later epoch.", statement, signed_epoch=mark.epoch)
     if statement.view == last.view:
         if last.said is None:
             raise _refusal("below_mark", "Whether this key has spoken in that view is not known.", statement)
         raise _otherwise(statement, last.said)
     if statement.view < last.view:
         raise _refusal("below_mark", "This key has signed in a later view.", statement, signed_view=last.view)
-    if statement.epoch < mark.epoch:
-        raise _refusal("old_epoch", "This key has signed in a later epoch.", statement, signed_epoch=mark.epoch)
 
 
 def _otherwise(statement: Statement, said: Statement) -> Rejected:

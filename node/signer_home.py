@@ -91,7 +91,7 @@ def hand_over(node_home: Path, home: Path, socket: Path) -> SignerConfig:
     document = load_genesis(config)
     with exclusive(config):
         public_key = consensus_public_key(config)
-        index_of(document, public_key)
+        index_of(document, config.name, public_key)
         signer = SignerConfig(home, config.name, document.name, document.chain_id, public_key, socket)
         if KeyStore(node_home).path(CONSENSUS_KEY).exists():
             _move(config, document, signer)

@@ -7,6 +7,7 @@ own decides once more, by what the key has signed for whomever (`node.signer_gua
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from consensus.events import SafetyState
@@ -36,9 +37,14 @@ class Signing(Protocol):
 class LocalSigning:
     """The key is in this process."""
 
-    def __init__(self, key: SigningKey, chain_id: bytes) -> None:
+    def __init__(self, key: SigningKey, chain_id: bytes, later: Sequence[SigningKey] = ()) -> None:
         self._key = key
+        self._keys = {each.public_key: each for each in (key, *later)}
         self._chain_id = chain_id
+
+    def use(self, public_key: bytes) -> None:
+        """Sign with this one of the keys from now on: the one that the epoch's validator set names."""
+        self._key = self._keys[public_key]
 
     async def sign(self, statement: Statement, lock_view: int) -> bytes:
         """The signature; at once."""

@@ -134,11 +134,13 @@ def check_offer(trust: Trust, offer: Offer) -> None:
 
 
 def are_offerable(headers: Sequence[Header]) -> bool:
-    """Rule 2 of these headers, and that each is the parent of the next."""
+    """Rule 2 of these headers, and that each is the parent of the next, in one epoch: at an edge what certifies a block
+    is not what the next one extends."""
     before, at, *_, last = headers
     anchors = [(each.anchor.height, each.anchor.block_hash) for each in headers]
     return (
         before.height >= 1
+        and before.epoch == last.epoch
         and all(
             (child.parent_hash, child.height) == (parent.block_hash, parent.height + 1)
             for parent, child in pairwise(headers)

@@ -34,6 +34,7 @@ Tables, by the first byte of the key (all integers big-endian)::
     r height u64               its receipts, in order: count u32, end offset u32 each, then the receipts
     i envelope_id[:16]         -> height u64, position u32 of an envelope's receipt
     o digest                   -> height u64 of the last committed block that orders the batch
+    e epoch u64                how an epoch ended (`ClosedEpoch`); one for each, never pruned
     s key                      an entry of the state, as the state machine wrote it
 
 All methods block, some through a sync; callers on the event loop decide by `node.offload` where they run. Methods may
@@ -61,14 +62,17 @@ from node.store_records import (
     PLACE,
     RECEIPT_KEY_BYTES,
     BlockWrite,
+    ClosedEpoch,
     CommittedBlock,
     Digested,
     Entries,
     StoredReceipt,
+    closed_bytes,
     pack,
     packed_item,
     proposal_entries,
     put_record,
+    read_closed,
     read_record,
     unpack,
 )
@@ -179,6 +183,14 @@ class Store(Database):
         found = (self.proposal(each) for each in hashes)
         return tuple(each for each in found if each is not None)
 
+    def closed(self, epoch: int) -> ClosedEpoch | None:
+        """How an epoch ended, if it has ended here."""
+        data = self._get(b"e" + HEIGHT.pack(epoch))
+        if data is None:
+            return None
+        with self._readable("the end of an epoch"):
+            return read_closed(data)
+
     def batch(self, digest: bytes) -> bytes | None:
         """The batch of this digest as its canonical bytes. It was verified before it was stored."""
         if digest in self._doomed.digests:
@@ -259,6 +271,11 @@ class Store(Database):
             self._write_with_unsynced(entries, sync=True)
             if self._is_above_tip(header.height):
                 self._pending.setdefault(header.height, {})[header.block_hash] = True
+
+    def put_closed(self, epoch: int, closed: ClosedEpoch) -> None:
+        """Make the end of an epoch durable, with everything up to it: the next begins on that."""
+        with self._guarded("write the end of an epoch"), self._lock:
+            self._write_with_unsynced([(b"e" + HEIGHT.pack(epoch), closed_bytes(closed))], sync=True)
 
     def commit(self, blocks: Sequence[BlockWrite]) -> None:
         """Write consecutive committed blocks with all they leave behind, in one write batch.

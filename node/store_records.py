@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Final
 
 from consensus.types import QC, Proposal
-from consensus.wire import decode_qc, encode_proposal, encode_qc
+from consensus.wire import decode_proposal, decode_qc, encode_proposal, encode_qc
 from genesis.codec import decode, encode, raw, record, uint
 from genesis.values import DIGEST, UNIX_MS
 
@@ -74,6 +74,37 @@ class BlockWrite:
     batches: Sequence[Digested]
     receipts: Sequence[StoredReceipt]
     state_writes: Sequence[tuple[bytes, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedEpoch:
+    """How an epoch ended: what leads whoever is still in it to the next one, and what the next one stands on.
+
+    Attributes:
+        edge: Its last block, committed and executed.
+        state_root: The root after that.
+        closing: The blocks above it that nobody executes, oldest first; the last names the edge and its root.
+        qc: The certificate of the last of them.
+    """
+
+    edge: Proposal
+    state_root: bytes
+    closing: tuple[Proposal, ...]
+    qc: QC
+
+
+def closed_bytes(closed: ClosedEpoch) -> bytes:
+    """A closed epoch as this disk keeps it."""
+    wires = [encode_proposal(each) for each in closed.closing]
+    return pack([encode_proposal(closed.edge), closed.state_root, encode_qc(closed.qc), *wires])
+
+
+def read_closed(data: bytes) -> ClosedEpoch:
+    """The inverse of `closed_bytes`; raises `Rejected` or `IndexError` when the bytes are no such record."""
+    edge, root, qc, *closing = unpack(data)
+    if not closing:
+        raise IndexError("an epoch is closed by at least one block")
+    return ClosedEpoch(decode_proposal(edge), root, tuple(map(decode_proposal, closing)), decode_qc(qc))
 
 
 def proposal_entries(proposal: Proposal) -> Entries:

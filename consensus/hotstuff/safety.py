@@ -91,9 +91,7 @@ def fits(header: Header, parent: Header) -> bool:
 
 def anchor_of_child(parent: Header) -> tuple[int, bytes]:
     """The anchor that a child of `parent` names: the grandparent, if parent and grandparent stand in consecutive views
-    (D2); else the parent's anchor. Genesis is its own. Anchors never go back along a chain."""
-    if parent.height == 0:
-        return 0, parent.block_hash
+    (D2); else the parent's anchor. Anchors never go back along a chain. The parent is not the epoch's base."""
     if parent.view == parent.parent_view + 1:
         return parent.height - 1, parent.parent_hash
     return parent.anchor.height, parent.anchor.block_hash

@@ -47,7 +47,10 @@ def test_a_new_testnet_is_complete_and_coherent(tmp_path: Path) -> None:
     assert [each.name for each in network.validators] == ["v0", "v1", "v2"]
     for index, each in enumerate(network.validators):
         opened = open_home(each.home, (each.home / "passphrase").read_bytes().strip())
-        assert (opened.index, opened.document.chain_id) == (index, document.chain_id)
+        assert (opened.public_key, opened.document.chain_id) == (
+            document.validators[index].public_key,
+            document.chain_id,
+        )
         assert opened.config.http_url == each.url
     wallet = network.wallet()
     for role in document.roles:

@@ -49,7 +49,7 @@ def make_proposal(
     **changes: object,
 ) -> Proposal:
     """A signed proposal of the leader of `view` on top of `parent`; `changes` replace fields of its header."""
-    height, block_hash = rules.anchor_of_child(parent)
+    height, block_hash = rules.anchor_of_child(parent) if parent.height else (0, parent.block_hash)
     justify = justify if justify is not None else make_qc(parent, phase=rules.PHASES[-1])
     header = Header(
         epoch=0,

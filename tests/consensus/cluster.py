@@ -9,6 +9,9 @@ has signed is recorded for ever, and `Cluster` fails at once when
   any number of restarts, or
 * an honest key is accused of anything.
 
+A node is named by its key; its index is its place in the set of the epoch in which its core is, or none. `members` says
+who decides an epoch; by default it is always the same set.
+
 Signatures are replaced by a keyed digest, except where a test asks for the real ones.
 """
 
@@ -29,8 +32,9 @@ from consensus.config import CoreConfig, Recovery, Tip
 from consensus.core import Core
 from consensus.engine import make_engine
 from consensus.leaders import Rotation
-from consensus.safety import fresh_safety
+from consensus.safety import fresh_safety, next_safety
 from consensus.types import (
+    OBSERVER,
     QC,
     Certificates,
     Header,
@@ -39,6 +43,7 @@ from consensus.types import (
     Statement,
     Timeout,
     Vote,
+    epoch_of,
     genesis_header,
     signing_message,
 )
@@ -54,6 +59,9 @@ GENESIS = genesis_header(CHAIN_ID, 1_000_000, bytes(32))
 PARAMS = ChainParams()
 
 S = TypeVar("S", Vote, Timeout, Proposal)
+Members = Callable[[int], tuple[tuple[int, int], ...]]
+"""The (key, power) of each validator of an epoch, in order of index."""
+
 Link = Callable[[int, int, Message], bool]
 
 
@@ -92,27 +100,42 @@ class Disk:
     safety: ev.SafetyState | None
     proposals: dict[bytes, Proposal] = field(default_factory=dict)
     committed: list[tuple[Proposal, QC, bytes]] = field(default_factory=list)
+    closings: dict[int, ev.EpochClosed] = field(default_factory=dict)
 
-    def recovery(self) -> Recovery:
+    def epoch(self, epoch_blocks: int) -> int:
+        """The epoch to go on in: the next one begins when the closing blocks of the last are here."""
+        epoch, over = divmod(len(self.committed), epoch_blocks)
+        return epoch if over or epoch == 0 or epoch - 1 in self.closings else epoch - 1
+
+    def base(self, epoch: int, epoch_blocks: int) -> tuple[Header, bytes | None]:
+        """The block that an epoch stands on, and the root after it."""
+        if epoch == 0:
+            return GENESIS, None
+        proposal, _, root = self.committed[epoch * epoch_blocks - 1]
+        return proposal.header, root
+
+    def recovery(self, safety: ev.SafetyState | None, base: Header, since_ms: int) -> Recovery:
         """What a restarted node finds."""
-        tip = Tip(*self.committed[-1][:2]) if self.committed else None
+        tip = Tip(*self.committed[-1][:2]) if len(self.committed) > base.height else None
         executed = tuple(ev.Executed(p.header.height, p.header.block_hash, root) for p, _, root in self.committed[-2:])
         pending = tuple(p for p in self.proposals.values() if p.header.height > len(self.committed))
         history = tuple(p.header for p, _, _ in self.committed)
-        return Recovery(self.safety, tip, executed, pending, history)
+        return Recovery(safety, tip, executed, pending, history, since_ms)
 
 
 class Node:
     """One process: a core, its disk, and the shell that carries out its effects."""
 
-    def __init__(self, cluster: Cluster, name: int, index: int) -> None:
+    def __init__(self, cluster: Cluster, name: int, key: int) -> None:
         self.cluster = cluster
         self.name = name
-        self.index = index
+        self.key = key
+        self.index = key
         self.disk = Disk(fresh_safety(GENESIS))
         self.unsynced: dict[bytes, Proposal] = {}
         self.up = False
         self.incarnation = 0
+        self.since_ms = 0
         self.halted: str | None = None
         self.effects_until_crash: int | None = None
         self.reports: Counter[str] = Counter()
@@ -134,14 +157,26 @@ class Node:
         """Start the process on what its disk holds."""
         self.incarnation += 1
         self.up = True
-        cluster = self.cluster
-        config = CoreConfig(
-            cluster.chain_id, self.index, cluster.validators, cluster.params, GENESIS, leaders=cluster.leaders
-        )
-        self.core = make_engine(self.cluster.engine, config, self.disk.recovery())
-        if self.index in self.cluster.byzantine:
-            self.core._signatory.stop_if_impersonated = lambda *_: None  # it does not stop for its twin
+        self.since_ms = self.cluster.now_ms
         self.executing = self.height
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Start a core in the epoch that the disk has got to."""
+        cluster, disk = self.cluster, self.disk
+        blocks = cluster.params.epoch_blocks
+        epoch = disk.epoch(blocks)
+        base, root = disk.base(epoch, blocks)
+        safety = next_safety(disk.safety, base, epoch) if disk.safety is not None else None
+        must_observe = disk.safety is not None and safety is None
+        self.index = OBSERVER if must_observe else cluster.place(self.key, epoch)
+        members = cluster.validators_of(epoch)
+        config = CoreConfig(
+            cluster.chain_id, self.index, members, cluster.params, base, leaders=cluster.leaders, base_root=root
+        )
+        self.core = make_engine(cluster.engine, config, disk.recovery(safety, base, self.since_ms))
+        if self.key in cluster.byzantine:
+            self.core._signatory.stop_if_impersonated = lambda *_: None  # it does not stop for its twin
         self.handle(ev.Started())
 
     def crash(self) -> None:
@@ -188,6 +223,12 @@ class Node:
                 cluster.check_commit(self, proposal)
                 self.executing += 1
                 self.at(cluster.execute_ms, lambda: self.execute(proposal, qc))
+            case ev.EpochClosed(early=early):
+                self.disk.closings[self.core.epoch] = effect
+                is_same = cluster.members(self.core.epoch) == cluster.members(self.core.epoch + 1)
+                self.begin_epoch()
+                for each in early if is_same else ():
+                    self.handle(each)
             case ev.WakeAt(monotonic_ms):
                 self.wake_ms = monotonic_ms
                 self.at(max(0, monotonic_ms - cluster.now_ms), lambda: self.wake(monotonic_ms))
@@ -243,6 +284,8 @@ class Cluster:
         *,
         seed: int = 0,
         params: ChainParams = PARAMS,
+        members: Members | None = None,
+        joiners: int = 0,
         twins: tuple[int, ...] = (),
         engine: str = "hotstuff",
         real_signatures: bool = False,
@@ -254,7 +297,9 @@ class Cluster:
         self.chain_id = chain_id
         self.leaders: Rotation | None = None
         self.key = key
-        self.validators = make_validators(powers, key)
+        self.members: Members = members or (lambda _epoch: tuple(enumerate(powers)))
+        self._sets: dict[int, ValidatorSet] = {}
+        self.validators = self.validators_of(0)
         self.real_signatures = real_signatures
         self.now_ms = 0
         self.delay_ms = (1, 5)
@@ -265,11 +310,25 @@ class Cluster:
         self.byzantine = set(twins)
         self.decided: dict[int, bytes] = {}
         self.sent: Counter[str] = Counter()
-        self._signed: dict[tuple[type[Statement], int | None, int, int], bytes] = {}
+        self._signed: dict[tuple[type[Statement], int | None, int, int, int], bytes] = {}
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
-        indices = [*range(len(powers)), *twins]
-        self.nodes = [Node(self, name, index) for name, index in enumerate(indices)]
+        keys = [*range(len(powers) + joiners), *twins]
+        self.nodes = [Node(self, name, key) for name, key in enumerate(keys)]
+
+    def validators_of(self, epoch: int) -> ValidatorSet:
+        """The validator set of an epoch."""
+        if epoch not in self._sets:
+            members = (
+                Validator(index, f"v{key}", self.key(key).public_key, power)
+                for index, (key, power) in enumerate(self.members(epoch))
+            )
+            self._sets[epoch] = ValidatorSet(epoch, tuple(members))
+        return self._sets[epoch]
+
+    def place(self, key: int, epoch: int) -> int:
+        """The index of a key in the set of an epoch."""
+        return next((place for place, (each, _) in enumerate(self.members(epoch)) if each == key), OBSERVER)
 
     # --- driving ------------------------------------------------------------------------------------------------------
 
@@ -338,10 +397,12 @@ class Cluster:
         assert sender.index not in recipients
         data = encode_message(message)
         self.sent[type(message).__name__] += 1
+        members = self.members(sender.core.epoch)
+        keys = {members[index][0] for index in recipients}
         for node in self.nodes:
-            if node.index in recipients and self.link(sender.name, node.name, message):
+            if node.key in keys and self.link(sender.name, node.name, message):
                 for _ in range(self.copies()):
-                    self.at(self.random.randint(*self.delay_ms), partial(self.deliver, node, sender.index, data))
+                    self.at(self.random.randint(*self.delay_ms), partial(self.deliver, node, sender.key, data))
 
     def copies(self) -> int:
         """How often a message arrives."""
@@ -349,25 +410,38 @@ class Cluster:
             return 0
         return 2 if self.random.random() < self.duplication else 1
 
-    def deliver(self, node: Node, sender: int, data: bytes) -> None:
-        if node.up:
+    def deliver(self, node: Node, sender_key: int, data: bytes) -> None:
+        """From the sender's place in the set in which the recipient is; strangers are not connected."""
+        sender = self.place(sender_key, node.core.epoch) if node.up else OBSERVER
+        if sender != OBSERVER:
             node.handle(ev.Received(sender, decode_message(data)))
 
     def fetch(self, node: Node, peer: int, from_height: int, target: QC) -> None:
         """Ask the peer, then the others, as the shell does; the first that can answer does."""
+        members = self.members(target.epoch)
         order = [peer, *(index for index in node.core._config.others if index != peer)]
-        sources = [each for index in order for each in self.nodes if each.index == index]
+        sources = [each for index in order for each in self.nodes if each.key == members[index][0]]
         for source in sources:
-            if source.up and self.link(source.name, node.name, Certificates(target, None)):
-                answer = self.blocks_above(source, from_height)
+            is_let_in = source.up and self.place(node.key, source.core.epoch) != OBSERVER
+            if is_let_in and self.link(source.name, node.name, Certificates(target, None)):
+                answer = self.blocks_above(source, target.epoch, from_height)
                 if answer is not None:
-                    node.later(2 * self.delay_ms[1], answer)
+                    sender = self.place(source.key, target.epoch)
+                    node.later(2 * self.delay_ms[1], replace(answer, sender=sender))
                     return
 
-    def blocks_above(self, source: Node, from_height: int) -> ev.BlocksReceived | None:
-        """What a server answers: committed blocks, then those that it has stored up to its highest QC."""
-        chain = [(p, qc) for p, qc, _ in source.disk.committed[from_height:]]
-        chain += self.stored_above(source, max(from_height, source.height))
+    def blocks_above(self, source: Node, epoch: int, from_height: int) -> ev.BlocksReceived | None:
+        """What a server answers, blocks of one epoch: committed ones, then those that closed it, or, in its own epoch,
+        those that it has stored up to its highest QC."""
+        committed = [(p, qc) for p, qc, _ in source.disk.committed if p.header.height > from_height]
+        chain = [each for each in committed if each[0].header.epoch == epoch]
+        closed = source.disk.closings.get(epoch)
+        if epoch == source.core.epoch:
+            chain += self.stored_above(source, max(from_height, source.height))
+        elif closed is not None:
+            qcs = [*(each.justify for each in closed.closing[1:]), closed.qc]
+            above = zip(closed.closing, qcs, strict=True)
+            chain += [each for each in above if each[0].header.height > from_height]
         chain = chain[: self.params.sync_blocks_max]
         if not chain:
             return None
@@ -391,17 +465,19 @@ class Cluster:
     def sign(self, node: Node, statement: Statement) -> Message:
         """Sign, and hold every honest key to what it has signed before."""
         node.timeouts_sent += isinstance(statement, Timeout)
-        key, message = self.key(node.index), signing_message(self.chain_id, statement)
-        if node.index not in self.byzantine:
+        key, message = self.key(node.key), signing_message(self.chain_id, statement)
+        assert node.index == self.place(node.key, epoch_of(statement)) != OBSERVER, "only members sign, in their place"
+        if node.key not in self.byzantine:
             phase = int(statement.phase) if isinstance(statement, Vote) else None
-            held = self._signed.setdefault((type(statement), phase, node.index, statement.view), message)
-            assert held == message, f"v{node.index} signed two {type(statement).__name__}s in view {statement.view}"
+            what = (type(statement), phase, node.key, epoch_of(statement), statement.view)
+            held = self._signed.setdefault(what, message)
+            assert held == message, f"v{node.key} signed two {type(statement).__name__}s in view {statement.view}"
         mark = key.sign(message) if self.real_signatures else fast_sign(key.public_key, message)
         return replace(statement, signature=mark)
 
     def check_commit(self, node: Node, proposal: Proposal) -> None:
         header = proposal.header
-        if node.index in self.byzantine:
+        if node.key in self.byzantine:
             return
         assert header.height == node.executing + 1, f"v{node.name} commits {header.height} after {node.executing}"
         held = self.decided.setdefault(header.height, header.block_hash)

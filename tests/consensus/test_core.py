@@ -40,7 +40,6 @@ DIGESTS = tuple(bytes([i]) * 32 for i in range(PARAMS.block_batches_max + 1))
 REFUSALS: list[tuple[str, Callable[[], Message], str]] = [
     ("a proposal whose signature is wrong", lambda: replace(FIRST, signature=BAD), "bad_signature"),
     ("a proposal by another than the leader", lambda: make_proposal(1, proposer=2), "wrong_leader"),
-    ("a proposal of another epoch", lambda: make_proposal(1, epoch=1), "wrong_epoch"),
     ("a view far ahead with no certificate", lambda: make_proposal(1_000_001), "unjustified_view"),
     ("a block time that stands still", lambda: make_proposal(1, time_unix_ms=GENESIS.time_unix_ms), "bad_block"),
     ("a height that skips", lambda: make_proposal(1, height=2), "bad_block"),
@@ -61,7 +60,6 @@ REFUSALS: list[tuple[str, Callable[[], Message], str]] = [
     ("a QC that claims to be of genesis", lambda: Certificates(replace(GENESIS_QC, view=1), None), "bad_certificate"),
     ("a vote whose signature is wrong", lambda: replace(VOTE, signature=BAD), "bad_signature"),
     ("a vote by nobody", lambda: replace(VOTE, voter=9), "unknown_validator"),
-    ("a vote of another epoch", lambda: sign(replace(VOTE, epoch=1), 2), "wrong_epoch"),
     ("a timeout of a view far ahead", lambda: make_timeout(10**6, GENESIS_QC, 1), "unjustified_view"),
     (
         "a timeout whose signature is wrong",

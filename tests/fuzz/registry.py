@@ -178,8 +178,8 @@ TC2 = make_tc(2, QC1, GENESIS_QC, GENESIS_QC)
 ENVELOPES = [envelope_wire(number) for number in range(4)]
 BATCHES = [encode([author, number, ENVELOPES[: number + 1]]) for author in range(4) for number in range(3)]
 ANSWERS = [
-    encode([0, [], encode_qc(GENESIS_QC)]),
-    encode([0, [encode_proposal(FIRST)], encode_qc(QC1)]),
+    encode([0, 0, [], encode_qc(GENESIS_QC)]),
+    encode([0, 0, [encode_proposal(FIRST)], encode_qc(QC1)]),
 ]
 CARD = DOCUMENT.validators[0]
 KEY_COST = KdfCost(1, 8_192)
@@ -393,17 +393,18 @@ DECODERS: Final = (
     Decoder("contracts.state:_load", restore_entry,
             st.sampled_from(list(genesis_state(DOCUMENT).entries())).map(lambda e: bytes([len(e[0])]) + e[0] + e[1])),
     Decoder("node.hello:decode_hello", decode_hello,
-            st.builds(Hello, shapes.DIGESTS, st.integers(0, 2**32), shapes.DIGESTS, st.integers(0, 255),
-                      st.sampled_from(Lane), st.sampled_from(["", "barred"])).map(encode_hello),
+            st.builds(Hello, shapes.DIGESTS, shapes.DIGESTS, st.sampled_from(Lane),
+                      st.sampled_from(["", "barred"])).map(encode_hello),
             encode_hello, size_max=HELLO_BYTES_MAX),
     Decoder("node.batches:BatchFormat.open", lambda data: FORMAT.open(data, FORMAT.digest(data), None),
             st.sampled_from(BATCHES), lambda value: value.wire, size_max=PARAMS.batch_bytes_max),
     Decoder("node.batch_fetcher:split_digests", lambda data: split_digests(data, 32),
             st.lists(shapes.DIGESTS, min_size=1, max_size=32).map(b"".join), b"".join, size_max=32 * 32),
     Decoder("node.blocksync:BlockServer.handle", lambda data: decode(data, _REQUEST, size_max=REQUEST_BYTES_MAX),
-            st.integers(0, 2**48 - 1).map(lambda height: encode([height])), encode, size_max=REQUEST_BYTES_MAX),
+            st.integers(0, 2**48 - 1).map(lambda height: encode([height // 7 % 2**32, height])), encode,
+            size_max=REQUEST_BYTES_MAX),
     Decoder("node.blocksync:BlockFetcher._parse", lambda data: FETCHER._parse(data), st.sampled_from(ANSWERS),
-            lambda value: encode([value[0], [encode_proposal(each) for each in value[1]], encode_qc(value[2])])),
+            lambda value: encode([*value[0], [encode_proposal(each) for each in value[1]], encode_qc(value[2])])),
     Decoder("node.frames:FrameReader.take", take_frames,
             st.lists(st.binary(max_size=50), max_size=4).map(
                 lambda each: b"".join(HEADER.pack(len(p), FrameKind.CONSENSUS) + p for p in each)), join_frames),

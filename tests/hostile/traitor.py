@@ -112,7 +112,7 @@ class Traitor:
         stream = TlsStream(await trio.open_tcp_stream(host, port), context, server_side=False)
         reader, welcome = FrameReader(), False
         try:
-            hello = Hello(document.chain_id, 0, kernel_hash(), self.index, lane)
+            hello = Hello(document.chain_id, kernel_hash(), lane)
             await say_hello(stream, reader, hello, target, pinned)
             welcome = True
         finally:

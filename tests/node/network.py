@@ -57,7 +57,6 @@ def config_of(index: int, ports: dict[int, int], size: int, **changes: Any) -> M
     config = MeshConfig(
         index=index,
         chain_id=CHAIN_ID,
-        epoch=0,
         kernel_hash=KERNEL_HASH,
         listen_host="127.0.0.1",
         listen_port=ports.get(index, 0),
@@ -160,13 +159,13 @@ async def dialled(port: int, identity: TlsIdentity, trusted: tuple[bytes, ...] =
 async def greeted(port: int, index: int, lane: Lane) -> AsyncIterator[TlsStream]:
     """A connection of validator `index` to validator 0, past the hello, ready to misbehave."""
     async with dialled(port, identity_of(index)) as stream:
-        await say_hello(stream, FrameReader(), hello_of(index, lane), 0, identity_of(0).certificate)
+        await say_hello(stream, FrameReader(), hello_of(lane), 0, identity_of(0).certificate)
         yield stream
 
 
-def hello_of(index: int, lane: Lane = Lane.CONSENSUS) -> Hello:
+def hello_of(lane: Lane = Lane.CONSENSUS) -> Hello:
     """An honest dialler's hello."""
-    return Hello(CHAIN_ID, 0, KERNEL_HASH, index, lane)
+    return Hello(CHAIN_ID, KERNEL_HASH, lane)
 
 
 async def next_frames(stream: TlsStream, reader: FrameReader) -> list[Frame]:

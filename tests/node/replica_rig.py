@@ -117,7 +117,7 @@ class Rig:
         self.disk_gate.set()
         here: Any = self
         ports = Ports(
-            *(here,) * 6,
+            *(here,) * 7,
             self.now,
             lambda report: self.note("reported", report.kind),
             lambda evidence: self.note("accused", evidence.validator),

@@ -27,7 +27,7 @@ from genesis.evidence import Half, Offence, make_evidence
 from genesis.params import ChainParams
 from genesis.signing import SigningKey
 from genesis.statements import Phase, vote_message
-from node.app import _recovery, build_node, run_node
+from node.app import build_node, run_node
 from node.config import LOOPBACK, NodeConfig
 from node.evidence import EvidenceFiles
 from node.executor import open_state
@@ -327,8 +327,7 @@ async def test_rebuilt_core_knows_what_was_committed_and_said(tmp_path: Path) ->
             assert core.committed.block_hash == tip.block_hash
             assert core.executed_height == tip.height
             assert not core.is_amnesiac
-            pending = _recovery(store, safety).pending
-            assert [each.header.height for each in pending][:1] == [tip.height + 1]
+            assert [each.header.height for each in store.pending()][:1] == [tip.height + 1]
 
 
 async def test_a_contradiction_that_one_validator_knows_of_is_punished_by_all(tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ def store_with(path: Path, executed: int, pending: int) -> tuple[Store, QC]:
 def answer_of(proposals: list[Proposal], qc: QC | None = None, from_height: int = 0) -> bytes:
     """An answer with these blocks."""
     wires = [encode_proposal(each) for each in proposals]
-    return encode([from_height, wires, encode_qc(qc or certificate(proposals[-1].header))])
+    return encode([0, from_height, wires, encode_qc(qc or certificate(proposals[-1].header))])
 
 
-NOTHING = encode([0, [], encode_qc(TARGET)])
+NOTHING = encode([0, 0, [], encode_qc(TARGET)])
 
 
 @dataclass
@@ -205,8 +205,8 @@ FORK = Proposal(77, header_of(5, CHAIN[3].header, view=77), CHAIN[4].justify, No
     ("answer", "code"),
     [
         (b"junk", "malformed"),
-        (encode([0, [b"junk"], encode_qc(TARGET)]), "malformed"),
-        (encode([0, [encode_proposal(each) for each in CHAIN]]), "malformed"),
+        (encode([0, 0, [b"junk"], encode_qc(TARGET)]), "malformed"),
+        (encode([0, 0, [encode_proposal(each) for each in CHAIN]]), "malformed"),
         (answer_of(CHAIN[1:]), "broken_chain"),
         (answer_of([*CHAIN[:4], *CHAIN[5:]]), "broken_chain"),
         (answer_of(CHAIN[::-1]), "broken_chain"),
@@ -296,12 +296,14 @@ async def test_requests_that_were_never_answered_are_forgotten() -> None:
             rig.fetch(1, from_height)
             await wait_all_tasks_blocked()
         for from_height in range(OWED_MAX, 2 * OWED_MAX):
-            await rig.fetcher.handle(1, encode([from_height, [], encode_qc(TARGET)]))
+            await rig.fetcher.handle(1, encode([0, from_height, [], encode_qc(TARGET)]))
         with pytest.raises(Rejected, match="unasked_blocks"):
-            await rig.fetcher.handle(1, encode([0, [], encode_qc(TARGET)]))
+            await rig.fetcher.handle(1, encode([0, 0, [], encode_qc(TARGET)]))
 
 
-@pytest.mark.parametrize("request_", [b"", b"junk", encode([]), encode([-1]), encode([2**48]), encode([0, bytes(32)])])
+@pytest.mark.parametrize(
+    "request_", [b"", b"junk", encode([0]), encode([-1, 0]), encode([0, 2**48]), encode([0, 0, 0])]
+)
 async def test_malformed_request_costs_its_sender(tmp_path: Path, request_: bytes) -> None:
     """Random bytes never reach the store."""
     store, high_qc = store_with(tmp_path / "ledger", 1, 1)

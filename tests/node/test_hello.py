@@ -11,14 +11,12 @@ from genesis.errors import Rejected
 from node.frames import HELLO_BYTES_MAX, Lane
 from node.hello import Hello, check_hello, decode_hello, encode_hello
 
-HELLO = Hello(bytes(32), 0, b"\x22" * 32, 3, Lane.BULK)
+HELLO = Hello(bytes(32), b"\x22" * 32, Lane.BULK)
 
 hellos = st.builds(
     Hello,
     chain_id=st.binary(min_size=32, max_size=32),
-    epoch=st.integers(0, 2**64 - 1),
     kernel_hash=st.binary(min_size=1, max_size=32),
-    index=st.integers(0, 2**16 - 1),
     lane=st.sampled_from(Lane),
     verdict=st.text("abcdefghijklmnopqrstuvwxyz_", max_size=32),
     version=st.integers(0, 2**16 - 1),
@@ -36,16 +34,14 @@ def test_hello_round_trips_within_its_bound(hello: Hello) -> None:
 @pytest.mark.parametrize(
     ("values", "code"),
     [
-        ([1, bytes(31), 0, bytes(32), 3, 1, ""], "malformed"),
-        ([1, bytes(32), -1, bytes(32), 3, 1, ""], "malformed"),
-        ([1, bytes(32), 0, b"", 3, 1, ""], "malformed"),
-        ([1, bytes(32), 0, bytes(32), 2**16, 1, ""], "malformed"),
-        ([1, bytes(32), 0, bytes(32), 3, 2, ""], "malformed"),
-        ([1, bytes(32), 0, bytes(32), 3, 1, "BAD"], "malformed"),
-        ([1, bytes(32), 0, bytes(32), 3, 1], "malformed"),
+        ([1, bytes(31), bytes(32), 1, ""], "malformed"),
+        ([1, bytes(32), b"", 1, ""], "malformed"),
+        ([1, bytes(32), bytes(32), 2, ""], "malformed"),
+        ([1, bytes(32), bytes(32), 1, "BAD"], "malformed"),
+        ([1, bytes(32), bytes(32), 1], "malformed"),
         ([bytes(600)], "too_large"),
     ],
-    ids=["chain id", "epoch", "kernels", "index", "lane", "verdict", "fields", "size"],
+    ids=["chain id", "kernels", "lane", "verdict", "fields", "size"],
 )
 def test_malformed_hello_is_rejected(values: list[object], code: str) -> None:
     """It is the first thing a stranger's bytes could reach."""
@@ -56,4 +52,4 @@ def test_malformed_hello_is_rejected(values: list[object], code: str) -> None:
 
 def test_equal_hellos_agree() -> None:
     """The table of differences in `test_peers` would prove nothing if everything were refused."""
-    check_hello(HELLO, HELLO, proved_index=3)
+    check_hello(HELLO, HELLO)

@@ -19,13 +19,15 @@ from node.snapshot_files import SnapshotFiles
 from node.store import Store
 from tests.node.dataplane import GOVERNOR
 from tests.node.scripted_chain import BLOCK_MS, ScriptedChain
-from tests.node.test_app import Fleet, fleet_of, interpreter_left_as_found
+from tests.node.test_app import PARAMS, Fleet, fleet_of, interpreter_left_as_found
 
 __all__ = ["interpreter_left_as_found"]
 
 pytestmark = pytest.mark.trio
 
 SERVERS = (0, 1, 2)
+ONE_EPOCH = replace(PARAMS, epoch_blocks=10_000)
+"""A scripted chain has one epoch; `tests.node.test_app_epochs` joins beyond the first."""
 JOINER = 3
 
 
@@ -71,7 +73,7 @@ async def test_an_empty_node_joins_five_thousand_blocks_by_snapshot(
     tmp_path: Path, consensus: str, blocks: int
 ) -> None:
     """The past is not executed again, the root is the same, and the newcomer takes part."""
-    async with fleet_of(tmp_path, 4, consensus=consensus) as fleet:
+    async with fleet_of(tmp_path, 4, ONE_EPOCH, consensus) as fleet:
         chain = await trio.to_thread.run_sync(chain_for, fleet, blocks)
         await trio.to_thread.run_sync(give, fleet, chain, blocks - 100)
         trust(fleet, chain, blocks - 900)
@@ -90,7 +92,7 @@ async def test_an_empty_node_joins_five_thousand_blocks_by_snapshot(
 
 async def test_a_node_that_trusts_a_block_of_a_young_chain_fetches_the_blocks(tmp_path: Path) -> None:
     """There is no snapshot yet; a quorum says so, and the whole chain is short."""
-    async with fleet_of(tmp_path, 4) as fleet:
+    async with fleet_of(tmp_path, 4, ONE_EPOCH) as fleet:
         chain = await trio.to_thread.run_sync(chain_for, fleet, 30)
         await trio.to_thread.run_sync(give, fleet, chain, 0)
         trust(fleet, chain, 20)

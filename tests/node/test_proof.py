@@ -113,12 +113,6 @@ def phantom(proof: StateProof) -> StateProof:
     return replace(proof, qc=story()[0].sign_qc(proof.header, STRANGERS, (0, 1, 2)))
 
 
-def of_another_epoch(proof: StateProof) -> StateProof:
-    """Signed by the right keys for an epoch of which nothing is known."""
-    header = replace(proof.header, epoch=7)
-    return replace(proof, header=header, qc=story()[0].sign_qc(header, KEYS, (0, 1, 2)))
-
-
 def by_too_few(proof: StateProof) -> StateProof:
     """Two of four are no quorum."""
     return replace(proof, qc=story()[0].sign_qc(proof.header, KEYS, (0, 1)))
@@ -163,7 +157,6 @@ def of_another_state(proof: StateProof) -> StateProof:
     [
         (phantom, "phantom_validators"),
         (by_one_more_than_there_are, "phantom_validators"),
-        (of_another_epoch, "unknown_epoch"),
         (by_too_few, "no_quorum"),
         (by_one_twice, "bad_certificate"),
         (of_another_header, "foreign_certificate"),

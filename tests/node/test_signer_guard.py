@@ -61,7 +61,7 @@ def after(*said: Statement, lock_view: int = 0) -> Mark:
 REFUSED: list[tuple[str, Mark, Statement, str]] = [
     # what happened, the mark, what is asked, the rule that forbids it
     ("another block in one view", after(proposal(5)), proposal(5, B), "signed_otherwise"),
-    ("the same block in another epoch's name", after(proposal(5)), proposal(5, epoch=1), "signed_otherwise"),
+    ("the same block in another epoch's name", after(proposal(5, epoch=1)), proposal(5), "old_epoch"),
     ("a block of an earlier view", after(proposal(5)), proposal(4), "below_mark"),
     ("another vote in one view", after(vote(5)), vote(5, B), "signed_otherwise"),
     ("a vote for one block at another height", after(vote(5)), vote(5, height=8), "signed_otherwise"),
@@ -204,9 +204,21 @@ def test_showing_another_statement_of_one_view_is_refused() -> None:
 
 def test_bars_of_all_kinds_epoch_and_lock_are_taken_over() -> None:
     """Each field of what is shown counts by itself."""
-    mark = raised(after(vote(9)), bars(2, 5, 12, 8))
-    assert (mark.epoch, mark.lock_view) == (2, 8)
+    mark = raised(after(vote(9)), bars(0, 5, 12, 8))
+    assert (mark.epoch, mark.lock_view) == (0, 8)
     assert [each.view for each in mark.last] == [12, 9, 5, 4, 0]
+
+
+def test_views_and_locks_begin_anew_in_an_epoch_and_an_older_one_is_past() -> None:
+    """An epoch has views of its own: what was said in the last one forbids nothing, and nothing is said in it again."""
+    mark = raised(after(vote(9), timeout(9, 8)), bars(2, 5, 12, 8))
+    assert (mark.epoch, mark.lock_view) == (2, 8)
+    assert [each.view for each in mark.last] == [12, 5, 5, 4, 0]
+    assert raised(mark, bars(1, 50, 50, 50)) == mark
+    mark = permit(mark, proposal(1, epoch=3), 0)
+    assert (mark.epoch, mark.lock_view, mark.voted_view) == (3, 0, 0)
+    with pytest.raises(Rejected, match="old_epoch"):
+        permit(mark, vote(99, epoch=2), 98)
 
 
 STATEMENTS = st.one_of(

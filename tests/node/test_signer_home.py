@@ -70,7 +70,7 @@ def test_node_runs_without_the_key_and_names_the_socket(home: Path, signer_home:
     signer = give(home, signer_home)
     node = open_home(home, PASSPHRASE)
     assert node.keys.consensus is None
-    assert (node.index, node.config.signer) == (1, signer.socket)
+    assert (node.public_key, node.config.signer) == (node.document.validators[1].public_key, signer.socket)
     assert node.document.validators[1].public_key == signer.public_key
     with exclusive(node.config), pytest.raises(Rejected, match="already_running"), exclusive(node.config):
         pass
