@@ -62,9 +62,7 @@ def test_a_qc_of_votes_already_seen_costs_no_signature_check(monkeypatch: pytest
         return fast_is_valid(key, message, signature)
 
     monkeypatch.setattr(certificates, "is_valid", counting)
-    verifier = Verifier(
-        CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), consensus.hotstuff.safety, LeaderSchedule(VALIDATORS)
-    )
+    verifier = Verifier(CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), consensus.hotstuff.safety)
     header = make_proposal(1).header
     verifier.check_qc(make_qc(header))
     verifier.check_qc(make_qc(header))
@@ -77,9 +75,7 @@ def test_the_verifiers_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     """Oracle B."""
     monkeypatch.setattr(certificates, "is_valid", fast_is_valid)
     monkeypatch.setattr(certificates, "SIGNATURES_REMEMBERED_MAX", 4)
-    verifier = Verifier(
-        CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), consensus.hotstuff.safety, LeaderSchedule(VALIDATORS)
-    )
+    verifier = Verifier(CoreConfig(CHAIN_ID, 0, VALIDATORS, PARAMS, GENESIS), consensus.hotstuff.safety)
     for view in range(1, 9):
         verifier.check_qc(make_qc(make_proposal(view).header))
     assert len(verifier._seen) == 4

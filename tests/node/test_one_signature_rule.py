@@ -147,7 +147,7 @@ def verifier(key: bytes, engine: str = "hotstuff") -> Verifier:
     """A core's judge of what peers say."""
     members = validators(key)
     config = CoreConfig(CHAIN_ID, 0, members, PARAMS, GENESIS)
-    return Verifier(config, rules_of(engine), LeaderSchedule(members))
+    return Verifier(config, rules_of(engine))
 
 
 def vote_of(voter: int, signature: bytes = b"") -> Vote:
