@@ -48,7 +48,7 @@ class Verifier:
         self._rules = rules
         self._chain_id = config.chain_id
         self._validators = config.validators
-        self._turns = turns if turns is not None else Turns(config.validators, config.genesis)
+        self._turns = turns if turns is not None else Turns(config.validators, config.base)
         self._is_valid = config.is_valid
         self._base_qc = base_qc(config.epoch, config.base)
         self._seen: dict[tuple[ReplicaIndex, bytes, bytes], None] = {}

@@ -46,6 +46,8 @@ certificate may commit all that it holds at once."""
 
 WITNESSED_MAX_EACH: Final = 18 * 4
 """A proposal, a timeout and votes of two phases in each of the views that a core looks at."""
+EARLY_MAX_EACH: Final = 5
+"""One message of each kind: a proposal, two votes, a timeout, certificates."""
 
 VOTES_HELD_MAX_EACH: Final = 18
 """A voter's votes: eight views either side of the current one, and both ends."""
@@ -74,6 +76,7 @@ class Oracle:
             "anchors": ANCHORS_HELD_MAX,
             "votes": VOTES_HELD_MAX_EACH * validators,
             "witnessed": WITNESSED_MAX_EACH * validators,
+            "early": EARLY_MAX_EACH * validators,
         }
         self._backlog_max = BACKLOG_ANSWERS_MAX * params.sync_blocks_max + BLOCKS_HELD_MAX
 
