@@ -15,6 +15,7 @@ from tests.mutants.strategies import Impostor, Usurper, strategy
 from tests.mutants.verification import unchecked, unsigned
 
 EPOCH = scene("another epoch", scenes.another_epoch)
+EPOCHS_MIXED = together(patches.HEARS_EVERY_EPOCH, patches.NO_V2, patches.NO_L3, unchecked("_check_epoch"))
 HIDDEN = scene("a hidden certificate", scenes.hidden)
 ROUND_RESTART = scene("two blocks around a restart", scenes.two_blocks_around_a_restart)
 ANOTHER_WORD = scene("another word after a restart", scenes.another_word_after_a_restart)
@@ -31,7 +32,7 @@ RULES: Final = (
     Mutant("V1 off", "V1", patches.NO_V1, ROUND_RESTART),
     Mutant("V1 off, amnesia", "V1, C19", patches.NO_V1, VIEW_TWO),
     Mutant("V2 off", "V2", patches.NO_V2, EPOCH, masked=BY_VERIFIER),
-    Mutant("V2 off, epoch unchecked", "V2", together(patches.NO_V2, patches.NO_L3, unchecked("_check_epoch")), EPOCH),
+    Mutant("V2 off, epoch unchecked", "V2", EPOCHS_MIXED, EPOCH),
     Mutant("V3 off", "V3", patches.NO_V3, scene("a fork under the right QC", scenes.fork_under_the_right_qc), HOTSTUFF),
     Mutant(
         "V3 off",
@@ -167,7 +168,7 @@ CERTIFICATES: Final = (
     Mutant(
         "epoch unchecked",
         "C5",
-        unchecked("_check_epoch"),
+        together(patches.HEARS_EVERY_EPOCH, unchecked("_check_epoch")),
         scene("a vote of another epoch", scenes.vote_of_another_epoch),
     ),
     Mutant(
