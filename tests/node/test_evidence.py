@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from consensus.events import Now
 from contracts.machine import State
@@ -26,6 +27,7 @@ from tests.contracts.consortium import Consortium, bonded_consortium, double_vot
 from tests.node.dataplane import Hub, Reports
 
 T = TypeVar("T")
+QUIET_S = 0.02
 pytestmark = pytest.mark.trio
 
 
@@ -116,12 +118,13 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, autojump_clock: trio.abc.Clock) -> Rig:
-    """Four desks; v3 is the offender."""
+def rig(tmp_path: Path, autojump_clock: MockClock) -> Rig:
+    """Four desks; v3 is the offender. A file that is written in a thread is waited for."""
+    autojump_clock.autojump_threshold = QUIET_S
     return Rig(tmp_path)
 
 
-async def test_what_one_notices_is_punished_once_and_then_forgotten_by_all(rig: Rig) -> None:
+async def test_what_one_notices_is_punished_once_and_then_forgotten_by_all(rig: Rig, autojump_clock: MockClock) -> None:
     """Issue 3: gossiped, included as a transaction, slashed; and nothing is left over. One envelope was enough."""
     rig.desks[0].accuse(double_vote(rig.world, 3))
     await rig.run_beats(6)
@@ -134,7 +137,9 @@ async def test_what_one_notices_is_punished_once_and_then_forgotten_by_all(rig: 
 
 
 @pytest.mark.parametrize("silent", [(3,), (0,), (1,), (2,), (3, 0)])
-async def test_validators_that_do_not_submit_delay_it_by_a_beat_each(rig: Rig, silent: tuple[int, ...]) -> None:
+async def test_validators_that_do_not_submit_delay_it_by_a_beat_each(
+    rig: Rig, autojump_clock: MockClock, silent: tuple[int, ...]
+) -> None:
     """The offender will not submit, and its turn may come first."""
     active = [index for index in range(4) if index not in silent]
     rig.desks[active[0]].accuse(double_vote(rig.world, 3))
@@ -142,7 +147,9 @@ async def test_validators_that_do_not_submit_delay_it_by_a_beat_each(rig: Rig, s
     assert [receipt.code for _, receipt in rig.chain.receipts] == [""]
 
 
-async def test_a_validator_whose_key_lives_elsewhere_leaves_it_to_the_others(rig: Rig) -> None:
+async def test_a_validator_whose_key_lives_elsewhere_leaves_it_to_the_others(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
     """The signer signs statements of the agreement alone."""
     rig.desks[0]._ports = replace(rig.desks[0]._ports, key=None)
     rig.desks[0].accuse(double_vote(rig.world, 3))
@@ -152,7 +159,9 @@ async def test_a_validator_whose_key_lives_elsewhere_leaves_it_to_the_others(rig
     assert [receipt.code for _, receipt in rig.chain.receipts] == [""]
 
 
-async def test_an_envelope_that_no_block_took_is_signed_anew_when_it_has_expired(rig: Rig) -> None:
+async def test_an_envelope_that_no_block_took_is_signed_anew_when_it_has_expired(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
     """Batches are lost with the validator that holds them."""
     rig.chain.stops = True
     rig.desks[1].accuse(double_vote(rig.world, 3))
@@ -164,7 +173,7 @@ async def test_an_envelope_that_no_block_took_is_signed_anew_when_it_has_expired
     assert [receipt.code for _, receipt in rig.chain.receipts] == [""]
 
 
-async def test_evidence_survives_a_restart(rig: Rig) -> None:
+async def test_evidence_survives_a_restart(rig: Rig, autojump_clock: MockClock) -> None:
     """Whoever noticed may be the only witness."""
     rig.chain.stops = True
     rig.desks[2].accuse(double_vote(rig.world, 3))
@@ -176,7 +185,7 @@ async def test_evidence_survives_a_restart(rig: Rig) -> None:
     assert [receipt.code for _, receipt in rig.chain.receipts] == [""]
 
 
-async def test_a_damaged_file_is_dropped_and_never_sent(rig: Rig) -> None:
+async def test_a_damaged_file_is_dropped_and_never_sent(rig: Rig, autojump_clock: MockClock) -> None:
     """Row 7: peers would cut whoever sends false evidence."""
     evidence = double_vote(rig.world, 3)
     false = replace(evidence, first=replace(evidence.first, signature=bytes(64)))
@@ -205,7 +214,7 @@ def altered(evidence: Evidence) -> bytes:
     ],
 )
 async def test_false_evidence_is_refused_and_its_sender_is_at_fault(
-    rig: Rig, payload: Callable[[Consortium], bytes], code: str
+    rig: Rig, autojump_clock: MockClock, payload: Callable[[Consortium], bytes], code: str
 ) -> None:
     """Rows 28 and 29: the mesh cuts whoever this refuses; nothing is kept of it."""
     with pytest.raises(Rejected, match=code):
@@ -214,7 +223,9 @@ async def test_false_evidence_is_refused_and_its_sender_is_at_fault(
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
-async def test_what_the_chain_would_not_take_is_dropped_without_blame(rig: Rig, epoch: int) -> None:
+async def test_what_the_chain_would_not_take_is_dropped_without_blame(
+    rig: Rig, autojump_clock: MockClock, epoch: int
+) -> None:
     """A peer may be an edge ahead of us, or not have heard that the offence is settled."""
     if epoch == 0:
         assert rig.world.accuse(double_vote(rig.world, 3)) == ""
@@ -222,7 +233,9 @@ async def test_what_the_chain_would_not_take_is_dropped_without_blame(rig: Rig, 
     assert (rig.kept()[0], rig.hub.wires[0].sent) == (0, [])
 
 
-async def test_a_flood_of_genuine_offences_is_bounded_and_crowds_nobody_out(rig: Rig) -> None:
+async def test_a_flood_of_genuine_offences_is_bounded_and_crowds_nobody_out(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
     """Rows 29 and 48: a validator can make as much true evidence against itself as it likes."""
     for view in range(1, 40):
         await rig.desks[0].handle(3, encode_evidence(double_vote(rig.world, 3, view)))
@@ -233,7 +246,7 @@ async def test_a_flood_of_genuine_offences_is_bounded_and_crowds_nobody_out(rig:
     assert len(rig.files(0)) == per_epoch + 1
 
 
-async def test_no_place_of_the_set_fills_the_desk_over_many_epochs(rig: Rig) -> None:
+async def test_no_place_of_the_set_fills_the_desk_over_many_epochs(rig: Rig, autojump_clock: MockClock) -> None:
     """Old offences are as easily made as new ones."""
     rig.world.to_edge(2)
     for epoch in range(3):
@@ -242,7 +255,7 @@ async def test_no_place_of_the_set_fills_the_desk_over_many_epochs(rig: Rig) -> 
     assert rig.kept()[0] == 3 * rig.world.document.limits.offences_per_epoch_max <= KEPT_PER_PLACE_MAX
 
 
-async def test_old_evidence_is_forgotten_when_the_window_is_over(rig: Rig) -> None:
+async def test_old_evidence_is_forgotten_when_the_window_is_over(rig: Rig, autojump_clock: MockClock) -> None:
     """The chain will not take it any more, so nobody needs it."""
     rig.chain.stops = True
     rig.desks[0].accuse(double_vote(rig.world, 3))
@@ -254,7 +267,7 @@ async def test_old_evidence_is_forgotten_when_the_window_is_over(rig: Rig) -> No
     assert rig.reports[0].kinds[-1] == "evidence_settled"
 
 
-async def test_a_validator_that_was_away_hears_of_it(rig: Rig) -> None:
+async def test_a_validator_that_was_away_hears_of_it(rig: Rig, autojump_clock: MockClock) -> None:
     """Nothing is sent only once."""
     rig.chain.stops = True
     rig.hub.up = {0, 1}
