@@ -8,7 +8,8 @@ import pytest
 
 from consensus import events as ev
 from consensus.safety import fresh_safety, next_safety
-from consensus.types import OBSERVER
+from consensus.types import OBSERVER, Certificates, Message, Vote, epoch_of
+from genesis.statements import Phase
 from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Node
 
 ENGINES = ("hotstuff", "pbft")
@@ -168,6 +169,35 @@ def test_one_that_lost_its_memory_at_an_edge_contradicts_nothing(engine: str, se
     cluster.run(20_000)
     crosses(cluster, 1, 60_000)
     assert node.disk.safety is not None
+    check_closings(cluster)
+
+
+def test_the_first_in_an_epoch_that_then_lost_its_memory_does_not_propose_there_again(engine: str) -> None:
+    """It alone saw the old epoch closed, and led the first view of the new one. The others report from the old epoch,
+    and it recovers there; without the bar it would propose anew where it has proposed already."""
+    cluster = Cluster(engine=engine, params=SHORT, seed=7).start()
+    node = cluster.nodes[1]
+    cluster.run_until(lambda: node.height == BLOCKS - 1, 20_000)
+    closing = BLOCKS + (2 if engine == "hotstuff" else 1)
+
+    def is_last_vote(message: Message) -> bool:
+        is_last = not isinstance(message, Vote) or message.phase is not Phase.PREPARE
+        return isinstance(message, Vote) and is_last and message.height == closing
+
+    cluster.link = lambda sender, recipient, message: (
+        epoch_of(message) == 0 and (recipient == 1 or not is_last_vote(message))
+    )
+    cluster.run_until(lambda: node.core.epoch == 1 and node.core._signatory.state.last_proposed_view == 1, 20_000)
+    cluster.link = lambda _sender, _recipient, message: isinstance(message, Certificates) and epoch_of(message) == 0
+    node.crash()
+    node.disk.safety = None
+    for wiped in (node.disk.committed, node.disk.closings, node.disk.proposals):
+        wiped.clear()
+    node.start()
+    cluster.run_until(lambda: node.disk.safety is not None, 30_000)
+    assert (node.core.epoch, cluster.nodes[0].core.epoch) == (0, 0)
+    cluster.link = lambda *_: True
+    crosses(cluster, 2, 60_000)
     check_closings(cluster)
 
 

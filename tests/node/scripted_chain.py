@@ -89,7 +89,7 @@ class ScriptedChain:
         parent, parent_qc = self.tip, self.certificate(self.tip)
         view, now = parent.view + 1 + views_skipped, self.start_unix_ms + (parent.height + 1) * BLOCK_MS
         batches = [self._batch(operations, now)] if operations else []
-        height, block_hash = self.rules.anchor_of_child(parent)
+        height, block_hash = self.rules.anchor_of_child(parent) if parent.height else (0, parent.block_hash)
         header = Header(
             epoch=0,
             height=parent.height + 1,

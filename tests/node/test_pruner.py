@@ -209,8 +209,8 @@ def test_what_is_pruned_while_it_is_read_is_no_damage(
         store.check_kept(180)
     store.check_kept(181)
     server = BlockServer(store, DOCUMENT.limits, hub.wires[0], lambda: chain.certificate(chain.tip))
-    assert server._answer(179, chain.certificate(chain.tip)) is None
-    assert server._answer(180, chain.certificate(chain.tip)) is not None
+    assert server._answer(0, 179, chain.certificate(chain.tip)) is None
+    assert server._answer(0, 180, chain.certificate(chain.tip)) is not None
 
 
 def test_a_block_that_is_pruned_under_an_answer_is_said_to_be(
@@ -227,7 +227,7 @@ def test_a_block_that_is_pruned_under_an_answer_is_said_to_be(
         return wire(block_hash)
 
     monkeypatch.setattr(store, "proposal_wire", too_late)
-    assert server._answer(0, chain.certificate(chain.tip)) is None
+    assert server._answer(0, 0, chain.certificate(chain.tip)) is None
 
 
 # --- batches that are ordered again ---------------------------------------------------------------------------------
