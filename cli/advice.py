@@ -55,6 +55,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "wrong_store_format": "Run the version that wrote it, or move data/ledger of its home away (not data/safety).",
     # A signer.
     "no_signer_home": "Make one with `novate signer init --home DIR --node HOME`.",
+    "signer_has_the_key": "A key in a signer cannot be rotated yet: add the validator anew under another key.",
     "no_signer": "Start it with `novate signer run --home DIR`; `--socket` says where it listens.",
     "lost_mark": "Nothing tells what this key has signed: give the validator a new key. Never put an old mark back.",
     "wrong_mark_format": "Run the version that wrote it; a new version needs a new chain, and so a new key's signer.",

@@ -156,7 +156,7 @@ def init(
 @cost_option
 @reporting
 def new_key(out: Output, home: Path, passphrase_file: Path | None, cost: str) -> None:
-    """Make a consensus key that is to replace this validator's present one.
+    """Make a consensus key to replace the present one.
 
     Start the node again, then propose the change with `novate gov propose validator.rotate_key`: the node signs with
     the new key from the epoch on whose validator set names it.

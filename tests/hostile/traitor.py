@@ -20,7 +20,7 @@ from genesis.errors import Rejected
 from genesis.signing import SigningKey
 from node.frames import HEADER, Frame, FrameKind, FrameReader, Lane, lane_table, payload_bounds
 from node.hello import Hello, say_hello
-from node.home import OpenedHome
+from node.home import OpenedHome, index_of
 from node.tls import Disconnected, TlsIdentity, TlsStream, client_context
 from tests.hostile.net import POLL_S, Net
 
@@ -64,7 +64,7 @@ class Traitor:
     @property
     def index(self) -> int:
         """Its seat."""
-        return self.home.index
+        return index_of(self.net.document, self.home.config.name, self.home.public_key)
 
     @property
     def genesis(self) -> Header:

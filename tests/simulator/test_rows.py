@@ -64,7 +64,7 @@ def cut(made: Cluster, *sides: set[int]) -> None:
 
 @pytest.mark.parametrize(("size", "silent"), [(4, (2,)), (7, (2, 3)), (7, (1, 4))])
 def test_a_silent_leader_costs_one_timeout(engine: str, size: int, silent: tuple[int, ...]) -> None:
-    """Row 11: its own view and no other, though its votes are missing as well."""
+    """Row 11: its own view and no other, though its votes are missing as well; then it is passed over for a while."""
     made = make(engine, size=size)
     grows(made, 5, 2_000)
     for index in silent:
@@ -76,7 +76,7 @@ def test_a_silent_leader_costs_one_timeout(engine: str, size: int, silent: tuple
     led = sum(view % size in silent for view in range(first, made.view + 1))
     spent = (made.oracle.counts["report view_timeout"] - given_up) / len(alive)
     assert led >= 3
-    assert led - 1 <= spent <= led + 1
+    assert 1 <= spent <= 2 * len(silent)
 
 
 @pytest.mark.parametrize("sides", [({0, 1}, {2, 3}), ({0}, {1, 2, 3}), ({0}, {1}, {2}, {3})])
