@@ -25,7 +25,7 @@ from node.simulator.faults import Faults
 from node.simulator.replica import Replica
 from node.simulator.settings import Settings
 
-STORM_TIMEOUTS_EACH: Final = 4
+STORM_TIMEOUTS_EACH: Final = 6
 TIMEOUTS_TO_PROGRESS: Final = 5
 NEW_BLOCKS: Final = 2
 LOAD_MS: Final = (4, 30)
