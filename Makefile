@@ -98,9 +98,11 @@ sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7, every fault, both e
 mutants: setup ## every safety rule taken out in turn: the simulator must miss it (python -m tests.mutants prints the table)
 	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants $(ARGS)
 
-bench: setup ## four validators under full load, then at 200 transactions a second
-	@$(PY) -m cli.main bench testnet --seconds $(BENCH_SECONDS) $(ARGS)
-	@$(PY) -m cli.main bench testnet --seconds $(BENCH_SECONDS) --rate $(BENCH_RATE) $(ARGS)
+bench: setup ## measure four validators with each engine: throughput, then latency at BENCH_RATE a second
+	@for engine in $(ENGINES); do \
+	    $(PY) -m cli.main bench testnet --consensus $$engine --seconds $(BENCH_SECONDS) $(ARGS); \
+	    $(PY) -m cli.main bench testnet --consensus $$engine --seconds $(BENCH_SECONDS) --rate $(BENCH_RATE) $(ARGS); \
+	done
 
 # No index, no path of this machine, and one version of each package for every Python: the same bits wherever it installs.
 LOCK_HEAD := \# Every dependency, its exact version and the digests of its files, for Python 3.11 and 3.12. Written by `make lock`.\n\# pip takes the files from whatever index it is configured with and refuses one whose digest is not listed here.\n

@@ -95,6 +95,7 @@ def bench_testnet(out: Output, count: int, seconds: int, rate: int | None, conse
     with interruptible(), _temporary_testnet(out, count, params, consensus) as (network, started):
         measured = _measure(out, network, started, seconds, rate)
     document = report(measured, count, seconds, rate)
+    document["consensus"] = consensus
     out.result(document, lambda: _show(out, document))
     if not measured.survey.agreed:
         raise Failure("The validators' state roots differ; the figures mean nothing.", code="differing_roots")
@@ -256,7 +257,7 @@ def _show(out: Output, document: dict[str, Any]) -> None:
     load = "saturation" if document["rate"] is None else f"{document['rate']} a second"
     where = document["machine"]
     out.pairs(
-        f"{document['validators']} validators, {load}, {document['seconds']} s",
+        f"{document['validators']} validators, {document['consensus']}, {load}, {document['seconds']} s",
         {
             "Committed": f"{document['committed']:,} of {document['submitted']:,} trades",
             "Throughput": f"{document['tps']:,.0f} trades/s",
