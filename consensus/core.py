@@ -245,7 +245,7 @@ class Core:
             self._repeating.beat_ms,
             self._syncing.next_ms,
             self._leading.due_ms,
-            self._giving_up.deadline_ms,
+            self._giving_up.due_ms(now_ms),
         )
         earliest_ms = min(each for each in moments if each is not None and each > now_ms)
         if earliest_ms != self._armed_ms:

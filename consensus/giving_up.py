@@ -71,18 +71,20 @@ class GivingUp:
 
     def give_up_if_due(self, now_ms: int) -> None:
         """Rule 1, the first half."""
-        if now_ms < self._pacemaker.deadline_ms(self._chain.base_qc.view, False):
-            return
-        deadline_ms = self.deadline_ms
-        if deadline_ms is not None and now_ms >= deadline_ms:
+        due_ms = self.due_ms(now_ms)
+        if due_ms is not None and now_ms >= due_ms:
             self._give_up("silence")
 
-    @property
-    def deadline_ms(self) -> int | None:
-        """When to give up the current view; None once given up, and while we are silent."""
+    def due_ms(self, now_ms: int) -> int | None:
+        """When to look whether the view is to be given up; None once it is, and while we are silent. Up to the deadline
+        of a leader that may not idle nobody asks whether this one may."""
         if self._pacemaker.timed_out or self._signatory.is_silent:
             return None
-        return self._pacemaker.deadline_ms(self._chain.base_qc.view, self._chain.may_idle)
+        certified_view = self._chain.base_qc.view
+        soonest_ms = self._pacemaker.deadline_ms(certified_view, False)
+        if now_ms < soonest_ms:
+            return soonest_ms
+        return self._pacemaker.deadline_ms(certified_view, self._chain.may_idle)
 
     def _notice_late(self, timeout: Timeout) -> None:
         """A timeout of a view that is over counts no more, but it may be its signer's second."""

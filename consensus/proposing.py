@@ -97,7 +97,12 @@ class ProposalPlan:
 
 
 class Leading:
-    """Proposes when the turn is ours."""
+    """Proposes when the turn is ours.
+
+    Attributes:
+        due_ms: When to ask for a payload, as of the last `propose_if_due`; None while there is no turn of ours, or an
+            answer is awaited.
+    """
 
     def __init__(
         self,
@@ -118,6 +123,7 @@ class Leading:
         self._signatory = signatory
         self._outbox = outbox
         self._started_ms = 0
+        self.due_ms: int | None = None
 
     def start(self, now_ms: int) -> None:
         """The process runs from here; what it found in its stores counts as having come now."""
@@ -127,20 +133,18 @@ class Leading:
         """The shell has something to order."""
         self._plan.payload_waits()
 
-    @property
-    def due_ms(self) -> int | None:
-        """When to ask for a payload; None while there is no turn of ours, or an answer is awaited."""
-        turn = self._turn()
-        return self._plan.due_ms(turn) if turn is not None else None
-
     def propose_if_due(self, now: Now) -> None:
         """Propose a prepared block again; or ask for the payload of our own, when it is time and its anchor is
         executed."""
+        self.due_ms = None
         if self._propose_prepared():
             return
         turn = self._turn()
         due_ms = self._plan.due_ms(turn) if turn is not None else None
-        if turn is None or due_ms is None or now.monotonic_ms < due_ms:
+        if turn is None or due_ms is None:
+            return
+        if now.monotonic_ms < due_ms:
+            self.due_ms = due_ms
             return
         header = self._header(turn, (), now)
         if header is None:

@@ -11,6 +11,8 @@ Rules:
 2. While a run of the same kind is in a thread, others use a thread too: they may need what it holds (a lock, the disk).
 3. Estimates can be wrong: a disk can turn slow. After a run in place that took longer than `SLOW_NS`, the next
    `DETOURS` runs use a thread, whatever their estimate; so a slow disk costs the event loop one pause in so many.
+4. Runs in place yield to the other tasks once they have held the loop for `YIELD_NS` together. A yield after each would
+   put a pass of the scheduler, and whatever else is due in it, between a vote's disk write and the vote.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ import trio
 IN_PLACE_US_MAX: Final = 500
 SLOW_NS: Final = 20_000_000
 DETOURS: Final = 32
+YIELD_NS: Final = 2_000_000
 
 _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")
 
 
 class Offload:
-    """Decides for one kind of work, by rules 2 and 3 from its own runs.
+    """Decides for one kind of work, by rules 2 to 4 from its own runs.
 
     Args:
         monotonic_ns: The clock that measures runs; replaced in tests.
@@ -40,19 +43,25 @@ class Offload:
         self._monotonic_ns = monotonic_ns
         self._detours = 0
         self._in_threads = 0
+        self._held_ns = 0
 
     async def run(self, cost_us: int, work: Callable[[*_Args], _T], *args: *_Args) -> _T:
-        """The result of ``work(*args)``, which is estimated to take `cost_us` microseconds."""
+        """The result of ``work(*args)``, which is estimated to take `cost_us` microseconds. Not always a checkpoint."""
         if cost_us > IN_PLACE_US_MAX or self._detours or self._in_threads:
             self._detours = max(0, self._detours - 1)
             self._in_threads += 1
+            self._held_ns = 0
             try:
                 return await trio.to_thread.run_sync(work, *args)
             finally:
                 self._in_threads -= 1
         begun = self._monotonic_ns()
         result = work(*args)
-        if self._monotonic_ns() - begun > SLOW_NS:
+        lasted_ns = self._monotonic_ns() - begun
+        if lasted_ns > SLOW_NS:
             self._detours = DETOURS
-        await trio.lowlevel.checkpoint()
+        self._held_ns += lasted_ns
+        if self._held_ns >= YIELD_NS:
+            self._held_ns = 0
+            await trio.lowlevel.checkpoint()
         return result

@@ -8,7 +8,7 @@ Theory of operation:
   before a signature over it exists. This task waits for the disk; a write that is large or slow runs in a worker
   thread, so that the event loop goes on serving peers (`node.offload`).
 * A block that is merely kept (`StoreProposal`) is written with the next durable write, or when all that was queued has
-  been handled.
+  been handled. The vote that follows at once makes it durable itself: then it is written once.
 * A peer has at most one list of messages in the queue. Its reader waits until the list has been handled, so a peer that
   floods us fills its own socket, not our memory, and cannot starve another. What a peer had waiting goes with its
   connection.
@@ -155,8 +155,7 @@ class Replica:
         self._queue: deque[Event | _Handled | _SignAgain] = deque()
         self._wakeup = trio.Event()
         self._wake_at_ms: int | None = None
-        self._disk_work: list[Callable[[], None]] = []
-        self._disk_cost_us = 0
+        self._kept: list[Proposal] = []
         self._unsigned: dict[Kind, tuple[SignAndSend, int]] = {}
         self._lock_view = 0
         self._is_over = False
@@ -262,13 +261,10 @@ class Replica:
         ports = self._ports
         match effect:
             case StoreProposal():
-                self._disk_work.append(lambda: ports.disk.put_proposal(effect.proposal))
-                self._disk_cost_us += ports.disk.keep_cost_us(effect.proposal)
+                self._kept.append(effect.proposal)
             case PersistSafety():
-                self._disk_work.append(lambda: ports.disk.persist_safety(effect.state, effect.proposal))
-                self._disk_cost_us += ports.disk.cost_us(effect.proposal)
                 self._lock_view = effect.state.high_qc.view
-                await self._flush()
+                await self._flush(effect)
             case SignAndSend():
                 self._owe(effect)
                 return await self._sign_unsigned()
@@ -339,15 +335,19 @@ class Replica:
         if not scope.cancelled_caught:
             self.post(PayloadStored(header.block_hash))
 
-    async def _flush(self) -> None:
-        """Do the queued disk work, in order, in one go."""
-        if not self._disk_work:
+    async def _flush(self, safety: PersistSafety | None = None) -> None:
+        """Write what is to be kept, and then what must be durable, in one go."""
+        disk, voted = self._ports.disk, safety.proposal if safety is not None else None
+        kept = [each for each in self._kept if voted is None or each.header.block_hash != voted.header.block_hash]
+        self._kept.clear()
+        if not kept and safety is None:
             return
-        work, cost_us = self._disk_work, self._disk_cost_us
-        self._disk_work, self._disk_cost_us = [], 0
 
-        def do() -> None:
-            for each in work:
-                each()
+        def write() -> None:
+            for each in kept:
+                disk.put_proposal(each)
+            if safety is not None:
+                disk.persist_safety(safety.state, voted)
 
-        await self._ports.disk.writes.run(cost_us, do)
+        cost_us = sum(map(disk.keep_cost_us, kept)) + (disk.cost_us(voted) if safety is not None else 0)
+        await disk.writes.run(cost_us, write)

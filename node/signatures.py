@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -78,7 +79,7 @@ def first_invalid(items: Iterable[Signed]) -> int | None:
     if not signed or not all(map(_is_regular, signed)):
         return signing.first_invalid(signed)
     keys, messages, signatures = zip(*signed, strict=True)
-    ends = np.cumsum([len(each) for each in messages], dtype=np.uint64)
+    ends = np.fromiter(accumulate(map(len, messages)), np.uint64, len(signed))
     place: int = _first_refused(_FUNCTION, _joined(keys), _joined(signatures), _joined(messages), ends)
     return place if place < len(signed) else None
 

@@ -156,5 +156,5 @@ def test_a_generator_that_dies_is_an_error() -> None:
 
 def test_the_machine_is_named() -> None:
     """A figure without its machine is a rumour."""
-    assert set(machine()) == {"cpu", "cores", "system", "python", "novate"}
+    assert set(machine()) == {"cpu", "cores", "system", "python", "novate", "ed25519_verify_us"}
     assert all(machine().values())

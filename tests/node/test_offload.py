@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from node.offload import DETOURS, IN_PLACE_US_MAX, SLOW_NS, Offload
+from node.offload import DETOURS, IN_PLACE_US_MAX, SLOW_NS, YIELD_NS, Offload
 
 pytestmark = pytest.mark.trio
 
@@ -52,11 +52,29 @@ async def test_work_gets_its_arguments_and_its_outcome_comes_back(cost_us: int) 
         await offload.run(cost_us, divmod, 17, 0)
 
 
-async def test_work_in_place_lets_others_run() -> None:
-    """A queue of short work must not add up to one long piece."""
-    offload = Offload()
-    with trio.testing.assert_checkpoints():
-        await offload.run(0, int)
+@pytest.mark.parametrize(("lasting_ns", "runs_between_yields"), [(YIELD_NS, 1), (YIELD_NS // 4, 4)])
+async def test_work_in_place_lets_others_run_once_it_has_held_them_up(
+    lasting_ns: int, runs_between_yields: int
+) -> None:
+    """A queue of short work must not add up to one long piece; and a yield after each would delay every vote."""
+    clock = Stopwatch()
+    offload = Offload(clock)
+    for _ in range(2):
+        with trio.testing.assert_no_checkpoints():
+            for _ in range(runs_between_yields - 1):
+                await offload.run(0, clock.work(lasting_ns))
+        with trio.testing.assert_checkpoints():
+            await offload.run(0, clock.work(lasting_ns))
+
+
+async def test_a_visit_to_a_thread_lets_others_run_too() -> None:
+    """What ran in place before it has held nobody up since."""
+    clock = Stopwatch()
+    offload = Offload(clock)
+    await offload.run(0, clock.work(YIELD_NS - 1))
+    await offload.run(IN_PLACE_US_MAX + 1, clock.work(0))
+    with trio.testing.assert_no_checkpoints():
+        await offload.run(0, clock.work(YIELD_NS - 1))
 
 
 @pytest.mark.parametrize(("lasting_ns", "detours"), [(SLOW_NS, 0), (SLOW_NS + 1, DETOURS)])
