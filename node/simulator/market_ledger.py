@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from random import Random
 
 from consensus.types import Header, genesis_header
+from contracts.changes import Members
 from contracts.conservation import audit
+from contracts.edge import validator_set_of
 from contracts.machine import BlockInput, State, apply_block, genesis_state, restore_state
 from genesis.document import GenesisDocument
 from genesis.envelope import Envelope, decode_envelope
@@ -18,6 +20,7 @@ from node.batches import Batch, BatchFormat
 from node.simulator.disk import Disk
 from node.simulator.ledger import CHAIN_ORIGIN_UNIX_MS, Applied
 from node.simulator.market import Market
+from node.simulator.settings import VALIDATORS_MAX
 
 
 class MarketLedger:
@@ -27,7 +30,7 @@ class MarketLedger:
         self.document = document
         state = genesis_state(document)
         self.genesis = genesis_header(document.chain_id, state.time_unix_ms, state.root)
-        self._format = BatchFormat(document.chain_id, document.limits, len(document.validators))
+        self._format = BatchFormat(document.chain_id, document.limits, VALIDATORS_MAX)
         self._market = Market(document.chain_id, chance, CHAIN_ORIGIN_UNIX_MS)
         self._opened: dict[bytes, Batch] = {}
         self._audited: dict[bytes, tuple[str, ...]] = {}
@@ -68,6 +71,10 @@ class MarketMachine:
         self._ledger = ledger
         self._state = state
         self._is_new = state.height == 0
+
+    def members(self, epoch: int) -> Members:
+        """As the state says."""
+        return validator_set_of(self._state, epoch)
 
     def apply(self, header: Header, wires: Sequence[bytes]) -> Applied:
         """`apply_block`, and an audit."""
