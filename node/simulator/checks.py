@@ -14,7 +14,7 @@ Rules, for replicas that are not Byzantine:
 6. *bounds*: what an engine and its shell keep for later stays within limits that no fault moves.
 7. *halt*: no replica stops itself, unless its old safety state was put back.
 8. *accusation*: evidence that an honest replica finds reads back from its bytes, its signatures are genuine, and whom
-   it names is Byzantine, or had its old safety state put back.
+   it names is Byzantine, or had its old safety state put back. Nobody else is ever jailed.
 9. *defect*: no invariant of ours breaks.
 10. *epochs*: every epoch stands on one block and has one set, whoever comes to it; what closes an epoch is a certified
     chain of the old set's above its edge, which orders nothing and ends with a header that names the edge and its root;
@@ -82,6 +82,7 @@ class Oracle:
         self._signed: dict[tuple[int, int], SignedHistory] = {}
         self._signed_epoch: dict[int, int] = {}
         self.terms: dict[int, Term] = {}
+        self.jailed: set[int] = set()
         self._limits = {
             "blocks": BLOCKS_HELD_MAX,
             "anchors": ANCHORS_HELD_MAX,
@@ -122,6 +123,10 @@ class Oracle:
         if root != applied.state_root:
             mine = applied.state_root.hex()[:8]
             raise Violation("roots", f"{replica.name} has root {mine} at height {height}, another {root.hex()[:8]}")
+        for operator in applied.jailed:
+            self.jailed.add(operator)
+            if any(each.is_honest and not each.is_restored for each in replica.world.of_operator[operator]):
+                raise Violation("accusation", f"{replica.name} jails {operator}, who is honest, at height {height}")
         if applied.alarms:
             raise Violation("money", f"{replica.name} at height {height}: {applied.alarms[0]}")
 
@@ -155,6 +160,8 @@ class Oracle:
         known = self.terms.setdefault(term.epoch, term)
         if known is term and term.epoch:
             self.counts[Fault.EPOCHS] += 1
+            before = self.terms.get(term.epoch - 1)
+            self.counts["sets changed"] += before is not None and before.members != term.members
         if (known.base.block_hash, known.base_root) != (term.base.block_hash, term.base_root):
             raise Violation("epochs", f"{replica.name} begins epoch {term.epoch} on another block or root")
         if known.members != term.members:

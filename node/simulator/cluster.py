@@ -67,7 +67,7 @@ class Cluster:
         size = schedule.operators
         self.oracle = Oracle(size, settings.params)
         self.links = Links(self.heap, chance, self.oracle.counts)
-        self.ledger = make_ledger(settings, chance, schedule)
+        self.ledger = make_ledger(settings, chance, schedule, self.signatures, cast)
         self.chain_id = self.ledger.document.chain_id
         self.origin_unix_ms = self.ledger.genesis.time_unix_ms
         self.first_safety = encode_safety(fresh_safety(self.ledger.genesis))

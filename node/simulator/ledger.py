@@ -15,11 +15,14 @@ from typing import Final, Protocol
 from consensus.types import Header, genesis_header
 from contracts.changes import Members
 from genesis.document import ChainClock, GenesisDocument, GenesisRole
+from genesis.evidence import Evidence
 from genesis.hashing import Domain, digest
+from node.simulator.cast import Cast
 from node.simulator.disk import Disk
 from node.simulator.market import role_keys
 from node.simulator.schedule import Schedule
 from node.simulator.settings import Settings
+from node.simulator.signatures import Signatures
 
 CHAIN_ORIGIN_UNIX_MS: Final = 1_700_000_000_000
 
@@ -33,12 +36,14 @@ class Applied:
         executed: The ids of what it executed.
         writes: What changed, for the disk.
         alarms: Rules about money that broke.
+        jailed: The operators that are jailed after it.
     """
 
     state_root: bytes
     executed: tuple[bytes, ...]
     writes: tuple[tuple[bytes, bytes | None], ...]
     alarms: tuple[str, ...]
+    jailed: tuple[int, ...] = ()
 
 
 class Machine(Protocol):
@@ -63,8 +68,11 @@ class Ledger(Protocol):
     def next_batch(self, author: int, chain_unix_ms: int) -> tuple[bytes, bytes]:
         """Digest and bytes of something new to order."""
 
+    def accuse(self, evidence: Evidence) -> None:
+        """An honest replica has found evidence, and hands it in."""
 
-def make_ledger(settings: Settings, chance: Random, schedule: Schedule) -> Ledger:
+
+def make_ledger(settings: Settings, chance: Random, schedule: Schedule, signatures: Signatures, cast: Cast) -> Ledger:
     """The ledger that the settings ask for."""
     document = _document(settings, schedule)
     if not settings.real_state:
@@ -72,7 +80,8 @@ def make_ledger(settings: Settings, chance: Random, schedule: Schedule) -> Ledge
     # Here and not above: the state machine's compiled kernels take longer to load than most runs take.
     from node.simulator.market_ledger import MarketLedger
 
-    return MarketLedger(document, chance)
+    is_governed = schedule.operators > len(schedule.members(0))
+    return MarketLedger(document, chance, (signatures, cast, schedule.operators) if is_governed else None)
 
 
 def _document(settings: Settings, schedule: Schedule) -> GenesisDocument:
@@ -102,6 +111,9 @@ class HashLedger:
         self._made += 1
         wire = b"batch %d of %d" % (self._made, author)
         return digest(Domain.BATCH, wire), wire
+
+    def accuse(self, evidence: Evidence) -> None:
+        """Nobody judges it here."""
 
 
 class HashMachine:

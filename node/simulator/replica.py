@@ -327,6 +327,8 @@ class Replica:
             case ev.Accuse(evidence):
                 if self.is_honest:
                     self.world.oracle.on_accusation(self, evidence)
+                    if self.world.settings.real_signatures:
+                        self.world.ledger.accuse(evidence)
             case ev.Report(kind, _):
                 self.world.oracle.counts[f"report {kind}"] += 1
             case ev.EpochClosed():

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -23,7 +24,7 @@ from node.simulator.cluster import Cluster, make_signatures
 from node.simulator.engines import check_engine
 from node.simulator.faults import Faults
 from node.simulator.replica import Replica
-from node.simulator.schedule import SET_MIN, draw_schedule
+from node.simulator.schedule import JOINERS, SET_MIN, draw_schedule, fixed_schedule
 from node.simulator.settings import SIMULATED, Fault, Settings
 
 STORM_TIMEOUTS_EACH: Final = 6
@@ -102,7 +103,11 @@ def draw_cluster(settings: Settings, chance: Random, sink: TextIO | None = None)
     if Fault.EPOCHS in settings.faults:
         settings = replace(settings, params=draw_epochs(settings.params, chance))
         if settings.params.epoch_blocks < SIMULATED.epoch_blocks and len(settings.powers) >= SET_MIN:
-            schedule = draw_schedule(settings, make_signatures(settings).public_key, chance)
+            keys = make_signatures(settings).public_key
+            if settings.real_state:
+                schedule = fixed_schedule(settings, keys, JOINERS)
+            else:
+                schedule = draw_schedule(settings, keys, chance)
     cast = draw_cast(settings, chance, schedule.powers if schedule is not None else ())
     return Cluster(settings, chance, cast, sink, schedule=schedule)
 
@@ -182,7 +187,7 @@ def _outcome(cluster: Cluster, broken: Violation | None, healed_ms: int | None) 
         virtual_ms=cluster.heap.now_ms,
         healed_ms=healed_ms,
         roles={str(index): str(role) for index, role in cluster.cast.roles},
-        counts=dict(sorted(cluster.oracle.counts.items())),
+        counts=dict(sorted((cluster.oracle.counts + Counter(jailed=len(cluster.oracle.jailed))).items())),
         digest=cluster.transcript.digest,
         tail=tuple(cluster.transcript.tail(TAIL_LINES)) if broken is not None else (),
     )

@@ -7,8 +7,9 @@ Rules:
    back.
 2. At most edges one or two changes are asked for: somebody joins, leaves, gets another power or another key.
    `contracts.changes.plan` says what comes of them, so that no set of the run is one that governance would refuse.
-3. The set of an epoch is a function of the number of the epoch, so that all replicas agree on it. After the last one
-   that is planned it stays.
+3. With the state that only hashes, the set of an epoch is a function of its number, so that all replicas agree on it;
+   after the last one that is planned it stays. With the real state machine the first set is that of the genesis
+   document, and `node.simulator.governance` asks for changes.
 """
 
 from __future__ import annotations
@@ -70,10 +71,10 @@ def make_member(operator: int, public_key: bytes, power: int) -> GenesisValidato
     )
 
 
-def fixed_schedule(settings: Settings, keys: Keys) -> Schedule:
-    """One set for ever."""
+def fixed_schedule(settings: Settings, keys: Keys, joiners: int = 0) -> Schedule:
+    """One set for ever, as far as nobody else changes it; so many more operators wait to join."""
     members = tuple(make_member(number, keys(number, 0), power) for number, power in enumerate(settings.powers))
-    return Schedule((members,), len(members))
+    return Schedule((members,), len(members) + joiners)
 
 
 def draw_schedule(settings: Settings, keys: Keys, chance: Random) -> Schedule:
@@ -84,13 +85,13 @@ def draw_schedule(settings: Settings, keys: Keys, chance: Random) -> Schedule:
     limit = max(SET_MAX, len(settings.powers))
     for _ in range(PLANNED_EPOCHS):
         present = sets[-1]
-        changes = [_change(present, operators, generations, keys, chance) for _ in range(chance.choice(CHANGES))]
+        changes = [draw_change(present, operators, generations, keys, chance) for _ in range(chance.choice(CHANGES))]
         members = plan(present, {}, changes, limit).members
         sets.append(members if len(members) >= min(SET_MIN, len(settings.powers)) else present)
     return Schedule(tuple(sets), operators)
 
 
-def _change(present: Members, operators: int, generations: list[int], keys: Keys, chance: Random) -> Change:
+def draw_change(present: Members, operators: int, generations: list[int], keys: Keys, chance: Random) -> Change:
     """Something that somebody might want; whether it may be is not decided here."""
     inside = [operator_of(each) for each in present]
     outside = [each for each in range(operators) if each not in inside]
