@@ -222,6 +222,8 @@ class Oracle:
 def closing_fault(closed: EpochClosed, term: Term, world: Cluster) -> str | None:
     """What is wrong with the end of an epoch, for whoever trusts its validators and has its edge and root."""
     before = closed.edge
+    if not closed.closing:
+        return "nothing certifies the root of the edge"
     for proposal, qc in with_certificates(closed.closing, closed.qc):
         header = proposal.header
         if header.parent_hash != before.block_hash or header.height != before.height + 1 or header.payload:
