@@ -204,6 +204,7 @@ class Oracle:
         """Rule 8."""
         world, accused = replica.world, evidence.validator
         self.counts["accusations"] += 1
+        self.counts[f"accusations of {evidence.offence.name.lower()}"] += 1
         term = self.terms.get(evidence.epoch)
         if term is None or not 0 <= accused < len(term.members):
             raise Violation("accusation", f"{replica.name} accuses somebody who never was: {evidence}")

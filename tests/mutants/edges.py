@@ -11,9 +11,9 @@ import pytest
 
 from consensus import events as ev
 from consensus import safety
-from consensus.core import Core
 from consensus.events import EpochClosed, PersistSafety, SafetyState, SignAndSend
-from consensus.types import Certificates, Header, Message, Vote, epoch_of
+from consensus.types import Certificates, Header, Message, Proposal, Vote, epoch_of
+from genesis.evidence import Offence
 from genesis.statements import Phase
 from node.simulator.byzantine import DoubleVote, Equivocate, Stale, Strategy, Withhold
 from node.simulator.cast import Cast
@@ -158,51 +158,36 @@ SLEEPER: Final = Hunt("an edge slept through", sleeper, 4)
 OLD_EPOCHS: Final = Hunt("words of old epochs", hears_of_old_epochs, 4)
 
 
-def _speaks_twice(kind: type[Strategy]) -> Callable[[str, int], None]:
+def _speaks_twice(kind: type[Strategy], offence: Offence) -> Callable[[str, int], None]:
     def play(engine: str, seed: int) -> None:
         made = Cluster(Settings(seed, engine, views=30, faults=()), Random(seed), Cast(((0, kind.fault),)))
         run(made)
-        if not made.oracle.counts["accusations"]:
-            raise Violation("accusation", "one that spoke twice to all was accused by nobody")
+        if not made.oracle.counts[f"accusations of {offence.name.lower()}"]:
+            raise Violation("accusation", f"nobody found evidence of a {offence.name.lower()}")
 
     return play
 
 
-TWO_BLOCKS: Final = Hunt("a leader of two blocks", _speaks_twice(Equivocate), 2)
-TWO_VOTES: Final = Hunt("a voter of two blocks", _speaks_twice(DoubleVote), 2)
-TWO_TIMEOUTS: Final = Hunt("two timeouts of a view", _speaks_twice(Stale), 2)
+TWO_BLOCKS: Final = Hunt("a leader of two blocks", _speaks_twice(Equivocate, Offence.PROPOSAL), 2)
+TWO_VOTES: Final = Hunt("a voter of two blocks", _speaks_twice(DoubleVote, Offence.VOTE), 2)
+TWO_TIMEOUTS: Final = Hunt("two timeouts of a view", _speaks_twice(Stale, Offence.TIMEOUT), 2)
 
 
 def dead_leader(engine: str, seed: int) -> None:
     """One of four never leads again: its turns pass over it, and few of its views cost a timeout (C6)."""
     made = Cluster(Settings(seed, engine, views=200, faults=()), Random(seed), Cast(((0, Fault.WITHHOLD),)))
     silent = Withhold()
-    silent._kinds, silent._share = (ev.Proposal,), 1.0
+    silent._kinds, silent._share = (Proposal,), 1.0
     made.replicas[0].strategy = silent
     run(made)
     given_up = made.oracle.counts["report view_timeout"] / 3
     if given_up > made.view / 12:
-        raise Violation("progress", f"{given_up:.0f} timeouts in {made.view} views, of which a dead leader had a quarter")
+        raise Violation(
+            "progress", f"{given_up:.0f} timeouts in {made.view} views, of which a dead leader had a quarter"
+        )
 
 
 DEAD_LEADER: Final = Hunt("a leader that never leads", dead_leader, 2)
-
-
-def leaders_crash(engine: str, seed: int) -> None:
-    """Whoever leads crashes, for a moment: in the end all have failed, and none is dead."""
-    made = Cluster(Settings(seed, engine, faults=()), Random(seed), Cast())
-    made.start()
-    made.load(10)
-    for _ in range(30):
-        victim = made.replicas[made.view % 4]
-        victim.crash()
-        made.heap.run(made.chance.randint(100, 300))
-        victim.start()
-        made.heap.run(made.chance.randint(1, 100))
-    progress(made)
-
-
-LEADERS_CRASH: Final = Hunt("leaders crash in turn", leaders_crash, 4)
 
 
 # --- patches ----------------------------------------------------------------------------------------------------------
@@ -251,7 +236,6 @@ def _closes_at_once(core: Any) -> bool:
 CLOSES_AT_ONCE = swap("consensus.core.Core._close_epoch_if_over", by=_closes_at_once)
 NEVER_BEHIND = swap("consensus.syncing.Syncing.hear_later_epoch", by=lambda *_: None)
 CLOSING_IDLES = swap("consensus.chain.Chain.is_closing", by=False)
-END_NOT_KEPT = swap("node.simulator.disk.Disk.close", by=lambda *_: None)
 
 
 class _Ours(int):
@@ -273,7 +257,7 @@ OLD_EPOCHS_HEARD = swap("consensus.core.epoch_of", by=lambda _message: _Ours())
 EARLY_FORGOTTEN = swap("consensus.early.Early.keep", by=lambda *_: None)
 
 
-def STATE_NOT_SAVED(monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: N802
+def _state_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     """The new epoch's state reaches the disk with its first signature, and not before."""
     real = Replica._begin_epoch
 
@@ -286,13 +270,8 @@ def STATE_NOT_SAVED(monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: N802
     monkeypatch.setattr(Replica, "_begin_epoch", begins)
 
 
+STATE_NOT_SAVED: Final = _state_not_saved
 NO_PROPOSALS_WITNESSED = swap("consensus.witness.Witness.note_proposal", by=lambda *_: False)
 NOTHING_WITNESSED = swap("consensus.witness.Witness._note", by=lambda *_: False)
 NO_RIVALS = swap("consensus.witness.Witness.is_rival", by=lambda *_: False)
 NOBODY_PASSED_OVER = swap("consensus.turns.Turns._passed_over", by=lambda *_: set())
-ALL_PASSED_OVER = swap("consensus.validators.ValidatorSet.honest_power", by=property(lambda self: self.total_power + 1))
-NEVER_TRIED_AGAIN = swap("consensus.turns.Turns._turns_between", by=lambda *_: -1)
-NO_LAG = swap("consensus.turns.LAG_BLOCKS", by=0)
-ONE_VIEW_OFF = swap(
-    "consensus.core.Core.leader", by=property(lambda self: self._chain.leader)
-)
