@@ -46,6 +46,12 @@ def comes_to(made: Cluster, epoch: int, *replicas: Replica) -> None:
     assert reached, [each.term.epoch for each in made.replicas]
 
 
+def rises_to(replica: Replica, height: int) -> None:
+    """Until it is at this height."""
+    heap = replica.world.heap
+    assert heap.run_until(lambda: replica.disk.height >= height, heap.now_ms + 20_000)
+
+
 FOUR = {0: 1, 1: 1, 2: 1, 3: 1}
 
 
@@ -82,9 +88,7 @@ def test_a_crash_where_an_epoch_ends_or_begins_costs_nothing(engine: str, point:
         made = make(engine, FOUR, FOUR | {4: 1}, FOUR, seed=seed)
         victim = made.replicas[seed % 4]
         for epoch in range(1, 4):
-            made.heap.run_until(
-                lambda epoch=epoch, victim=victim: victim.disk.height >= epoch * BLOCKS, made.heap.now_ms + 20_000
-            )
+            rises_to(victim, epoch * BLOCKS)
             victim.crash_at = point
             made.heap.run(made.chance.randint(5, 60))
             victim.crash_at = None
