@@ -39,6 +39,7 @@ from genesis.params import ChainParams
 from node.failures import StorageFailure
 from node.frames import CONSENSUS_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, FrameKind
 from node.network import Network
+from node.seats import with_certificates
 from node.snapshot_wire import decode_pruned, encode_pruned
 from node.store import RESYNC, Store
 from node.store_records import ClosedEpoch
@@ -294,8 +295,7 @@ def _place(request: FetchBlocks) -> _Place:
 
 def _closing(closed: ClosedEpoch, from_height: int) -> list[tuple[bytes, QC]]:
     """The blocks that closed an epoch, above `from_height`, with a certificate each."""
-    certificates = [*(each.justify for each in closed.closing[1:]), closed.qc]
-    pairs = zip(closed.closing, certificates, strict=True)
+    pairs = with_certificates(closed.closing, closed.qc)
     return [(encode_proposal(each), qc) for each, qc in pairs if each.header.height > from_height]
 
 

@@ -6,8 +6,8 @@ Rules:
    blocks that closed the last one are in the ledger, durably, and not before: who goes on can show everybody why.
 2. Our seat is the place of our certificate in the validator set that the state names for the epoch. Without one, or
    with a key there that we do not have, we observe.
-3. Before anything is signed in an epoch, the safety state of that epoch is durable. `consensus.safety.next_safety` says
-   what it is, and when the ledger is behind it and we must observe.
+3. Before anything is signed in an epoch, the safety state of that epoch is durable. `node.seats` says what it is, and
+   when the ledger is behind it and we must observe.
 4. An edge that leaves the set as it is replaces the core and nothing else. One that changes it ends what was built for
    the old set (`node.app`).
 """
@@ -20,19 +20,19 @@ from typing import Final
 from consensus.config import CoreConfig, Recovery, Tip
 from consensus.engine import Engine, make_engine
 from consensus.events import EpochClosed, Executed, Now, SafetyState
-from consensus.safety import next_safety
 from consensus.turns import history_start
 from consensus.types import OBSERVER, Anchor, Header, ReplicaIndex
 from consensus.validators import ValidatorSet, validator_set
 from contracts.edge import validator_set_of
 from contracts.machine import State
 from genesis.document import GenesisDocument
-from genesis.epochs import edge_height, epoch_after_block, is_edge
+from genesis.epochs import edge_height
 from genesis.errors import Rejected, invariant, violated
 from genesis.hashing import ZERO_DIGEST
 from node.batch_pool import ReportLine
 from node.failures import StorageFailure
 from node.safety_file import SafetyFile
+from node.seats import epoch_of_ledger, take_seat
 from node.store import RESYNC, Store
 from node.store_records import ClosedEpoch, CommittedBlock
 
@@ -114,19 +114,17 @@ class Epochs:
         """The core of the epoch, from what the disk holds. Blocks, shortly."""
         base, root = self._base()
         saved = self._safety.saved
-        safety = next_safety(saved, base, self.epoch) if saved is not None else None
-        is_behind = saved is not None and safety is None
-        index = self.index if self.public_key is not None and not is_behind else OBSERVER
+        seat = take_seat(saved, base, self.epoch, self.index if self.public_key is not None else OBSERVER)
         limits = self._document.limits
-        config = CoreConfig(self._document.chain_id, index, self.validators, limits, base, base_root=root)
-        if index != OBSERVER and safety is not None and safety != saved:
-            self._safety.save(safety)
+        config = CoreConfig(self._document.chain_id, seat.index, self.validators, limits, base, base_root=root)
+        if seat.safety is not None and seat.safety != saved:
+            self._safety.save(seat.safety)
         details: dict[str, int | str] = {"epoch": self.epoch, "height": base.height, "validators": len(self.members)}
         self._report("epoch_began", details)
-        self.observes = self._why_observing(is_behind)
+        self.observes = self._why_observing(seat.is_behind)
         if self.observes:
             self._report("observes", {"epoch": self.epoch, "why": self.observes})
-        return make_engine(self._document.consensus, config, self._recovery(config, safety))
+        return make_engine(self._document.consensus, config, self._recovery(config, seat.safety))
 
     async def close(self, closed: EpochClosed) -> Engine | None:
         """Make the end of the epoch durable, and enter the next: its core; None when its validators are others.
@@ -166,10 +164,7 @@ class Epochs:
 
     def _epoch_of_ledger(self) -> int:
         """Rule 1."""
-        height = self._tip().height
-        epoch = epoch_after_block(height, self._blocks)
-        is_open = is_edge(height, self._blocks) and self._store.closed(epoch - 1) is None
-        return epoch - 1 if is_open else epoch
+        return epoch_of_ledger(self._tip().height, self._blocks, lambda epoch: self._store.closed(epoch) is not None)
 
     def _base(self) -> tuple[Header, bytes | None]:
         """The block that the epoch stands on, and the root after it."""
@@ -183,16 +178,15 @@ class Epochs:
     def _recovery(self, config: CoreConfig, safety: SafetyState | None) -> Recovery:
         """What the core needs to go on where this validator stopped."""
         store, tip = self._store, self._tip()
-        known = safety if not config.observes else None
         if tip.height == config.base.height:
-            return Recovery(known, pending=store.pending(), running_since_ms=self._running_since_ms)
+            return Recovery(safety, pending=store.pending(), running_since_ms=self._running_since_ms)
         proposal = store.proposal(tip.block_hash)
         if proposal is None:
             raise StorageFailure("read the last block", f"block {tip.height} is missing", RESYNC)
         blocks = [store.committed(height) for height in range(max(1, tip.height - 1), tip.height + 1)]
         executed = tuple(Executed(each.height, each.block_hash, each.state_root) for each in blocks if each is not None)
         history = _history(store, tip.height)
-        return Recovery(known, Tip(proposal, tip.qc), executed, store.pending(), history, self._running_since_ms)
+        return Recovery(safety, Tip(proposal, tip.qc), executed, store.pending(), history, self._running_since_ms)
 
 
 def _unknown_base(epoch: int, height: int) -> Header:

@@ -15,16 +15,33 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from consensus.types import Certificates, Header, Message, Proposal, Timeout, Vote
+from consensus.types import (
+    OBSERVER,
+    Anchor,
+    Certificates,
+    Header,
+    Message,
+    Proposal,
+    Statement,
+    Timeout,
+    Vote,
+    base_qc,
+    epoch_of,
+)
+from consensus.wire import encode_message
 from node.simulator.engines import votes_for
 from node.simulator.settings import Fault
 
 if TYPE_CHECKING:
     from node.simulator.replica import Replica
+    from node.simulator.terms import Term
 
 Sent = tuple[Message, tuple[int, ...]]
 MEMORY: Final = 24
 """How many messages a strategy keeps to say again."""
+
+EXPELLED_EVERY_MS: Final = 20
+"""How often one speaks that has been removed from the set."""
 
 RECENT: Final = 4
 """How far back a fork begins, mostly: what is long committed tempts nobody."""
@@ -51,12 +68,15 @@ class Strategy:
         return True
 
     def sends_batch(self, replica: Replica, recipient: int) -> bool:
-        """Whether it sends a batch of its own to this validator."""
+        """Whether it sends a batch of its own to this operator."""
         return True
 
     def blocks(self, replica: Replica, blocks: list[bytes]) -> list[bytes]:
         """What it answers to a sync request instead of these."""
         return blocks
+
+    def begins(self, replica: Replica) -> None:
+        """Its engine is that of another epoch now."""
 
     def does(self, replica: Replica, share: float) -> bool:
         """Whether to misbehave this time; counted when so."""
@@ -135,7 +155,7 @@ class WithholdBatch(Strategy):
 
     def sends_batch(self, replica: Replica, recipient: int) -> bool:
         """To one validator, at most."""
-        return recipient == (replica.index + 1) % len(replica.world.settings.powers) or not self.does(replica, 0.8)
+        return recipient == replica.term.peers[0] or not self.does(replica, 0.8)
 
 
 class Selective(Strategy):
@@ -147,7 +167,7 @@ class Selective(Strategy):
         """Row 13."""
         if len(recipients) < 2 or not self.does(replica, 0.6):
             return ((message, recipients),)
-        faulty = (len(replica.world.settings.powers) - 1) // 3
+        faulty = (len(replica.term.members) - 1) // 3
         chance = replica.world.chance
         size = min(len(recipients), chance.choice([1, faulty + 1, max(1, 2 * faulty)]))
         return ((message, tuple(sorted(chance.sample(recipients, size)))),)
@@ -263,7 +283,7 @@ class Forge(Strategy):
         if not self.does(replica, 0.6):
             return ((message, recipients),)
         chance = replica.world.chance
-        others = replica.world.others[replica.index]
+        others = replica.term.validators.others(replica.index)
         replica.send_bytes(chance.randbytes(1 + int(chance.random() * 200)), None, recipients)
         sent: list[Sent] = [(message, recipients)]
         sent += [(each, recipients) for each in self._old[:2]]
@@ -282,6 +302,67 @@ class Forge(Strategy):
                 )
                 sent.append((Certificates(bare, None), recipients))
         return sent
+
+
+class OldEpoch(Strategy):
+    """Speaks of other epochs: repeats what was said in old ones, signs for the one before and the one after, and goes
+    on when it has been removed from the set, by way of an accomplice that has not."""
+
+    fault = Fault.OLD_EPOCH
+
+    def __init__(self) -> None:
+        self._kept: list[Message] = []
+        self._place = 0
+
+    def heard(self, replica: Replica, message: Message) -> None:
+        """Keep some, from a few epochs."""
+        if replica.world.chance.random() < 0.1:
+            self._kept.append(message)
+            del self._kept[: -4 * MEMORY]
+
+    def outgoing(self, replica: Replica, message: Message, recipients: tuple[int, ...]) -> Iterable[Sent]:
+        """Row 25."""
+        sent: list[Sent] = [(message, recipients)]
+        if not self.does(replica, 0.5):
+            return sent
+        chance = replica.world.chance
+        old = [each for each in self._kept if epoch_of(each) != replica.term.epoch]
+        sent += [(each, recipients) for each in chance.sample(old, min(2, len(old)))]
+        step = chance.choice((-1, 1)) if replica.term.epoch else 1
+        match message:
+            case Vote() | Timeout():
+                sent.append((replica.sign(replace(message, epoch=message.epoch + step, signature=b"")), recipients))
+            case Proposal():
+                header = replace(message.header, epoch=message.header.epoch + step)
+                sent.append((replica.sign(replace(message, header=header, signature=b"")), recipients))
+        return sent
+
+    def begins(self, replica: Replica) -> None:
+        """Row 33."""
+        if replica.term.place != OBSERVER:
+            self._place = replica.term.place
+        else:
+            replica.after(EXPELLED_EVERY_MS, self._go_on, replica, replica.term, 1)
+
+    def _go_on(self, replica: Replica, term: Term, view: int) -> None:
+        """Lead, vote and give up in an epoch of which it is no member."""
+        if replica.term is not term:
+            return
+        self.does(replica, 1.0)
+        base, root = term.base, term.base_root or bytes(32)
+        anchor = Anchor(base.height, base.block_hash, root)
+        at_unix_ms = max(base.time_unix_ms + 1, replica.now.chain_unix_ms)
+        header = Header(term.epoch, base.height + 1, view, self._place, base.block_hash, 0, at_unix_ms, anchor, ())
+        proposal = Proposal(view, header, base_qc(term.epoch, base), None)
+        votes = (replace(each, voter=self._place) for each in _votes(replica, proposal))
+        given_up = Timeout(term.epoch, view, proposal.justify, None, self._place)
+        said: list[Statement] = [proposal, given_up, *votes]
+        signed: list[Message] = [replica.sign(each) for each in said]
+        for message in (*signed, *self._kept[-2:]):
+            for operator in replica.world.operators:
+                if operator != replica.operator:
+                    replica.send_frame(encode_message(message), message, operator)
+        replica.after(EXPELLED_EVERY_MS, self._go_on, replica, term, view + 1)
 
 
 def _votes(replica: Replica, proposal: Proposal) -> tuple[Vote, ...]:
@@ -324,5 +405,6 @@ STRATEGIES: Final[dict[Fault, type[Strategy]]] = {
         InvalidBlocks,
         Stale,
         Forge,
+        OldEpoch,
     )
 }

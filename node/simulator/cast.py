@@ -2,9 +2,10 @@
 
 Rules, the account of f:
 
-1. Less than a third of the power, ``(total - 1) // 3`` at most, belongs in any one run to replicas that are Byzantine
-   or twins, that lose their safety state or their ledger or have an old one put back, or whose clock is wrong by more
-   than voters tolerate. They are charged together and for the whole run, also where the troubles come one by one.
+1. Less than a third of the power of every epoch's set, ``(total - 1) // 3`` at most, belongs in any one run to replicas
+   that are Byzantine or twins, that lose their safety state or their ledger or have an old one put back, or whose clock
+   is wrong by more than voters tolerate. They are charged together and for the whole run, also where the troubles come
+   one by one.
 2. Everything else may befall any replica, or all at once, without limit: crashes at any point, stops, partitions,
    losses, delays, slow and failing disks, clocks that differ by less than half of what voters tolerate.
 
@@ -16,6 +17,7 @@ behind does not vote, a leader whose clock is minutes ahead gets no votes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
@@ -27,6 +29,9 @@ CHARGED: Final = (*BYZANTINE, *MEMORY, Fault.SKEW)
 ALL_HONEST: Final = 0.15
 """The share of runs in which nothing is charged, so that the network's faults are seen alone."""
 
+EPOCH_BLOCKS: Final = (0, 0, 0, 8, 8, 13)
+"""How long epochs are; 0 for so long that none ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cast:
@@ -34,9 +39,9 @@ class Cast:
 
     roles: tuple[tuple[int, Fault], ...] = ()
 
-    def role(self, index: int) -> Fault | None:
-        """What is wrong with this validator; None if it is not charged."""
-        return dict(self.roles).get(index)
+    def role(self, operator: int) -> Fault | None:
+        """What is wrong with this operator; None if it is not charged."""
+        return dict(self.roles).get(operator)
 
 
 def draw_params(params: ChainParams, chance: Random) -> ChainParams:
@@ -48,16 +53,31 @@ def draw_params(params: ChainParams, chance: Random) -> ChainParams:
     )
 
 
-def draw_cast(settings: Settings, chance: Random) -> Cast:
-    """Charge up to f of the power with the faults that are asked for."""
+def draw_epochs(params: ChainParams, chance: Random) -> ChainParams:
+    """With the fault `epochs`: half of the runs have epochs so short that several of their edges are crossed."""
+    blocks = chance.choice(EPOCH_BLOCKS)
+    return replace(params, epoch_blocks=blocks) if blocks else params
+
+
+def draw_cast(settings: Settings, chance: Random, epochs: Sequence[Mapping[int, int]] = ()) -> Cast:
+    """Charge up to f of the power with the faults that are asked for.
+
+    Args:
+        settings: The run.
+        chance: Its chance.
+        epochs: The power of each operator in each epoch; none for the settings' powers alone.
+    """
     available = [fault for fault in CHARGED if fault in settings.faults]
     is_spared = chance.random() < ALL_HONEST
     if not available or is_spared:
         return Cast()
-    left = (sum(settings.powers) - 1) // 3
+    sets = list(epochs) or [dict(enumerate(settings.powers))]
+    left = [(sum(powers.values()) - 1) // 3 for powers in sets]
+    operators = sorted({operator for powers in sets for operator in powers})
     roles = []
-    for index in chance.sample(range(len(settings.powers)), len(settings.powers)):
-        if settings.powers[index] <= left:
-            left -= settings.powers[index]
-            roles.append((index, chance.choice(available)))
+    for operator in chance.sample(operators, len(operators)):
+        needed = [powers.get(operator, 0) for powers in sets]
+        if all(power <= room for power, room in zip(needed, left, strict=True)):
+            left = [room - power for power, room in zip(needed, left, strict=True)]
+            roles.append((operator, chance.choice(available)))
     return Cast(tuple(sorted(roles)))

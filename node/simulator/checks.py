@@ -14,8 +14,12 @@ Rules, for replicas that are not Byzantine:
 6. *bounds*: what an engine and its shell keep for later stays within limits that no fault moves.
 7. *halt*: no replica stops itself, unless its old safety state was put back.
 8. *accusation*: evidence that an honest replica finds reads back from its bytes, its signatures are genuine, and whom
-   it names is Byzantine, or had its old safety state put back.
+   it names is Byzantine, or had its old safety state put back. Nobody else is ever jailed.
 9. *defect*: no invariant of ours breaks.
+10. *epochs*: every epoch stands on one block and has one set, whoever comes to it; what closes an epoch is a certified
+    chain of the old set's above its edge, which orders nothing and ends with a header that names the edge and its root;
+    an honest key signs in the epoch of its engine and as the member that it then is, and, unless it has lost its
+    memory, never again in an epoch before one that it has signed in.
 
 The oracles see everything and tell nobody: no replica's behaviour depends on them.
 """
@@ -25,15 +29,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from consensus.types import Header, Proposal, Statement, Timeout, Vote
+from consensus.events import EpochClosed
+from consensus.types import OBSERVER, Header, Proposal, Statement, Timeout, Vote, epoch_of
 from genesis.errors import Rejected
 from genesis.evidence import Evidence, decode_evidence, encode_evidence, verify_evidence
 from genesis.params import ChainParams
-from genesis.statements import Phase
+from genesis.statements import Phase, vote_message
+from node.seats import with_certificates
+from node.simulator.settings import Fault
 
 if TYPE_CHECKING:
+    from node.simulator.cluster import Cluster
     from node.simulator.ledger import Applied
     from node.simulator.replica import Replica
+    from node.simulator.terms import Term
 
 BLOCKS_HELD_MAX: Final = 160
 ANCHORS_HELD_MAX: Final = 1_024
@@ -70,7 +79,10 @@ class Oracle:
         self._times: dict[int, int] = {}
         self._roots: dict[int, bytes] = {}
         self._executed: dict[bytes, int] = {}
-        self._signed = [SignedHistory(index) for index in range(validators)]
+        self._signed: dict[tuple[int, int], SignedHistory] = {}
+        self._signed_epoch: dict[int, int] = {}
+        self.terms: dict[int, Term] = {}
+        self.jailed: set[int] = set()
         self._limits = {
             "blocks": BLOCKS_HELD_MAX,
             "anchors": ANCHORS_HELD_MAX,
@@ -111,18 +123,62 @@ class Oracle:
         if root != applied.state_root:
             mine = applied.state_root.hex()[:8]
             raise Violation("roots", f"{replica.name} has root {mine} at height {height}, another {root.hex()[:8]}")
+        for operator in applied.jailed:
+            self.jailed.add(operator)
+            if any(each.is_honest and not each.is_restored for each in replica.world.of_operator[operator]):
+                raise Violation("accusation", f"{replica.name} jails {operator}, who is honest, at height {height}")
         if applied.alarms:
             raise Violation("money", f"{replica.name} at height {height}: {applied.alarms[0]}")
 
     def on_sign(self, replica: Replica, statement: Statement) -> None:
         """Rule 5."""
-        fault = self._signed[replica.index].sign(statement)
-        if fault is not None and not replica.is_restored:
+        epoch = epoch_of(statement)
+        fault = self._history(replica, epoch).sign(statement)
+        if replica.is_restored:
+            return
+        if fault is not None:
             raise Violation("signatures", f"{replica.name} {fault}")
+        if epoch != replica.term.epoch or replica.term.place == OBSERVER:
+            raise Violation("epochs", f"{replica.name} signs in epoch {epoch}, of which it is no member")
+        last = self._signed_epoch.get(replica.operator, 0)
+        if epoch < last and not replica.has_forgotten:
+            raise Violation("epochs", f"{replica.name} signs in epoch {epoch} after epoch {last}")
+        self._signed_epoch[replica.operator] = max(epoch, last)
 
     def on_voted(self, replica: Replica, proposal: Proposal) -> None:
         """The safety state of a vote for this proposal is durable; the vote follows."""
-        self._signed[replica.index].lock(proposal)
+        self._history(replica, proposal.header.epoch).lock(proposal)
+
+    def _history(self, replica: Replica, epoch: int) -> SignedHistory:
+        held = self._signed.get((replica.operator, epoch))
+        if held is None:
+            held = self._signed[replica.operator, epoch] = SignedHistory()
+        return held
+
+    def on_epoch(self, replica: Replica, term: Term) -> None:
+        """Rule 10: the replica comes to an epoch."""
+        known = self.terms.setdefault(term.epoch, term)
+        if known is term and term.epoch:
+            self.counts[Fault.EPOCHS] += 1
+            before = self.terms.get(term.epoch - 1)
+            self.counts["sets changed"] += before is not None and before.members != term.members
+        if (known.base.block_hash, known.base_root) != (term.base.block_hash, term.base_root):
+            raise Violation("epochs", f"{replica.name} begins epoch {term.epoch} on another block or root")
+        if known.members != term.members:
+            raise Violation("epochs", f"{replica.name} has another set of validators in epoch {term.epoch}")
+
+    def on_closed(self, replica: Replica, closed: EpochClosed) -> None:
+        """Rule 10: the replica's epoch is over."""
+        term, disk = replica.term, replica.disk
+        why = closing_fault(closed, term, replica.world)
+        if why is None and (
+            disk.height != closed.edge.height or disk.committed[-1].block_hash != closed.edge.block_hash
+        ):
+            why = f"the edge {closed.edge.height} is not durable, height {disk.height} is"
+        if why is None and disk.committed[-1].state_root != closed.state_root:
+            why = "the root is another than that of the edge"
+        if why is not None:
+            raise Violation("epochs", f"{replica.name} closes epoch {term.epoch}: {why}")
 
     def after_event(self, replica: Replica) -> None:
         """Rule 6."""
@@ -148,22 +204,56 @@ class Oracle:
         """Rule 8."""
         world, accused = replica.world, evidence.validator
         self.counts["accusations"] += 1
-        if any(each.is_honest and not each.is_restored for each in world.at_index[accused]):
+        self.counts[f"accusations of {evidence.offence.name.lower()}"] += 1
+        term = self.terms.get(evidence.epoch)
+        if term is None or not 0 <= accused < len(term.members):
+            raise Violation("accusation", f"{replica.name} accuses somebody who never was: {evidence}")
+        operator = term.operators[accused]
+        if any(each.is_honest and not each.is_restored for each in world.of_operator[operator]):
             raise Violation("accusation", f"{replica.name} accuses {accused}, who is honest: {evidence}")
         if decode_evidence(encode_evidence(evidence)) != evidence:
             raise Violation("accusation", f"{replica.name} finds evidence that does not read back: {evidence}")
         if world.settings.real_signatures:
             try:
-                verify_evidence(evidence, world.chain_id, world.signatures.public_keys)
+                verify_evidence(evidence, world.chain_id, [each.public_key for each in term.members])
             except Rejected as fault:
                 raise Violation("accusation", f"{replica.name} finds evidence that proves nothing: {fault}") from fault
 
 
-class SignedHistory:
-    """What one key has signed; `sign` says how a statement contradicts it."""
+def closing_fault(closed: EpochClosed, term: Term, world: Cluster) -> str | None:
+    """What is wrong with the end of an epoch, for whoever trusts its validators and has its edge and root."""
+    before = closed.edge
+    if not closed.closing:
+        return "nothing certifies the root of the edge"
+    for proposal, qc in with_certificates(closed.closing, closed.qc):
+        header = proposal.header
+        if header.parent_hash != before.block_hash or header.height != before.height + 1 or header.payload:
+            return f"block {header.height} does not follow, or orders something"
+        if (qc.block_hash, qc.epoch, header.epoch) != (header.block_hash, term.epoch, term.epoch):
+            return f"block {header.height} is not certified in its epoch"
+        message = vote_message(world.chain_id, qc.epoch, qc.view, qc.phase, qc.height, qc.block_hash)
+        signers = [
+            voter
+            for voter, mark in qc.signatures
+            if world.signatures.is_valid(term.validators.member(voter).public_key, message, mark)
+        ]
+        if term.validators.power_of(signers) < term.validators.quorum_power:
+            return f"block {header.height} is certified by less than a quorum"
+        before = header
+    anchor = before.anchor
+    if (anchor.height, anchor.block_hash, anchor.state_root) != (
+        closed.edge.height,
+        closed.edge.block_hash,
+        closed.state_root,
+    ):
+        return "the last header does not name the edge"
+    return None
 
-    def __init__(self, index: int) -> None:
-        self._index = index
+
+class SignedHistory:
+    """What one key has signed in one epoch; `sign` says how a statement contradicts it."""
+
+    def __init__(self) -> None:
         self._blocks: dict[tuple[str, int, int], bytes] = {}
         self._given_up_view = 0
         self._voted_view = 0

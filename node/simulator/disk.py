@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from consensus.config import Recovery, Tip
-from consensus.events import Executed, SafetyState
+from consensus.events import EpochClosed, Executed, SafetyState
 from consensus.turns import history_start
 from consensus.types import QC, Proposal
 from consensus.wire import decode_qc, decode_safety, encode_proposal, encode_qc, encode_safety
@@ -35,6 +35,15 @@ class CommittedBlock:
     payload: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What ended an epoch: the root after its edge, the blocks above it, the certificate of the last of them."""
+
+    state_root: bytes
+    closing: tuple[bytes, ...]
+    qc: bytes
+
+
 @dataclass(slots=True)
 class Disk:
     """One replica's disk.
@@ -45,6 +54,7 @@ class Disk:
         committed: The ledger, from height 1.
         batches: The durable batches with their authors, by digest.
         entries: The state machine's entries, mirrored block by block.
+        closings: The end of each epoch that is over.
         latency_ms: What a sync takes; 0 is at once.
     """
 
@@ -53,6 +63,7 @@ class Disk:
     committed: list[CommittedBlock] = field(default_factory=list)
     batches: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
     entries: dict[bytes, bytes] = field(default_factory=dict)
+    closings: dict[int, Closing] = field(default_factory=dict)
     latency_ms: int = 0
     _new_proposals: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
     _new_batches: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
@@ -61,6 +72,11 @@ class Disk:
     def height(self) -> int:
         """How many blocks are executed and durable."""
         return len(self.committed)
+
+    @property
+    def saved(self) -> SafetyState | None:
+        """The safety state; None when it is lost."""
+        return decode_safety(self.safety) if self.safety is not None else None
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -104,6 +120,12 @@ class Disk:
                 self.entries[key] = value
         self.proposals = {name: kept for name, kept in self.proposals.items() if kept[0] > header.height}
 
+    def close(self, epoch: int, closed: EpochClosed) -> None:
+        """The end of an epoch, durable."""
+        self.sync()
+        blocks = tuple(encode_proposal(each) for each in closed.closing)
+        self.closings[epoch] = Closing(closed.state_root, blocks, encode_qc(closed.qc))
+
     # --- faults -------------------------------------------------------------------------------------------------------
 
     def lose_unsynced(self) -> None:
@@ -115,15 +137,22 @@ class Disk:
         """The safety file is lost."""
         self.safety = None
 
-    def wipe(self) -> None:
-        """The data directory is lost, the safety file with it."""
+    def wipe(self, *, keeps_safety: bool = False) -> None:
+        """The data directory is lost, and the safety file with it or not."""
         self.lose_unsynced()
-        self.safety = None
-        self.proposals, self.committed, self.batches, self.entries = {}, [], {}, {}
+        self.safety = self.safety if keeps_safety else None
+        self.proposals, self.committed, self.batches, self.entries, self.closings = {}, [], {}, {}, {}
 
     def backup(self) -> Disk:
         """A copy of what is durable."""
-        return Disk(self.safety, dict(self.proposals), list(self.committed), dict(self.batches), dict(self.entries))
+        return Disk(
+            self.safety,
+            dict(self.proposals),
+            list(self.committed),
+            dict(self.batches),
+            dict(self.entries),
+            dict(self.closings),
+        )
 
     def restore(self, copy: Disk, *, safety_only: bool) -> None:
         """Put an old copy back: all of it, or the safety file alone."""
@@ -131,20 +160,19 @@ class Disk:
         self.safety = copy.safety
         if not safety_only:
             self.proposals, self.committed = dict(copy.proposals), list(copy.committed)
-            self.batches, self.entries = dict(copy.batches), dict(copy.entries)
+            self.batches, self.entries, self.closings = dict(copy.batches), dict(copy.entries), dict(copy.closings)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def recovery(self, codec: Codec) -> Recovery:
-        """What a process that starts now finds."""
+    def recovery(self, codec: Codec, safety: SafetyState | None, base_height: int, since_ms: int) -> Recovery:
+        """What an engine that starts now finds, in an epoch above `base_height`; the process began at `since_ms`."""
         tip = None
-        if self.committed:
+        if self.height > base_height:
             last = self.committed[-1]
             tip = Tip(codec.proposal(last.proposal), decode_qc(last.qc))
         executed = tuple(Executed(each.height, each.block_hash, each.state_root) for each in self.committed[-2:])
         pending = tuple(codec.proposal(data) for height, data in self.proposals.values() if height > self.height)
-        safety = decode_safety(self.safety) if self.safety is not None else None
         history = tuple(
             codec.proposal(each.proposal).header for each in self.committed[history_start(self.height) - 1 :]
         )
-        return Recovery(safety, tip, executed, pending, history)
+        return Recovery(safety, tip, executed, pending, history, since_ms)

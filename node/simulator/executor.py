@@ -3,6 +3,7 @@
 Rules:
 
 1. One block at a time: its batches are fetched if need be, it is executed, the core hears of its root, it is synced.
+   At the edge of an epoch the core hears of the root after the sync.
 2. A crash at any of these steps leaves what was durable; the block is then executed again.
 """
 
@@ -13,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from consensus.events import Commit, Executed
+from genesis.epochs import is_edge
 from node.simulator.ledger import Applied
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Executor:
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._machine = replica.world.ledger.machine(replica.disk)
+        self.machine = replica.world.ledger.machine(replica.disk)
         self._submitted = replica.disk.height
         self._running = False
         self.backlog: deque[Commit] = deque()
@@ -61,11 +63,11 @@ class Executor:
             return
         header = self.backlog[0].proposal.header
         wires = [replica.payloads.wire(each) for each in header.payload]
-        applied = self._machine.apply(header, [each for each in wires if each is not None])
+        applied = self.machine.apply(header, [each for each in wires if each is not None])
         if replica.is_honest:
             replica.world.oracle.on_executed(replica, header, applied)
-        event = Executed(header.height, header.block_hash, applied.state_root)
-        replica.take(event, applied.state_root)
+        if not is_edge(header.height, replica.world.params.epoch_blocks):
+            self._tell(self.backlog[0], applied)
         latency_ms = replica.disk.latency_ms
         if not replica.is_up:
             return
@@ -80,7 +82,16 @@ class Executor:
             return
         commit = self.backlog.popleft()
         replica.disk.commit(commit.proposal, commit.qc, applied.state_root, list(applied.writes))
+        header = commit.proposal.header
+        if is_edge(header.height, replica.world.params.epoch_blocks):
+            self._tell(commit, applied)
+            if not replica.is_up:
+                return
         if self.backlog:
             replica.after(0, self._next)
         else:
             self._running = False
+
+    def _tell(self, commit: Commit, applied: Applied) -> None:
+        header = commit.proposal.header
+        self._replica.take(Executed(header.height, header.block_hash, applied.state_root), applied.state_root)

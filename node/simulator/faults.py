@@ -18,6 +18,7 @@ from typing import Final
 from consensus.events import (
     Commit,
     EnsurePayload,
+    EpochClosed,
     FetchBlocks,
     PersistSafety,
     RequestPayload,
@@ -42,6 +43,8 @@ DISK_LATENCIES_MS: Final = (2, 10, 40, 150)
 STEPS_UNTIL_CRASH_MAX: Final = 12
 HUNTS: Final = 0.33
 HUNT_MS: Final = (3, 25)
+EDGE_BLOCKS: Final = 3
+STEPS_AROUND_EDGE_MAX: Final = 60
 SWARM: Final = 0.5
 """The share of the kinds of episodes that one run draws from: what everything together would drown stands out alone."""
 
@@ -73,6 +76,8 @@ class Faults:
             Fault.SLOW_DISK: self._slow_disk,
             Fault.DISK_ERROR: self._disk_error,
         }
+        if Fault.EPOCHS in self._enabled and Fault.CRASH in self._enabled:
+            kinds[Fault.EPOCHS] = self._crash_at_edge
         asked = [action for fault, action in kinds.items() if fault in self._enabled]
         drawn = [action for action in asked if self._chance.random() < SWARM]
         self._kinds = drawn or asked
@@ -80,14 +85,14 @@ class Faults:
     def start(self) -> None:
         """Begin."""
         for index, role in self._world.cast.roles:
-            self._world.note(self._world.at_index[index][0], f"is charged with {role}")
+            self._world.note(self._world.of_operator[index][0], f"is charged with {role}")
             if role == Fault.TWIN:
                 self._world.oracle.count(Fault.TWIN)
             if role in MEMORY:
                 self._after(self._between((50, 600)), self._memory, index, role)
             if role == Fault.SKEW:
                 self._world.oracle.count(Fault.SKEW)
-                for replica in self._world.at_index[index]:
+                for replica in self._world.of_operator[index]:
                     replica.skew_ms = self._between(SKEW_MS)
         self._weather()
         if self._kinds:
@@ -103,8 +108,8 @@ class Faults:
         for replica in world.replicas:
             self._calm_down(replica)
             replica.disk.latency_ms = 0
-            if world.cast.role(replica.index) != Fault.SKEW:
-                replica.skew_ms = int(replica.name != str(replica.index))
+            if world.cast.role(replica.operator) != Fault.SKEW:
+                replica.skew_ms = int(replica.name != str(replica.operator))
             replica.go_on()
             self._start(replica)
 
@@ -222,9 +227,22 @@ class Faults:
         replica = self._anyone()
         if replica.is_up and replica.steps_left is None:
             if self._chance.random() < 0.5:
-                replica.crash_at = self._chance.choice(CRASH_POINTS)
+                points = (*CRASH_POINTS, EpochClosed) if Fault.EPOCHS in self._enabled else CRASH_POINTS
+                replica.crash_at = self._chance.choice(points)
             else:
                 replica.steps_left = int(self._chance.random() * STEPS_UNTIL_CRASH_MAX)
+            self._after(span_ms, self._recover, replica, Fault.CRASH)
+
+    def _crash_at_edge(self, span_ms: int) -> None:
+        """Whoever is about to end its epoch crashes at one of the next effects: before the end is durable, after it,
+        before the next epoch's state is, or at its first words there."""
+        blocks = self._world.params.epoch_blocks
+        near = [each for each in self._world.replicas if each.is_up and (each.disk.height + 2) % blocks < EDGE_BLOCKS]
+        if not near:
+            return
+        replica = self._chance.choice(near)
+        if replica.steps_left is None:
+            replica.steps_left = int(self._chance.random() * STEPS_AROUND_EDGE_MAX)
             self._after(span_ms, self._recover, replica, Fault.CRASH)
 
     def _recover(self, replica: Replica, fault: Fault) -> None:
@@ -248,7 +266,7 @@ class Faults:
         replica = self._anyone()
         self._world.oracle.count(Fault.CLOCK_JUMP)
         reach_ms = self._world.params.block_time_ahead_ms_max // 2 - 20
-        is_charged = self._world.cast.role(replica.index) == Fault.SKEW
+        is_charged = self._world.cast.role(replica.operator) == Fault.SKEW
         replica.skew_ms = self._between(SKEW_MS if is_charged else (-reach_ms, reach_ms))
         self._world.note(replica, f"has a clock that is off by {replica.skew_ms} ms")
 
@@ -275,7 +293,7 @@ class Faults:
 
     def _memory(self, index: int, role: Fault) -> None:
         """A charged replica loses what it promised to keep, or finds an old copy of it in its place."""
-        for replica in self._world.at_index[index]:
+        for replica in self._world.of_operator[index]:
             if role == Fault.BACKUP and index not in self._backups:
                 self._backups[index] = replica.disk.backup()
                 self._after(self._between((50, 800)), self._memory, index, role)
@@ -288,12 +306,15 @@ class Faults:
 
     def _damage(self, replica: Replica, role: Fault) -> None:
         if role == Fault.BACKUP:
-            replica.disk.restore(self._backups[replica.index], safety_only=self._chance.random() < 0.5)
-            replica.is_restored = True
+            replica.disk.restore(self._backups[replica.operator], safety_only=self._chance.random() < 0.5)
+            replica.is_restored = replica.has_forgotten = True
         elif role == Fault.WIPE:
-            replica.disk.wipe()
+            keeps_safety = Fault.EPOCHS in self._enabled and self._chance.random() < 0.3
+            replica.disk.wipe(keeps_safety=keeps_safety)
+            replica.has_forgotten |= not keeps_safety
         else:
             replica.disk.forget()
+            replica.has_forgotten = True
 
 
 def _between_sides(sides: list[bool]) -> set[tuple[int, int]]:

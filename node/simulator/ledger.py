@@ -13,11 +13,16 @@ from random import Random
 from typing import Final, Protocol
 
 from consensus.types import Header, genesis_header
-from genesis.document import ChainClock, GenesisDocument, GenesisRole, GenesisValidator
+from contracts.changes import Members
+from genesis.document import ChainClock, GenesisDocument, GenesisRole
+from genesis.evidence import Evidence
 from genesis.hashing import Domain, digest
+from node.simulator.cast import Cast
 from node.simulator.disk import Disk
 from node.simulator.market import role_keys
+from node.simulator.schedule import Schedule
 from node.simulator.settings import Settings
+from node.simulator.signatures import Signatures
 
 CHAIN_ORIGIN_UNIX_MS: Final = 1_700_000_000_000
 
@@ -31,12 +36,14 @@ class Applied:
         executed: The ids of what it executed.
         writes: What changed, for the disk.
         alarms: Rules about money that broke.
+        jailed: The operators that are jailed after it.
     """
 
     state_root: bytes
     executed: tuple[bytes, ...]
     writes: tuple[tuple[bytes, bytes | None], ...]
     alarms: tuple[str, ...]
+    jailed: tuple[int, ...] = ()
 
 
 class Machine(Protocol):
@@ -44,6 +51,9 @@ class Machine(Protocol):
 
     def apply(self, header: Header, wires: Sequence[bytes]) -> Applied:
         """Execute the next block, whose batches are `wires`."""
+
+    def members(self, epoch: int) -> Members:
+        """The validators of an epoch that has begun in this state, in order of index."""
 
 
 class Ledger(Protocol):
@@ -58,39 +68,40 @@ class Ledger(Protocol):
     def next_batch(self, author: int, chain_unix_ms: int) -> tuple[bytes, bytes]:
         """Digest and bytes of something new to order."""
 
+    def accuse(self, evidence: Evidence) -> None:
+        """An honest replica has found evidence, and hands it in."""
 
-def make_ledger(settings: Settings, chance: Random, public_keys: Sequence[bytes]) -> Ledger:
+
+def make_ledger(settings: Settings, chance: Random, schedule: Schedule, signatures: Signatures, cast: Cast) -> Ledger:
     """The ledger that the settings ask for."""
-    document = _document(settings, public_keys)
+    document = _document(settings, schedule)
     if not settings.real_state:
-        return HashLedger(document)
+        return HashLedger(document, schedule)
     # Here and not above: the state machine's compiled kernels take longer to load than most runs take.
     from node.simulator.market_ledger import MarketLedger
 
-    return MarketLedger(document, chance)
+    is_governed = schedule.operators > len(schedule.members(0))
+    return MarketLedger(document, chance, (signatures, cast, schedule.operators) if is_governed else None)
 
 
-def _document(settings: Settings, public_keys: Sequence[bytes]) -> GenesisDocument:
-    validators = tuple(
-        GenesisValidator(f"v{index}", public_keys[index], power, f"127.0.0.1:{index + 1}", b"certificate %d" % index)
-        for index, power in enumerate(settings.powers)
-    )
+def _document(settings: Settings, schedule: Schedule) -> GenesisDocument:
     roles = tuple(GenesisRole(name, key.public_key, (name.rstrip("0123456789"),)) for name, key in role_keys().items())
     clock = ChainClock(0, CHAIN_ORIGIN_UNIX_MS, 1)
-    return GenesisDocument("simulated", validators, roles, clock, settings.params, settings.engine)
+    return GenesisDocument("simulated", schedule.members(0), roles, clock, settings.params, settings.engine)
 
 
 class HashLedger:
     """Batches are opaque; the root is a hash over what was executed, in order."""
 
-    def __init__(self, document: GenesisDocument) -> None:
+    def __init__(self, document: GenesisDocument, schedule: Schedule) -> None:
         self.document = document
+        self._schedule = schedule
         self.genesis = genesis_header(document.chain_id, CHAIN_ORIGIN_UNIX_MS, bytes(32))
         self._made = 0
 
     def machine(self, disk: Disk) -> HashMachine:
         """Rebuilt from the committed blocks."""
-        machine = HashMachine(self.genesis.anchor.state_root)
+        machine = HashMachine(self.genesis.anchor.state_root, self._schedule)
         for block in disk.committed:
             machine.restore(block.state_root, block.payload)
         return machine
@@ -101,13 +112,21 @@ class HashLedger:
         wire = b"batch %d of %d" % (self._made, author)
         return digest(Domain.BATCH, wire), wire
 
+    def accuse(self, evidence: Evidence) -> None:
+        """Nobody judges it here."""
+
 
 class HashMachine:
     """Counts and hashes."""
 
-    def __init__(self, state_root: bytes) -> None:
+    def __init__(self, state_root: bytes, schedule: Schedule) -> None:
         self._root = state_root
+        self._schedule = schedule
         self._executed: dict[bytes, None] = {}
+
+    def members(self, epoch: int) -> Members:
+        """As planned."""
+        return self._schedule.members(epoch)
 
     def restore(self, state_root: bytes, payload: Sequence[bytes]) -> None:
         """Take in a block that was executed before."""

@@ -6,7 +6,7 @@ everyday traffic, which the state machine must refuse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from random import Random
 from typing import Any, Final
@@ -49,6 +49,21 @@ class Market:
         self._series: list[str] = []
         self._recent: list[bytes] = []
         self._salt = 0
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether the envelopes that set the market up have been made."""
+        return not self._set_up
+
+    def member(self) -> tuple[str, SigningKey]:
+        """One of the members, with its key."""
+        return MEMBERS[0], self._keys[MEMBERS[0]]
+
+    def sign(self, keys: Sequence[SigningKey], operation: Operation, chain_unix_ms: int) -> bytes:
+        """An envelope of somebody's who is no member of the market."""
+        self._salt += 1
+        salt = self._salt.to_bytes(16, "big")
+        return sign_envelope(self._chain_id, keys, [operation], chain_unix_ms + LIFETIME_MS, salt)
 
     def next_envelopes(self, chain_unix_ms: int) -> list[bytes]:
         """One to three envelopes, some of them seen before; the first batch sets everything up."""

@@ -137,11 +137,12 @@ class Payloads:
         due = [each for each in self._missing() if self._asked_until_ms.get(each, 0) <= now_ms][:ASKED_MAX]
         if not due:
             return
-        others = replica.world.others[replica.index]
-        if not others:
+        operators = replica.term.operators
+        if not replica.term.peers or replica.payloads is not self:
             return
-        peer = self._turn if self._turn in others else others[self._turn % len(others)]
-        self._turn = (peer + 1) % len(replica.world.settings.powers)
+        at = self._turn % len(operators)
+        peer = operators[at] if operators[at] != replica.operator else operators[(at + 1) % len(operators)]
+        self._turn = (replica.term.places[peer] + 1) % len(operators)
         self._asked_until_ms = {name: at_ms for name, at_ms in self._asked_until_ms.items() if at_ms > now_ms}
         self._asked_until_ms |= dict.fromkeys(due, now_ms + ASK_AGAIN_MS)
         replica.world.oracle.count("batches fetched", len(due))

@@ -11,6 +11,9 @@ Rules:
 4. A stopped process (SIGSTOP) does nothing; what arrives waits, `FROZEN_MAX` frames at most, and is handled when it
    goes on. Its monotonic clock does not stop.
 5. A Byzantine replica is the same process with a `Strategy` between the engine and the world.
+6. When an epoch is over its engine is replaced by that of the next, as `node.epochs` and `node.replica` do it: first
+   the end of the old one is durable, then the safety state of the new one. An edge that changes the set ends what was
+   built for the old one: what was under way between its members is gone.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from consensus import events as ev
+from consensus.config import Recovery
 from consensus.engine import Engine
-from consensus.types import Message, Proposal, Statement, signing_message
+from consensus.types import OBSERVER, Message, Proposal, Statement, signing_message
 from consensus.wire import encode_message
 from genesis.errors import InvariantViolation, Rejected
 from node.simulator import catchup
@@ -33,6 +37,7 @@ from node.simulator.disk import Disk
 from node.simulator.executor import Executor
 from node.simulator.payloads import Payloads
 from node.simulator.settings import Fault
+from node.simulator.terms import Term, term_of
 
 if TYPE_CHECKING:
     from node.simulator.cluster import Cluster
@@ -44,16 +49,20 @@ S = TypeVar("S", bound=Statement)
 class Replica:
     """A place in the network. The process at it comes and goes; the disk stays."""
 
-    def __init__(self, world: Cluster, place: int, index: int, name: str, strategy: Strategy | None) -> None:
+    def __init__(self, world: Cluster, place: int, operator: int, name: str, strategy: Strategy | None) -> None:
         self.world = world
         self.place = place
-        self.index = index
+        self.operator = operator
+        self.index = operator
+        self.public_key = world.signatures.public_key(operator, 0)
         self.name = name
         self.strategy = strategy
         self.is_honest = strategy is None
         self.is_restored = False
+        self.has_forgotten = False
         self.disk = Disk(world.first_safety)
         self.core: Engine | None = None
+        self.term: Term
         self.executor: Executor
         self.payloads: Payloads
         self.catchup: CatchUp
@@ -66,6 +75,8 @@ class Replica:
         self.disk_fails = False
         self._incarnation = 0
         self._clock_base_ms = 0
+        self._since_ms = 0
+        self._views_before = 0
         self._wake_ms: int | None = None
         self._is_syncing = False
         self._is_stopped = False
@@ -81,12 +92,12 @@ class Replica:
         self._incarnation += 1
         self.is_up = True
         self._clock_base_ms = self.world.heap.now_ms - self._incarnation * 1_000
-        self._wake_ms = None
-        self.payloads = Payloads(self)
+        self._since_ms = self.now.monotonic_ms
         self.executor = Executor(self)
+        self.payloads = Payloads(self)
         self.catchup = CatchUp(self)
-        self.core = self.world.make_core(self)
-        self.take(ev.Started(), b"start")
+        if self._begin_epoch():
+            self.take(ev.Started(), b"start")
 
     def crash(self) -> None:
         """Power loss."""
@@ -125,6 +136,19 @@ class Replica:
             self._frozen.append((action, args))
         else:
             action(*args)
+
+    def hear(self, sender: int, handler: str, *args: Any) -> None:
+        """A frame from this operator: only members of the epoch are connected with us."""
+        if not self.is_up:
+            return
+        if sender in self.term.places:
+            self.arrive(handler, *args)
+            return
+        accomplice = self.world.accomplice(sender, self) if handler == "on_message" else None
+        if accomplice is None:
+            self.world.oracle.counts["frames of strangers"] += 1
+        else:
+            self.arrive(handler, accomplice, *args[1:])
 
     def arrive(self, handler: str, *args: Any) -> None:
         """A frame from the network."""
@@ -187,7 +211,7 @@ class Replica:
         world.transcript.event(world.heap.now_ms, self.name, event, mark, effects)
         self._effects.extend(effects)
         if self.is_honest:
-            world.view = max(world.view, core.view)
+            world.view = max(world.view, self._views_before + core.view)
             world.oracle.after_event(self)
 
     def _on_defect(self, event: ev.Event, mark: bytes, defect: InvariantViolation) -> None:
@@ -197,6 +221,61 @@ class Replica:
             raise Violation("defect", f"{self.name}: {defect}") from defect
         self.halted = str(defect)
         self.crash()
+
+    # --- epochs (rule 6) ----------------------------------------------------------------------------------------------
+
+    def _begin_epoch(self) -> bool:
+        """An engine of the epoch that the disk has come to; False if the process crashes meanwhile."""
+        self.term = term = term_of(self)
+        seat = term.seat
+        self.index = seat.index
+        if term.place != OBSERVER:
+            self.public_key = term.members[term.place].public_key
+        if seat.safety is not None and seat.safety != self.disk.saved:
+            self.disk.persist(seat.safety, None)
+            if not self.survives_a_step():
+                return False
+        self._wake_ms = None
+        self._views_before = self.world.begin_epoch(self)
+        self.core = self.world.make_core(self)
+        return True
+
+    def make_recovery(self) -> Recovery:
+        """What the engine of the present term finds."""
+        term = self.term
+        return self.disk.recovery(self.world.codec, term.seat.safety, term.base.height, self._since_ms)
+
+    def _close_epoch(self, closed: ev.EpochClosed) -> None:
+        """The engine has nothing more to do."""
+        if self.disk_fails:
+            self.world.oracle.count(Fault.DISK_ERROR)
+            self._crash_within(closed)
+        elif self.disk.latency_ms:
+            self._is_syncing = True
+            self.after(self.disk.latency_ms, self._closed, closed)
+        else:
+            self._closed(closed)
+
+    def _closed(self, closed: ev.EpochClosed) -> None:
+        was_syncing, self._is_syncing = self._is_syncing, False
+        before = self.term
+        if self.is_honest:
+            self.world.oracle.on_closed(self, closed)
+        self.disk.close(before.epoch, closed)
+        if not self.survives_a_step() or not self._begin_epoch():
+            return
+        self._own.clear()
+        if self.term.members == before.members:
+            self.catchup.forget()
+            early = [(each, encode_message(each.message)) for each in closed.early]
+        else:
+            self.payloads, self.catchup, early = Payloads(self), CatchUp(self), []
+            self._waiting.clear()
+        self._own.extend([(ev.Started(), b"start"), *early])
+        if self.strategy is not None:
+            self.strategy.begins(self)
+        if was_syncing:
+            self._pump()
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
@@ -248,8 +327,12 @@ class Replica:
             case ev.Accuse(evidence):
                 if self.is_honest:
                     self.world.oracle.on_accusation(self, evidence)
+                    if self.world.settings.real_signatures:
+                        self.world.ledger.accuse(evidence)
             case ev.Report(kind, _):
                 self.world.oracle.counts[f"report {kind}"] += 1
+            case ev.EpochClosed():
+                self._close_epoch(effect)
             case ev.Halt(reason):
                 self._halt(reason)
 
@@ -291,6 +374,8 @@ class Replica:
         match effect:
             case ev.PersistSafety(state, proposal) if chance.random() < 0.5:
                 self._durable(state, proposal)
+            case ev.EpochClosed() if chance.random() < 0.5:
+                self.disk.close(self.term.epoch, effect)
             case ev.SignAndSend(statement, recipients) if chance.random() < 0.5:
                 some = tuple(each for each in recipients if chance.random() < 0.5)
                 self.send(self.sign(statement), some)
@@ -309,7 +394,7 @@ class Replica:
         if self.is_honest:
             self.world.oracle.on_sign(self, statement)
         message = signing_message(self.world.chain_id, statement)
-        return replace(statement, signature=self.world.signatures.sign(self.index, message))
+        return replace(statement, signature=self.world.signatures.sign(self.public_key, message))
 
     def send(self, message: Message, recipients: tuple[int, ...]) -> bytes:
         """Send a signed message, as the strategy would have it; the bytes of the message itself."""
@@ -323,39 +408,47 @@ class Replica:
 
     def broadcast(self, message: Message) -> None:
         """Send a signed message to everyone, past the strategy: it is the strategy's own."""
-        self.send_bytes(encode_message(message), message, self.world.others[self.index])
+        self.send_bytes(encode_message(message), message, self.term.validators.others(self.term.place))
 
     def send_bytes(self, data: bytes, message: Message | None, recipients: tuple[int, ...]) -> None:
         """One frame to everyone at these indices, twins included."""
-        world = self.world
+        operators = self.term.operators
         for index in recipients:
-            for other in world.at_index[index]:
-                if world.may_pass(self, other, message):
-                    world.links.send(self.place, other.place, other.arrive, "on_message", self.index, data)
+            self.send_frame(data, message, operators[index])
 
-    def send_to(self, index: int, handler: str, *args: Any) -> None:
-        """A frame of the data plane to everyone at this index."""
-        for other in self.world.at_index[index]:
+    def send_frame(self, data: bytes, message: Message | None, operator: int) -> None:
+        """One frame to an operator."""
+        world = self.world
+        for other in world.of_operator[operator]:
+            if world.may_pass(self, other, message):
+                world.links.send(self.place, other.place, other.hear, self.operator, "on_message", self.operator, data)
+
+    def send_to(self, operator: int, handler: str, *args: Any) -> None:
+        """A frame of the data plane to this operator."""
+        for other in self.world.of_operator[operator]:
             self.answer(other.place, handler, *args)
 
     def answer(self, place: int, handler: str, *args: Any) -> None:
         """A frame of the data plane to one place."""
         other = self.world.replicas[place]
         if self.world.may_pass(self, other, None):
-            self.world.links.send(self.place, place, other.arrive, handler, *args)
+            self.world.links.send(self.place, place, other.hear, self.operator, handler, *args)
 
     # --- hearing things -----------------------------------------------------------------------------------------------
 
     def on_message(self, sender: int, data: bytes) -> None:
-        """A consensus frame."""
+        """A consensus frame from this operator."""
+        index = self.term.places.get(sender)
+        if index is None:
+            return
         try:
             message = self.world.codec.message(data)
         except Rejected:
             self.world.oracle.counts["frames malformed"] += 1
             return
-        if self.strategy is not None:
+        if self.strategy is not None and self.index != OBSERVER:
             self.strategy.heard(self, message)
-        self.take(ev.Received(sender, message), data)
+        self.take(ev.Received(index, message), data)
 
     def on_batch(self, author: int, name: bytes, wire: bytes, asked: bool) -> None:
         """A batch, from its author or in answer to a request."""
@@ -368,23 +461,24 @@ class Replica:
             if wire is not None and (self.strategy is None or self.strategy.serves(self, name)):
                 self.answer(place, "on_batch", self.payloads.author(name), name, wire, True)
 
-    def on_blocks_request(self, place: int, number: int, from_height: int) -> None:
+    def on_blocks_request(self, place: int, number: int, epoch: int, from_height: int) -> None:
         """A peer lacks blocks."""
-        blocks, qc = catchup.answer(self, from_height)
+        blocks, qc = catchup.answer(self, epoch, from_height)
         if self.strategy is not None:
             blocks = self.strategy.blocks(self, blocks)
-        self.answer(place, "on_blocks", self.index, number, blocks, qc)
+        self.answer(place, "on_blocks", self.operator, number, blocks, qc)
 
     def on_blocks(self, sender: int, number: int, blocks: list[bytes], qc: bytes) -> None:
         """An answer to our own request."""
-        self.catchup.on_answer(sender, number, blocks, qc)
+        if sender in self.term.places:
+            self.catchup.on_answer(self.term.places[sender], number, blocks, qc)
 
     def submit(self, name: bytes, wire: bytes) -> None:
         """A client's batch: keep it, and send it to the others."""
-        self.payloads.on_batch(self.index, name, wire, False)
-        for index in self.world.others[self.index]:
-            if self.strategy is None or self.strategy.sends_batch(self, index):
-                self.send_to(index, "on_batch", self.index, name, wire, False)
+        self.payloads.on_batch(self.operator, name, wire, False)
+        for operator in self.term.peers:
+            if self.strategy is None or self.strategy.sends_batch(self, operator):
+                self.send_to(operator, "on_batch", self.operator, name, wire, False)
 
     def _wake(self, monotonic_ms: int) -> None:
         if self._wake_ms == monotonic_ms:

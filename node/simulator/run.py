@@ -12,18 +12,20 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, TextIO
 
-from node.simulator.cast import draw_cast, draw_params
+from node.simulator.cast import draw_cast, draw_epochs, draw_params
 from node.simulator.checks import Violation
-from node.simulator.cluster import Cluster
+from node.simulator.cluster import Cluster, make_signatures
 from node.simulator.engines import check_engine
 from node.simulator.faults import Faults
 from node.simulator.replica import Replica
-from node.simulator.settings import Settings
+from node.simulator.schedule import JOINERS, SET_MIN, draw_schedule, fixed_schedule
+from node.simulator.settings import SIMULATED, Fault, Settings
 
 STORM_TIMEOUTS_EACH: Final = 6
 TIMEOUTS_TO_PROGRESS: Final = 5
@@ -82,9 +84,7 @@ def simulate(settings: Settings, sink: TextIO | None = None) -> Outcome:
     """
     check_engine(settings.engine)
     chance = Random(settings.seed)
-    if settings.faults:
-        settings = replace(settings, params=draw_params(settings.params, chance))
-    cluster = Cluster(settings, chance, draw_cast(settings, chance), sink)
+    cluster = draw_cluster(settings, chance, sink)
     broken: Violation | None = None
     healed_ms = None
     try:
@@ -93,6 +93,23 @@ def simulate(settings: Settings, sink: TextIO | None = None) -> Outcome:
         broken = violation
         cluster.note(None, f"VIOLATION of {violation}")
     return _outcome(cluster, broken, healed_ms)
+
+
+def draw_cluster(settings: Settings, chance: Random, sink: TextIO | None = None) -> Cluster:
+    """The network of a run: its limits, its epochs, who is charged with what."""
+    if settings.faults:
+        settings = replace(settings, params=draw_params(settings.params, chance))
+    schedule = None
+    if Fault.EPOCHS in settings.faults:
+        settings = replace(settings, params=draw_epochs(settings.params, chance))
+        if settings.params.epoch_blocks < SIMULATED.epoch_blocks and len(settings.powers) >= SET_MIN:
+            keys = make_signatures(settings).public_key
+            if settings.real_state:
+                schedule = fixed_schedule(settings, keys, JOINERS)
+            else:
+                schedule = draw_schedule(settings, keys, chance)
+    cast = draw_cast(settings, chance, schedule.powers if schedule is not None else ())
+    return Cluster(settings, chance, cast, sink, schedule=schedule)
 
 
 def run(cluster: Cluster) -> int:
@@ -113,16 +130,17 @@ def progress(cluster: Cluster) -> int:
     """Rule 3; how long it took, in ms. Raises `Violation`."""
     heap, params = cluster.heap, cluster.params
     start_ms = heap.now_ms
-    awaited = [each for each in cluster.honest if each.halted is None and not each.is_restored]
     given: list[bytes] = []
-    _submit(cluster, awaited[int(cluster.chance.random() * len(awaited))], given)
+    first = _awaited(cluster)
+    _submit(cluster, first[int(cluster.chance.random() * len(first))], given)
     target = cluster.height + NEW_BLOCKS
     allowed_ms = TIMEOUTS_TO_PROGRESS * (params.view_timeout_ms_max + params.block_interval_idle_ms)
 
     def is_reached() -> bool:
-        return all(each.disk.height >= target and _has_executed(each, given) for each in awaited)
+        return all(each.disk.height >= target and _has_executed(each, given) for each in _awaited(cluster))
 
     if not heap.run_until(is_reached, start_ms + allowed_ms):
+        awaited = _awaited(cluster)
         late = [each.name for each in awaited if each.disk.height < target]
         missing = [each.name for each in awaited if not _has_executed(each, given)]
         raise Violation(
@@ -133,13 +151,25 @@ def progress(cluster: Cluster) -> int:
     return heap.now_ms - start_ms
 
 
+def _awaited(cluster: Cluster) -> list[Replica]:
+    """Who must get on: the honest members of the newest epoch."""
+    terms = cluster.oracle.terms
+    places = terms[max(terms)].places
+    awaited = (each for each in cluster.honest if each.operator in places)
+    return [each for each in awaited if each.halted is None and not each.is_restored]
+
+
 def _submit(cluster: Cluster, replica: Replica, given: list[bytes]) -> None:
-    """A client's batch; a client that is turned away comes again."""
-    name = cluster.submit(replica)
-    if name is not None:
-        given.append(name)
-    else:
-        cluster.heap.after(cluster.params.resend_interval_ms, _submit, cluster, replica, given)
+    """A client's batch; a client that is turned away comes again, and goes to another when the validator leaves."""
+    awaited = _awaited(cluster)
+    if replica not in awaited:
+        replica = awaited[0]
+        given.clear()
+    if not given:
+        name = cluster.submit(replica)
+        if name is not None:
+            given.append(name)
+    cluster.heap.after(cluster.params.resend_interval_ms, _submit, cluster, replica, given)
 
 
 def _has_executed(replica: Replica, given: list[bytes]) -> bool:
@@ -157,7 +187,7 @@ def _outcome(cluster: Cluster, broken: Violation | None, healed_ms: int | None) 
         virtual_ms=cluster.heap.now_ms,
         healed_ms=healed_ms,
         roles={str(index): str(role) for index, role in cluster.cast.roles},
-        counts=dict(sorted(cluster.oracle.counts.items())),
+        counts=dict(sorted((cluster.oracle.counts + Counter(jailed=len(cluster.oracle.jailed))).items())),
         digest=cluster.transcript.digest,
         tail=tuple(cluster.transcript.tail(TAIL_LINES)) if broken is not None else (),
     )

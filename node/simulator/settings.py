@@ -39,6 +39,8 @@ class Fault(StrEnum):
     AMNESIA = "amnesia"
     WIPE = "wipe"
     BACKUP = "backup"
+    # The set of validators.
+    EPOCHS = "epochs"
     # Byzantine replicas.
     EQUIVOCATE = "equivocate"
     DOUBLE_VOTE = "double-vote"
@@ -51,6 +53,7 @@ class Fault(StrEnum):
     INVALID_BLOCKS = "invalid-blocks"
     STALE = "stale-certificates"
     FORGE = "forge"
+    OLD_EPOCH = "old-epoch"
 
 
 BYZANTINE: Final = tuple(Fault)[list(Fault).index(Fault.EQUIVOCATE) :]

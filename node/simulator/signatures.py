@@ -1,8 +1,8 @@
 """Signatures of simulated validators: Ed25519, or a keyed digest that takes a hundredth of the time.
 
 With the digest, who knows the public key could forge; nobody in a simulation does: a Byzantine strategy signs through
-`Signatures.sign` with its own index alone. Ed25519's answers are remembered for all replicas together, which changes
-the cost and nothing else.
+its replica, with keys of its own operator alone. Ed25519's answers are remembered for all replicas together, which
+changes the cost and nothing else.
 """
 
 from __future__ import annotations
@@ -16,18 +16,35 @@ REMEMBERED_MAX: Final = 65_536
 
 
 class Signatures:
-    """The keys of all validators, and the rule by which their signatures are checked."""
+    """The keys of all operators, and the rule by which their signatures are checked.
 
-    def __init__(self, validators: int, real: bool) -> None:
+    Args:
+        real: Whether statements are signed with Ed25519.
+        real_keys: Whether at least the keys are Ed25519's, for a state machine that checks what they sign.
+    """
+
+    def __init__(self, *, real: bool, real_keys: bool = False) -> None:
         self._real = real
+        self._real_keys = real or real_keys
         self._seen: dict[tuple[bytes, bytes, bytes], bool] = {}
-        seeds = [bytes([index + 1]) * 32 for index in range(validators)]
-        self._keys = [SigningKey(seed) for seed in seeds] if real else []
-        self.public_keys = [key.public_key for key in self._keys] if real else seeds
+        self._signing: dict[bytes, SigningKey] = {}
 
-    def sign(self, index: int, message: bytes) -> bytes:
-        """The signature of validator `index`."""
-        return self._keys[index].sign(message) if self._real else _mark(self.public_keys[index], message)
+    def public_key(self, operator: int, generation: int) -> bytes:
+        """The public key of an operator; it has one after the other, from 0."""
+        seed = bytes([operator + 1]) * (30 if generation else 32) + generation.to_bytes(2, "big") * bool(generation)
+        if not self._real_keys:
+            return seed
+        key = SigningKey(seed)
+        self._signing[key.public_key] = key
+        return key.public_key
+
+    def signing_key(self, public_key: bytes) -> SigningKey:
+        """The Ed25519 key of this public key, which was asked for before."""
+        return self._signing[public_key]
+
+    def sign(self, public_key: bytes, message: bytes) -> bytes:
+        """The signature of this key."""
+        return self._signing[public_key].sign(message) if self._real else _mark(public_key, message)
 
     def is_valid(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
         """Whether the signature is genuine; stands in for `genesis.signing.is_valid`."""

@@ -189,7 +189,7 @@ def root_of_its_own(stage: Stage) -> None:
     victim = stage.replicas[VICTIM]
     victim.is_honest = False
     stage.honest.remove(victim)
-    victim.executor._machine = Crooked(victim.executor._machine)
+    victim.executor.machine = Crooked(victim.executor.machine)
     stage.release(is_puppet_honest=True)
     stage.heap.run(SETTLED_MS)
     goes_on(stage, VICTIM, "on a root that a quorum contradicts")

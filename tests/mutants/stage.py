@@ -141,7 +141,7 @@ class Stage(Cluster):
     def sign(self, statement: Any) -> Any:
         """With the puppet's key."""
         message = signing_message(self.chain_id, statement)
-        return replace(statement, signature=self.signatures.sign(PUPPET, message))
+        return replace(statement, signature=self.signatures.sign(self.replicas[PUPPET].public_key, message))
 
     def block(self, view: int, justify: QC, parent: Header | None = None, salt: int = 0, **changes: Any) -> Header:
         """A block of the puppet's on top of `parent`, genesis by default; `salt` makes another one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from genesis.statements import Phase
-from tests.mutants import durability, memories, patches, scenes, storms, verification
+from tests.mutants import durability, edges, memories, patches, scenes, storms, verification
 from tests.mutants.durability import is_proposal, is_timeout, is_vote, not_persisted, persisted_late
 from tests.mutants.memories import memory
 from tests.mutants.model import HOTSTUFF, PBFT, Mutant
@@ -245,4 +245,52 @@ LOCKS: Final = (
     ),
 )
 
-MUTANTS: Final = (*RULES, *VOUCHING, *PERSISTENCE, *CERTIFICATES, *LOCKS, *MEMORY)
+EPOCHS: Final = (
+    Mutant("E1 off", "E1", edges.NO_E1, edges.CRASHES_AT_EDGES),
+    Mutant("E2 off", "E2, EP8", edges.NO_E2, edges.EDGES),
+    Mutant("E3 off", "E3, EP10", edges.NO_E3, edges.LOST_LEDGER),
+    Mutant("E4 off", "E4, C19", edges.NO_E4, edges.FIRST),
+    Mutant("commits beyond the edge", "EP6", edges.COMMITS_BEYOND_THE_EDGE, edges.EDGES),
+    Mutant("closing blocks idle and order", "EP6", edges.CLOSING_IDLES, edges.EDGES),
+    Mutant("closed without a certified root", "EP7", edges.CLOSES_AT_ONCE, edges.EDGES),
+    Mutant(
+        "epoch's state saved late",
+        "EP8",
+        edges.STATE_NOT_SAVED,
+        edges.CRASHES_AT_EDGES,
+        masked="the state is persisted before every signature, the first in an epoch too",
+    ),
+    Mutant(
+        "old epochs heard", "EP9", edges.OLD_EPOCHS_HEARD, edges.OLD_EPOCHS, masked="the verifier refuses other epochs"
+    ),
+    Mutant(
+        "old epochs heard, epoch unchecked",
+        "EP9, C5",
+        together(edges.OLD_EPOCHS_HEARD, unchecked("_check_epoch")),
+        edges.OLD_EPOCHS,
+    ),
+    Mutant("a later epoch says nothing", "EP9", edges.NEVER_BEHIND, edges.SLEEPER),
+    Mutant(
+        "early words forgotten",
+        "EP9",
+        edges.EARLY_FORGOTTEN,
+        edges.EDGES,
+        masked="everything is said again on the beat",
+    ),
+)
+
+CONDUCT: Final = (
+    Mutant("nobody passed over", "C6", edges.NOBODY_PASSED_OVER, edges.DEAD_LEADER),
+    Mutant("proposals not witnessed", "witness 2", edges.NO_PROPOSALS_WITNESSED, edges.TWO_BLOCKS),
+    Mutant("votes not witnessed", "witness 2", edges.NOTHING_WITNESSED, edges.TWO_VOTES),
+    Mutant("timeouts not witnessed", "witness 2", edges.NOTHING_WITNESSED, edges.TWO_TIMEOUTS),
+    Mutant(
+        "late votes not witnessed",
+        "witness 5",
+        edges.NO_RIVALS,
+        edges.TWO_VOTES,
+        masked="of two votes one comes in time, or stands in a certificate, often enough",
+    ),
+)
+
+MUTANTS: Final = (*RULES, *VOUCHING, *PERSISTENCE, *CERTIFICATES, *LOCKS, *MEMORY, *EPOCHS, *CONDUCT)

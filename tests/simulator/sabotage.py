@@ -8,13 +8,14 @@ from random import Random
 
 from consensus import events as ev
 from consensus.engine import Engine
+from consensus.types import Vote
 from genesis.evidence import Half, Offence, make_evidence
 from node.simulator.cast import Cast
 from node.simulator.checks import Violation
 from node.simulator.cluster import Cluster
 from node.simulator.replica import Replica
 from node.simulator.run import run
-from node.simulator.settings import Fault, Settings
+from node.simulator.settings import SIMULATED, Fault, Settings
 
 Rewrite = Callable[[Replica, tuple[ev.Effect, ...]], tuple[ev.Effect, ...]]
 
@@ -113,5 +114,39 @@ def accuse_the_innocent(replica: Replica, effects: tuple[ev.Effect, ...]) -> tup
     return (*effects, ev.Accuse(make_evidence(Offence.PROPOSAL, 0, 1, 1, *halves)))
 
 
+def _closing(change: Callable[[Replica, ev.EpochClosed], ev.Effect]) -> Rewrite:
+    """What replica 2 makes of the end of an epoch."""
+
+    def rewrite(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
+        return tuple(
+            change(replica, each) if isinstance(each, ev.EpochClosed) and replica.index == 2 else each
+            for each in effects
+        )
+
+    return rewrite
+
+
+close_without_a_quorum = _closing(
+    lambda _, closed: replace(closed, qc=replace(closed.qc, signatures=closed.qc.signatures[:2]))
+)
+close_on_another_root = _closing(lambda _, closed: replace(closed, state_root=bytes(32)))
+close_too_early = _closing(
+    lambda _, closed: replace(closed, closing=closed.closing[:-1], qc=closed.closing[-1].justify)
+)
+never_close = _closing(lambda *_: ev.Report("closes nothing", ()))
+
+
+def sign_in_another_epoch(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
+    """Replica 1 votes for the epoch after its own."""
+
+    def changed(effect: ev.Effect) -> ev.Effect:
+        if isinstance(effect, ev.SignAndSend) and isinstance(effect.statement, Vote) and replica.index == 1:
+            return replace(effect, statement=replace(effect.statement, epoch=replica.term.epoch + 1))
+        return effect
+
+    return tuple(changed(each) for each in effects)
+
+
 QUIET = Settings(3, views=20, faults=())
+EDGES = replace(QUIET, views=50, params=replace(SIMULATED, epoch_blocks=8))
 CRASHES = Settings(3, views=60, faults=(Fault.CRASH, Fault.BLACKOUT))

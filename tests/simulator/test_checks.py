@@ -11,6 +11,7 @@ import pytest
 from consensus import events as ev
 from consensus.engine import Engine
 from consensus.types import Header
+from contracts.changes import Members
 from genesis.errors import violated
 from node.simulator.cast import Cast
 from node.simulator.cluster import Cluster
@@ -19,16 +20,22 @@ from node.simulator.replica import Replica
 from node.simulator.settings import Settings
 from tests.simulator.sabotage import (
     CRASHES,
+    EDGES,
     ENGINES,
     QUIET,
     Rewrite,
     accuse_the_innocent,
+    close_on_another_root,
+    close_too_early,
+    close_without_a_quorum,
     cluster,
     commit_another_block,
     commit_out_of_order,
     forget_to_persist,
     halt_now_and_then,
+    never_close,
     nothing,
+    sign_in_another_epoch,
     verdict,
     vote_no_more,
 )
@@ -42,6 +49,12 @@ SABOTAGES: list[tuple[Rewrite, Settings, str | None]] = [
     (halt_now_and_then, QUIET, "halt"),
     (accuse_the_innocent, QUIET, "accusation"),
     (vote_no_more, QUIET, "progress"),
+    (nothing, EDGES, None),
+    (close_without_a_quorum, EDGES, "epochs"),
+    (close_on_another_root, EDGES, "epochs"),
+    (close_too_early, EDGES, "epochs"),
+    (sign_in_another_epoch, EDGES, "epochs"),
+    (never_close, EDGES, "progress"),
 ]
 
 
@@ -100,6 +113,10 @@ class Crooked:
         self._fault = fault
         self._before: tuple[bytes, ...] = ()
 
+    def members(self, epoch: int) -> Members:
+        members = self._machine.members(epoch)
+        return members[:-1] if self._fault == "members" and epoch == 2 else members
+
     def apply(self, header: Header, wires: Sequence[bytes]) -> Applied:
         applied = self._machine.apply(header, wires)
         before, self._before = self._before, applied.executed or self._before
@@ -108,14 +125,28 @@ class Crooked:
                 return replace(applied, state_root=bytes(32))
             case "once":
                 return replace(applied, executed=(*applied.executed, *before))
+            case "jailed":
+                return replace(applied, jailed=(3,))
+            case "members":
+                return applied
         return replace(applied, alarms=("a unit appeared from nowhere",))
 
 
-@pytest.mark.parametrize("fault", ["roots", "once", "money"])
+FAULTS_OF_MACHINES = (
+    ("roots", "roots"),
+    ("once", "once"),
+    ("money", "money"),
+    ("members", "epochs"),
+    ("jailed", "accusation"),
+)
+
+
+@pytest.mark.parametrize(("fault", "rule"), FAULTS_OF_MACHINES)
 @pytest.mark.parametrize("is_real", [False, True])
-def test_a_state_machine_that_differs_repeats_or_loses_is_found(fault: str, is_real: bool) -> None:
-    """Equal roots, nothing executed twice, money conserved: on one replica in four is enough."""
-    made = Cluster(replace(QUIET, real_state=is_real), Random(1), Cast())
+def test_a_state_machine_that_differs_repeats_or_loses_is_found(fault: str, rule: str, is_real: bool) -> None:
+    """Equal roots and sets, nothing executed twice, money conserved, nobody honest jailed: on one replica in four is
+    enough."""
+    made = Cluster(replace(EDGES, views=30, real_state=is_real), Random(1), Cast())
     real = made.ledger.machine
     machines: list[Machine] = []
 
@@ -124,7 +155,7 @@ def test_a_state_machine_that_differs_repeats_or_loses_is_found(fault: str, is_r
         return Crooked(machines[-1], fault) if len(machines) == 2 else machines[-1]
 
     made.ledger.machine = machine  # type: ignore[method-assign, assignment]
-    assert verdict(made) == fault
+    assert verdict(made) == rule
 
 
 def test_the_root_that_differs_stops_its_replica_before_it_can_do_harm() -> None:
