@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import msgpack
 import plyvel
 import pytest
 import trio
@@ -14,10 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from nacl.exceptions import BadSignatureError
 
 from consensus.collectors import VoteCollector
+from consensus.events import Now
 from consensus.pacemaker import Pacemaker
 from consensus.repeating import Repeating
 from consensus.syncing import Syncing
 from consensus.types import Statement, signing_message
+from contracts.merkle import MerkleTree
+from genesis.codec import Shape, decode
 from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
 from node.batch_fetcher import BatchFetcher
@@ -26,6 +30,7 @@ from node.clock import Clock
 from node.database import Database
 from node.executor import Executor
 from node.offload import Offload
+from node.slot_file import SlotFile
 from tests.defences.model import Patch
 
 
@@ -118,7 +123,48 @@ NO_WINDOW: Final = together(
 )
 
 
+# --- encoding ---------------------------------------------------------------------------------------------------------
+
+
+def _any_form(data: bytes, shape: Shape, *, size_max: int) -> Any:
+    """`decode` without its last look: whether these are the bytes that the value would be encoded as."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("genesis.codec.encode", lambda _value: data)
+        return REAL_DECODE(data, shape, size_max=size_max)
+
+
+def _any_failure(data: bytes, shape: Shape, *, size_max: int) -> Any:
+    """`decode` that lets the parser's own errors through."""
+    invariant(len(data) <= size_max, "the parser is shown no more than it may read")
+    value = msgpack.unpackb(data, use_list=False)
+    shape(value)
+    return value
+
+
+REAL_DECODE: Final = decode
+ANY_FORM: Final = swap("genesis.codec.decode", by=_any_form)
+UNTRANSLATED: Final = swap("consensus.wire.decode", by=_any_failure)
+
+
+def _first_path_alone(self: MerkleTree, dirty: list[int]) -> None:
+    REAL_REHASH(self, dirty[:1])
+
+
+REAL_REHASH: Final = MerkleTree._rehash
+FORGOTTEN_PATHS: Final = swap("contracts.merkle.MerkleTree._rehash", by=_first_path_alone)
+
+
 # --- disk -------------------------------------------------------------------------------------------------------------
+
+
+def _unsynced(self: SlotFile, file: int, number: int, payload: bytes) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("os.fdatasync", lambda _file: None)
+        REAL_WRITE(self, file, number, payload)
+
+
+REAL_WRITE: Final = SlotFile._write
+UNSYNCED: Final = swap("node.slot_file.SlotFile._write", by=_unsynced)
 
 
 @contextmanager
@@ -158,11 +204,12 @@ async def _never_judged(_self: Offload, _cost_us: int, work: Callable[..., Any],
 ALWAYS_IN_PLACE: Final = swap("node.offload.Offload.run", by=_never_judged)
 
 
-def _wall_for_both(self: Clock) -> Any:
-    return REAL_NOW(Clock(self.chain, self.wall_ns, self.wall_ns))
+def _wall_for_both(self: Clock) -> Now:
+    self.monotonic_ns()
+    wall_ms = self.wall_ns() // 1_000_000
+    return Now(wall_ms, self.chain.chain_unix_ms(wall_ms))
 
 
-REAL_NOW: Final = Clock.now
 ONE_CLOCK: Final = swap("node.clock.Clock.now", by=_wall_for_both)
 
 

@@ -11,6 +11,7 @@ its run and a run that hangs can be killed. The test modules are imported in the
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+import hypothesis.internal.conjecture.engine  # noqa: F401 - half of what a run would import
 import pytest
 
 from tests.defences.model import RUN_S_MAX, WHOLE_S_MAX, Patch
@@ -28,8 +30,16 @@ from tests.defences.table import DEFENCES
 
 PRODUCT: Final = ("genesis", "consensus", "contracts", "node", "cli")
 REPORT_CHARS_MAX: Final = 20_000
-LATE: Final = "ignore::pytest.PytestAssertRewriteWarning"
-"""pytest would like to see other plugins before anybody imports them; the product has imported one."""
+LEAN: Final = (
+    "--tb=native",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:anyio",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+)
+"""What a run can do without; and pytest would like to see other plugins before anybody imports them."""
 
 
 class Recorder:
@@ -60,10 +70,12 @@ class Recorder:
 
 
 def import_product() -> None:
-    """Everything that a patch may name, once for all runs."""
+    """Everything that a patch may name, and what tests need most, once for all runs."""
     for name in PRODUCT:
         for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
             importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()
 
 
 def run_here(tests: Sequence[str], sabotage: Patch | None, output: int) -> None:
@@ -72,7 +84,7 @@ def run_here(tests: Sequence[str], sabotage: Patch | None, output: int) -> None:
     for stream in (0, 1, 2):
         os.dup2(devnull, stream)
     recorder = Recorder()
-    arguments = ["-p", "no:cacheprovider", "-W", LATE, *(f"tests/{each}" for each in tests)]
+    arguments = [*LEAN, *(f"tests/{each}" for each in tests)]
     with pytest.MonkeyPatch.context() as monkeypatch:
         if sabotage is not None:
             sabotage(monkeypatch)
