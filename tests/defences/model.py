@@ -13,12 +13,11 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pytest
+from tests.mutants.model import Patch
 
 ROOT: Final = Path(__file__).parents[2]
 RUN_S_MAX: Final = 120
@@ -26,8 +25,6 @@ WHOLE_S_MAX: Final = 900
 """For every test of the table, one after the other, on the product as it is."""
 ROWS: Final = (*range(1, 38), 48)
 """The rows of docs/FAULTS.md whose defences exist, all of which this has to show."""
-
-Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -26,22 +26,14 @@ from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
 from node.batch_fetcher import BatchFetcher
 from node.batch_pool import BatchPool
+from node.batch_verifier import Arrival, BatchVerifier
 from node.clock import Clock
 from node.database import Database
 from node.executor import Executor
 from node.offload import Offload
 from node.slot_file import SlotFile
-from tests.defences.model import Patch
-
-
-def swap(*targets: str, by: object) -> Patch:
-    """Every one of these names stands for `by`."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        for target in targets:
-            monkeypatch.setattr(target, by)
-
-    return patch
+from tests.mutants.model import Patch
+from tests.mutants.patches import swap, together
 
 
 def nothing(*targets: str) -> Patch:
@@ -54,14 +46,9 @@ def constant(value: object, *targets: str) -> Patch:
     return swap(*targets, by=lambda *_args, **_more: value)
 
 
-def together(*patches: Patch) -> Patch:
-    """Several at once."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        for each in patches:
-            each(monkeypatch)
-
-    return patch
+def reading(get: Callable[[Any], object], target: str) -> Patch:
+    """This property is read by `get`."""
+    return swap(target, by=property(get))
 
 
 class Alike(bytes):
@@ -231,17 +218,16 @@ def _proposer_alone(_self: BatchFetcher, _digest: bytes, wanted: Any) -> int | N
 ASK_THE_PROPOSER_ALONE: Final = swap("node.batch_fetcher.BatchFetcher._candidate", by=_proposer_alone)
 
 
-def _no_wait(self: Executor, group: Sequence[Any]) -> Any:
-    self._pool.ensure = _at_once  # type: ignore[method-assign]
-    return REAL_GATHER(self, group)
+def _same_author_again(self: BatchVerifier) -> Arrival | None:
+    arrival = REAL_NEXT(self)
+    if arrival is not None and arrival.author in self._turns:
+        self._turns.remove(arrival.author)
+        self._turns.appendleft(arrival.author)
+    return arrival
 
 
-async def _at_once(*_args: object) -> None:
-    await trio.lowlevel.checkpoint()
-
-
-REAL_GATHER: Final = Executor._gather
-NOT_FETCHED: Final = swap("node.executor.Executor._gather", by=_no_wait)
+REAL_NEXT: Final = BatchVerifier._next
+NO_TURNS: Final = swap("node.batch_verifier.BatchVerifier._next", by=_same_author_again)
 
 
 # --- signatures -------------------------------------------------------------------------------------------------------
@@ -256,11 +242,6 @@ def _by_openssl(signed: bytes, public_key: bytes) -> bytes:
 
 
 OPENSSL: Final = swap("genesis.signing.crypto_sign_open", by=_by_openssl)
-
-
-def returning(get: Callable[..., object]) -> Callable[..., Callable[[pytest.MonkeyPatch], None]]:
-    """A patch of a property."""
-    return lambda target: swap(target, by=property(get))
 
 
 # --- again ------------------------------------------------------------------------------------------------------------

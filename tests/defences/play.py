@@ -22,13 +22,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-import hypothesis.internal.conjecture.engine  # noqa: F401 - half of what a run would import
 import pytest
 
-from tests.defences.model import RUN_S_MAX, WHOLE_S_MAX, Patch
+from tests.defences.model import RUN_S_MAX, WHOLE_S_MAX
 from tests.defences.table import DEFENCES
+from tests.mutants.model import Patch
 
 PRODUCT: Final = ("genesis", "consensus", "contracts", "node", "cli")
+HEAVY: Final = ("hypothesis.strategies", "hypothesis.stateful", "pytest_trio.plugin", "trio.testing")
 REPORT_CHARS_MAX: Final = 20_000
 LEAN: Final = (
     "--tb=native",
@@ -74,6 +75,8 @@ def import_product() -> None:
     for name in PRODUCT:
         for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
             importlib.import_module(module.name)
+    for name in HEAVY:
+        importlib.import_module(name)
     gc.collect()
     gc.freeze()
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from tests.defences import patches
 from tests.defences.model import Defence, Hunted
-from tests.defences.patches import constant, nothing, returning, swap
+from tests.defences.patches import constant, nothing, reading
+from tests.mutants.patches import swap
 
 ASSERTION: Final = r"AssertionError|^E +assert |DID NOT RAISE"
 HANGS: Final = r"TooSlowError|TimeoutError"
@@ -358,6 +359,15 @@ PEERS: Final = (
         "its payload is awaited",
     ),
     Defence(
+        27,
+        "a new client puts out whoever has been idle longest",
+        "node/http_server.py",
+        constant(False, "node.http_server._Server._evict"),
+        ("node/test_http_server.py::test_a_crowd_of_silent_connections_does_not_lock_others_out",),
+        rf"{ASSERTION}|{HANGS}|BrokenResourceError",
+        "a silent crowd locks it out",
+    ),
+    Defence(
         28,
         "only the shortest form is read",
         "genesis/codec.py",
@@ -397,7 +407,7 @@ PEERS: Final = (
         30,
         "the mempool is bounded",
         "node/intake.py",
-        returning(lambda _self: 0)("node.intake.Intake.waiting"),
+        reading(lambda _self: 0, "node.intake.Intake.waiting"),
         (
             "node/test_intake.py::test_mempool_is_bounded_before_any_work_is_spent",
             "node/test_intake.py::test_what_is_being_verified_counts_against_the_mempool",
@@ -442,7 +452,7 @@ MEMBERSHIP: Final = (
         33,
         "two quorums share honest power",
         "consensus/validators.py",
-        returning(lambda self: self.total_power * 2 // 3)("consensus.validators.ValidatorSet.quorum_power"),
+        reading(lambda self: self.total_power * 2 // 3, "consensus.validators.ValidatorSet.quorum_power"),
         ("consensus/test_parts.py::test_two_quorums_share_honest_power",),
         ASSERTION,
         "two quorums may meet in nobody honest",
@@ -530,6 +540,15 @@ MEMBERSHIP: Final = (
         ("node/test_batch_pool.py::test_author_beyond_its_quota_is_dropped_and_others_are_not_delayed",),
         ASSERTION,
         "everything it sends is kept",
+    ),
+    Defence(
+        48,
+        "batches are verified one author at a time in turn",
+        "node/batch_verifier.py",
+        patches.NO_TURNS,
+        ("node/test_batch_verifier.py::test_flood_of_one_author_delays_only_itself",),
+        ASSERTION,
+        "the others wait behind the flood",
     ),
 )
 
