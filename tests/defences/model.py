@@ -19,6 +19,8 @@ from typing import Final
 
 from tests.mutants.model import Patch
 
+ASSERTION: Final = r"AssertionError|^E +assert |DID NOT RAISE"
+HANGS: Final = r"TooSlowError|TimeoutError"
 ROOT: Final = Path(__file__).parents[2]
 RUN_S_MAX: Final = 120
 WHOLE_S_MAX: Final = 900
