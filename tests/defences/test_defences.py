@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from tests.defences.__main__ import HEADING, lines
-from tests.defences.model import ROOT, ROWS, Defence
+from tests.defences.model import ASSERTION, ROOT, ROWS, Defence
 from tests.defences.table import AGREEMENT, DEFENCES
 from tests.mutants.table import MUTANTS
 
@@ -40,17 +40,44 @@ def outcomes(run: dict[str, Any], test: str) -> set[str]:
     return {each["outcome"] for each in run["cases"] if each["test"].partition("[")[0] == f"tests/{test}"}
 
 
+def complaints(defence: Defence, run: dict[str, Any]) -> list[str]:
+    """Why a run without the defence does not show that the row rests on it."""
+    found = [] if run["exit"] is not None else ["the run did not come to an end"]
+    found += [f"{test} passes without the defence" for test in defence.tests if "failed" not in outcomes(run, test)]
+    for case in run["cases"]:
+        if case["outcome"] == "failed" and case["phase"] != "call":
+            found.append(f"{case['test']} failed in {case['phase']}:\n{case['report']}")
+        elif case["outcome"] == "failed" and not re.search(defence.sign, case["report"], re.MULTILINE):
+            found.append(f"unexpected failure of {case['test']}:\n{case['report']}")
+    return found
+
+
 @pytest.mark.parametrize("defence", CHOSEN, ids=[each.name for each in CHOSEN])
 def test_without_its_defence_the_row_is_lost(defence: Defence, played: Played) -> None:
     """A test that passes without what it claims to show is a decoration."""
-    broken = played[defence.name]
-    assert broken["exit"] is not None, "the run without the defence did not come to an end"
-    for test in defence.tests:
-        assert "failed" in outcomes(broken, test), f"{test} passes without the defence"
-    for case in broken["cases"]:
-        if case["outcome"] == "failed":
-            assert case["phase"] == "call", f"{case['test']} failed in {case['phase']}:\n{case['report']}"
-            assert re.search(defence.sign, case["report"], re.MULTILINE), f"unexpected failure:\n{case['report']}"
+    assert complaints(defence, played[defence.name]) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "phase", "outcome", "report", "complaint"),
+    [
+        (1, "call", "failed", "AssertionError: assert 1 == 2", ""),
+        (0, "call", "passed", "", "passes without the defence"),
+        (1, "setup", "failed", "AssertionError: no port", "failed in setup"),
+        (2, "collect", "failed", "ImportError: no such name", "failed in collect"),
+        (1, "call", "failed", "AttributeError: no such field", "unexpected failure"),
+        (None, "call", "failed", "AssertionError: assert 1 == 2", "did not come to an end"),
+    ],
+)
+def test_only_the_failure_that_is_meant_counts(
+    status: int | None, phase: str, outcome: str, report: str, complaint: str
+) -> None:
+    """A sabotage that breaks the test rather than the product proves nothing."""
+    defence = Defence(1, "any", "any.py", lambda _patch: None, ("a.py::test_a",), ASSERTION, "any")
+    case = {"test": "tests/a.py::test_a[1]", "phase": phase, "outcome": outcome, "report": report}
+    found = complaints(defence, {"exit": status, "cases": [case]})
+    assert (found == []) == (complaint == "")
+    assert complaint in "\n".join(found)
 
 
 @pytest.mark.skipif(not ALL, reason="for `make mutants`: `make test` runs each of these tests in its own place")
