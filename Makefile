@@ -112,8 +112,8 @@ sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7, every fault, both e
 	    $(PY) -m cli.main sim --engine $$engine --seeds 0:1000 --validators 7 $(ARGS); \
 	done
 
-mutants: setup ## every safety rule taken out in turn: the simulator must miss it (python -m tests.mutants prints the table)
-	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants $(ARGS)
+mutants: setup ## every safety rule and every defence taken out in turn: the simulator, or the row's test, must miss it
+	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants tests/defences $(ARGS)
 
 bench: setup ## measure four validators with each engine: throughput, then latency at BENCH_RATE a second
 	@for engine in $(ENGINES); do \

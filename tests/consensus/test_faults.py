@@ -52,11 +52,22 @@ def test_a_silent_leader_delays_a_payload_by_one_view_timeout(engine: str) -> No
     assert took_ms <= PARAMS.view_timeout_ms * 2 + 200
 
 
-def test_a_proposal_that_reaches_only_some_does_not_stop_the_chain(engine: str) -> None:
-    """Row 13: the leader of one view in four sends its proposal to one replica only."""
-    cluster = Cluster(engine=engine)
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        pytest.param(4, 1, id="one short of a quorum of 4"),
+        pytest.param(4, 2, id="a quorum of 4"),
+        pytest.param(7, 2, id="f + 1 of 7"),
+        pytest.param(7, 3, id="one short of a quorum of 7"),
+        pytest.param(7, 4, id="a quorum of 7"),
+    ],
+)
+def test_a_proposal_that_reaches_only_some_does_not_stop_the_chain(engine: str, size: int, shown: int) -> None:
+    """Row 13: one leader shows its proposals, itself apart, to so many replicas only; all commit nevertheless."""
+    cluster = Cluster((1,) * size, engine=engine)
+    in_favour = set(range(2, 2 + shown))
     cluster.link = lambda sender, recipient, message: (
-        not (isinstance(message, Proposal) and sender == 1 and recipient != 2)
+        not (isinstance(message, Proposal) and sender == 1 and recipient not in in_favour)
     )
     cluster.start()
     cluster.load(20)

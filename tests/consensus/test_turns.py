@@ -250,12 +250,13 @@ def test_votes_reach_the_leader_that_will_lead(engine: str) -> None:
 
 
 class Slow(Node):
-    """Proposes just inside the timeout."""
+    """Proposes just inside the timeout, however long that is now."""
 
     def carry_out(self, effect: object) -> None:
         """One effect; a proposal waits."""
         if type(effect).__name__ == "SignAndSend" and isinstance(effect.statement, Proposal):  # type: ignore[attr-defined]
-            self.at(int(PARAMS.view_timeout_ms * 0.9), lambda: Node.carry_out(self, effect))  # type: ignore[arg-type]
+            span_ms = self.core._pacemaker.span_ms(self.core._chain.base_qc.view, idle=False)
+            self.at(span_ms * 9 // 10, lambda: Node.carry_out(self, effect))  # type: ignore[arg-type]
             return
         super().carry_out(effect)  # type: ignore[arg-type]
 
