@@ -35,6 +35,8 @@ from consensus.validators import ValidatorSet
 from genesis.envelope import Envelope
 from genesis.errors import InvariantViolation, Rejected, invariant
 from node.batch_fetcher import REQUEST_DIGESTS_MAX, BatchFetcher, split_digests
+from node.batch_offers import BatchOffers
+from node.batch_quotas import BatchQuotas
 from node.batch_verifier import Arrival, BatchVerifier, Outcome
 from node.batches import WRONG_AUTHOR, Batch, BatchFormat
 from node.frames import RESPONSE_BYTES_MAX, FrameKind
@@ -107,10 +109,8 @@ class BatchPool:
         self._on_waiting = on_waiting
         self._report = report
         self._entries: dict[bytes, _Entry] = {}
-        self._ready: list[dict[bytes, None]] = [{} for _ in self._powers]
-        self._open = [0] * len(self._powers)
-        self._dropped = [0] * len(self._powers)
-        self._turn = 0
+        self._offers = BatchOffers(len(self._powers))
+        self._quotas = BatchQuotas(len(self._powers), self._params)
         self._early: list[OrderedDict[bytes, None]] = [OrderedDict() for _ in self._powers]
         self._ordered: Counter[bytes] = Counter()
         self._guests: set[bytes] = set()
@@ -134,19 +134,7 @@ class BatchPool:
 
     def offer(self, ordered: frozenset[bytes], limit: int) -> tuple[bytes, ...]:
         """Up to `limit` batches to propose now, without those in `ordered`; fair over authors, oldest first."""
-        authors = len(self._ready)
-        self._turn = (self._turn + 1) % authors
-        queues = [iter(self._ready[(self._turn + step) % authors]) for step in range(authors)]
-        chosen: list[bytes] = []
-        while queues and len(chosen) < limit:
-            left = []
-            for queue in queues:
-                digest = next((each for each in queue if each not in ordered), None)
-                if digest is not None and len(chosen) < limit:
-                    chosen.append(digest)
-                    left.append(queue)
-            queues = left
-        return tuple(chosen)
+        return self._offers.take(ordered, limit)
 
     def holds(self, digests: Sequence[bytes]) -> bool:
         """A block that orders these is up for our vote: whether all of them are in memory. Guests of blocks that are
@@ -187,7 +175,7 @@ class BatchPool:
     @property
     def own_open(self) -> int:
         """Our own batches that no committed block orders yet."""
-        return self._open[self._index] if self._index != OBSERVER else 0
+        return self._quotas.open(self._index) if self._index != OBSERVER else 0
 
     def own_envelopes(self) -> tuple[Envelope, ...]:
         """What our own open batches hold, in order."""
@@ -275,14 +263,14 @@ class BatchPool:
         elif digest in self._refused:
             raise self._refused[digest]
         elif self._over_quota(peer) and digest not in self._fetcher and digest not in self._ordered:
-            self._dropped[peer] += 1
+            self._quotas.drop(peer)
         else:
             self._verifier.put(Arrival(digest, wire, peer, peer))
             if digest in self._fetcher:
                 self._verifier.hurry(digest)
 
     def _over_quota(self, author: int) -> bool:
-        return self._open[author] + self._verifier.waiting(author) >= self._params.batches_open_per_author_max
+        return not self._quotas.has_room(author, self._verifier.waiting(author))
 
     def _answer(self, peer: int, wire: bytes) -> None:
         digest = self._format.digest(wire)
@@ -356,10 +344,10 @@ class BatchPool:
         """Put a verified batch in; True if that makes it proposable. One that is spent can only be a guest."""
         entry = self._entries[batch.digest] = _Entry(batch, trio.current_time(), mine=mine)
         is_member = batch.author in self._members
-        has_room = is_member and self._open[batch.author] < self._params.batches_open_per_author_max
+        has_room = is_member and self._quotas.has_room(batch.author)
         if not is_spent and (mine or has_room):
             entry.is_open = True
-            self._open[batch.author] += 1
+            self._quotas.take(batch.author)
             self._own_unacknowledged += mine
         else:
             self._guests.add(batch.digest)
@@ -384,7 +372,7 @@ class BatchPool:
         entry.power += self._powers[holder]
         if not self._is_held(entry) or not entry.is_open:
             return False
-        self._ready[entry.batch.author][entry.batch.digest] = None
+        self._offers.add(entry.batch.author, entry.batch.digest)
         if entry.mine:
             self._own_unacknowledged -= 1
             self.on_own_progress()
@@ -395,9 +383,8 @@ class BatchPool:
         if not entry.is_open:
             return
         entry.is_open = False
-        author = entry.batch.author
-        self._open[author] -= 1
-        self._ready[author].pop(entry.batch.digest, None)
+        self._quotas.give_back(entry.batch.author)
+        self._offers.discard(entry.batch.author, entry.batch.digest)
         if entry.mine and not self._is_held(entry):
             self._own_unacknowledged -= 1
 
@@ -469,19 +456,13 @@ class BatchPool:
         """The peers that acknowledged a batch which is not here."""
         return [peer for peer, early in enumerate(self._early) if digest in early]
 
-    def _report_dropped(self) -> None:
-        """One line a beat for each author over its quota, however many batches it sent."""
-        for author, dropped in enumerate(self._dropped):
-            if dropped:
-                self._dropped[author] = 0
-                self._report("batch_over_quota", {"author": author, "dropped": dropped, "open": self._open[author]})
-
     async def _beat(self) -> None:
         """Repeat what may have been lost (rule 7)."""
         interval_s = self._params.resend_interval_ms / 1000
         while True:
             await trio.sleep(interval_s)
-            self._report_dropped()
+            for values in self._quotas.dropped():
+                self._report("batch_over_quota", values)
             before = trio.current_time() - interval_s
             old = [each for each in self._entries.values() if each.is_open and each.arrived < before]
             again = [each.batch.digest for each in old if not each.mine]

@@ -336,7 +336,7 @@ async def test_old_batches_in_blocks_that_nobody_votes_for_leave_memory(tmp_path
         for _ in range(BLOCKS_UNDER_DECISION):
             assert node.pool.holds([])
         assert node.pool._entries == {}
-        assert node.pool._open[1] == 0
+        assert node.pool._quotas.open(1) == 0
 
 
 async def test_dead_batch_from_disk_is_only_a_guest(tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ async def test_dead_batch_from_disk_is_only_a_guest(tmp_path: Path) -> None:
         put_on_disk(node.store, [dead])
         node.pool.executed([], EXPIRES_AT_UNIX_MS)
         await up_for_vote(node, [dead])
-        assert node.pool._open[1] == 0
+        assert node.pool._quotas.open(1) == 0
         for _ in range(BLOCKS_UNDER_DECISION):
             node.pool.holds([])
         assert node.pool._entries == {}
@@ -377,7 +377,7 @@ async def test_fetched_batches_cannot_pass_their_authors_quota(tmp_path: Path) -
         put_on_disk(nodes[1].store, batches)
         for start in range(0, len(batches), 3):
             await up_for_vote(node, batches[start : start + 3])
-        assert node.pool._open[1] == 4
+        assert node.pool._quotas.open(1) == 4
         await node.pool.handle(1, FrameKind.BATCH, batches[-1].wire)
         for _ in range(BLOCKS_UNDER_DECISION):
             node.pool.holds([])
@@ -402,7 +402,7 @@ async def test_batch_whose_envelopes_name_a_far_moment_is_dropped_after_one_life
         assert list(node.pool._entries) == [digest]
         node.pool.executed([], T0_UNIX_MS + PARAMS.envelope_lifetime_ms_max)
         assert node.pool._entries == {}
-        assert node.pool._open[1] == 0
+        assert node.pool._quotas.open(1) == 0
 
 
 async def test_batch_of_a_lost_block_is_offered_again_after_a_restart(tmp_path: Path) -> None:
