@@ -4,9 +4,9 @@ Rules:
 
 1. A batch enters the pool verified, from its author or in answer to our own request. Every validator tells all others
    what it holds; the author's sending counts as its own acknowledgement. A batch held by a quorum may be proposed.
-2. An author may have `batches_open_per_author_max` batches here that no committed block orders. What comes beyond is
-   dropped unread and unacknowledged: it can still be fetched if a block ever orders it, so the bound costs the flooder
-   and nobody else.
+2. An author may have so many batches here that no committed block orders, of so many bytes (`node.batch_quotas`). What
+   comes beyond is dropped unacknowledged, and unread where its size or their number says so: it can still be fetched
+   if a block ever orders it, so the bound costs the flooder and nobody else.
 3. `offer` takes the oldest batches, one author at a time in turn: no author can crowd out another.
 4. A batch beyond rule 2 that a block needs, fetched or brought back from our own disk, is a *guest*: here for that
    block alone, not acknowledged, not offered. It goes when neither the last `BLOCKS_UNDER_DECISION` blocks that were
@@ -173,9 +173,9 @@ class BatchPool:
         return self._own_unacknowledged
 
     @property
-    def own_open(self) -> int:
-        """Our own batches that no committed block orders yet."""
-        return self._quotas.open(self._index) if self._index != OBSERVER else 0
+    def own_half_used(self) -> bool:
+        """Whether our own open batches take half of what others grant us."""
+        return self._index != OBSERVER and self._quotas.half_used(self._index)
 
     def own_envelopes(self) -> tuple[Envelope, ...]:
         """What our own open batches hold, in order."""
@@ -262,15 +262,21 @@ class BatchPool:
             return
         elif digest in self._refused:
             raise self._refused[digest]
-        elif self._over_quota(peer) and digest not in self._fetcher and digest not in self._ordered:
+        elif self._over_quota(peer, len(wire)) and not self._is_needed(digest):
             self._quotas.drop(peer)
         else:
             self._verifier.put(Arrival(digest, wire, peer, peer))
             if digest in self._fetcher:
                 self._verifier.hurry(digest)
 
-    def _over_quota(self, author: int) -> bool:
-        return not self._quotas.has_room(author, self._verifier.waiting(author))
+    def _over_quota(self, author: int, wire_bytes: int) -> bool:
+        waiting, waiting_bytes = self._verifier.waiting(author), self._verifier.waiting_bytes(author)
+        return not self._quotas.admits(author, wire_bytes, waiting, waiting_bytes)
+
+    def _is_needed(self, digest: bytes) -> bool:
+        """Whether a block that is under decision, or waits for execution, orders this batch."""
+        is_under_decision = any(digest in each for each in self._under_decision)
+        return digest in self._fetcher or digest in self._ordered or is_under_decision
 
     def _answer(self, peer: int, wire: bytes) -> None:
         digest = self._format.digest(wire)
@@ -320,7 +326,11 @@ class BatchPool:
         for arrival, outcome in outcomes:
             if isinstance(outcome, Rejected):
                 self._refuse(arrival, outcome)
-            elif arrival.digest not in self._entries and arrival.digest not in self._executed:
+            elif arrival.digest in self._entries or arrival.digest in self._executed:
+                continue
+            elif not self._has_room(outcome) and not self._is_needed(arrival.digest):
+                self._quotas.drop(arrival.sender)
+            else:
                 progress |= self._insert(outcome, (outcome.author, arrival.sender))
                 if arrival.digest not in self._guests:
                     accepted.append(arrival.digest)
@@ -343,11 +353,9 @@ class BatchPool:
     def _insert(self, batch: Batch, holders: Iterable[int], *, mine: bool = False, is_spent: bool = False) -> bool:
         """Put a verified batch in; True if that makes it proposable. One that is spent can only be a guest."""
         entry = self._entries[batch.digest] = _Entry(batch, trio.current_time(), mine=mine)
-        is_member = batch.author in self._members
-        has_room = is_member and self._quotas.has_room(batch.author)
-        if not is_spent and (mine or has_room):
+        if not is_spent and (mine or self._has_room(batch)):
             entry.is_open = True
-            self._quotas.take(batch.author)
+            self._quotas.take(batch)
             self._own_unacknowledged += mine
         else:
             self._guests.add(batch.digest)
@@ -359,6 +367,9 @@ class BatchPool:
             self._close(entry)
         self._fetcher.settle(batch.digest)
         return progress and entry.is_open
+
+    def _has_room(self, batch: Batch) -> bool:
+        return batch.author in self._members and self._quotas.has_room(batch)
 
     def _is_held(self, entry: _Entry) -> bool:
         """Whether a quorum holds the batch, as far as we know."""
@@ -383,7 +394,7 @@ class BatchPool:
         if not entry.is_open:
             return
         entry.is_open = False
-        self._quotas.give_back(entry.batch.author)
+        self._quotas.give_back(entry.batch)
         self._offers.discard(entry.batch.author, entry.batch.digest)
         if entry.mine and not self._is_held(entry):
             self._own_unacknowledged -= 1
