@@ -25,7 +25,7 @@ A batch is decoded and verified once; its envelopes stay in memory until it is e
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import trio
@@ -41,6 +41,7 @@ from node.batch_verifier import Arrival, BatchVerifier, Outcome
 from node.batches import WRONG_AUTHOR, Batch, BatchFormat
 from node.frames import RESPONSE_BYTES_MAX, FrameKind
 from node.network import Network
+from node.serving_rate import ServingRate
 from node.store import Digested, Store
 
 EXECUTED_REMEMBERED: Final = 8_192
@@ -120,6 +121,7 @@ class BatchPool:
         self._refused: OrderedDict[bytes, Rejected] = OrderedDict()
         self._verifier = BatchVerifier(batch_format, self._sort)
         self._fetcher = BatchFetcher(network, self._holders_of, self._verifier.__contains__)
+        self._rate = ServingRate()
         self._own_unacknowledged = 0
         self.on_own_progress: Callable[[], None] = lambda: None
 
@@ -286,20 +288,25 @@ class BatchPool:
 
     async def _serve(self, peer: int, digests: Sequence[bytes]) -> None:
         """Answer a request with what we hold, one frame a batch, `RESPONSE_BYTES_MAX` in all; silence for the rest."""
-        found = {each: self._entries[each].batch.wire for each in digests if each in self._entries}
-        absent = [each for each in digests if each not in found]
-        if absent:
-            stored = await trio.to_thread.run_sync(lambda: [(each, self._store.batch(each)) for each in absent])
-            found.update((each, wire) for each, wire in stored if wire is not None)
+        await self._rate.turn(peer)
+        held = {each: self._entries[each].batch.wire for each in digests if each in self._entries}
+        wires = await trio.to_thread.run_sync(self._answer_to, digests, held)
+        self._rate.charge(peer, len(digests), sum(map(len, wires)))
+        for wire in wires:
+            self._network.send(peer, FrameKind.BATCH_RESPONSE, wire)
+
+    def _answer_to(self, digests: Sequence[bytes], held: Mapping[bytes, bytes]) -> list[bytes]:
+        """The batches of one answer, from `held` or from disk; no more is read than is sent, but for one."""
+        wires: list[bytes] = []
         size = 0
         for digest in digests:
-            wire = found.get(digest)
-            if wire is None:
-                continue
-            size += len(wire)
-            if size > max(RESPONSE_BYTES_MAX, len(wire)):
-                return
-            self._network.send(peer, FrameKind.BATCH_RESPONSE, wire)
+            wire = held.get(digest) or self._store.batch(digest)
+            size += len(wire or b"")
+            if wires and size > RESPONSE_BYTES_MAX:
+                break
+            if wire is not None:
+                wires.append(wire)
+        return wires
 
     def _acknowledged(self, peer: int, digests: Sequence[bytes]) -> None:
         progress = False
