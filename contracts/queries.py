@@ -118,14 +118,15 @@ def index(state: State, index_id: str) -> Answer:
 def settlement(
     state: State, index_id: str, expiry_unix_ms: int, after: str = "", limit: int = SETTLED_PAGE_MAX
 ) -> Answer:
-    """The settlement of one expiry, with what up to `limit` positions were worth; ``not_settled`` before it has a price.
+    """The settlement of one expiry, with what up to `limit` positions were worth.
 
     The positions are in order of series and account, beginning behind the one that `after` names, ``SERIES/ACCOUNT``;
-    ``next`` is what to pass as `after` for the page that follows, or None. A series has an entry on each page that shows
-    positions of it, and ``paid_minor`` there is the sum of what those got.
+    ``next`` is what to pass as `after` for the page that follows, or None. A series has an entry on each page that
+    shows positions of it, and ``paid_minor`` there is the sum of what those got.
 
     Raises:
-        Rejected: ``unknown_index``, ``not_settled``; ``bad_limit`` unless `limit` is from 1 to `SETTLED_PAGE_MAX`.
+        Rejected: ``unknown_index``; ``not_settled`` before it has a price; ``bad_limit`` unless `limit` is from 1 to
+            `SETTLED_PAGE_MAX`.
     """
     if not 1 <= limit <= SETTLED_PAGE_MAX:
         raise Rejected("bad_limit", f"A page has 1 to {SETTLED_PAGE_MAX} positions.", limit=limit)

@@ -6,8 +6,8 @@ Rules:
 2. A batch is taken whole or not at all: its author vouched for every envelope in it, so one that is malformed, of
    another chain, or carries a bad signature refuses the batch.
 3. A batch that reaches `Batch` has been verified here, once; nobody decodes or verifies it again while it lives.
-4. It is kept as it came and decoded, and says how much memory that takes, at most (`memory_bytes`): three times its wire
-   and more for an author that means harm, since two bytes can decode into a tuple of 72.
+4. It is kept as it came and decoded, and says how much memory that takes, at most (`memory_bytes`): from three times
+   its wire up to thirty times and more for an author that means harm, since two bytes can decode into a tuple of 72.
 
 Opening a batch is plain computation without shared state, so it may run in any thread; the signatures are checked off
 the interpreter lock (`node.signatures`).

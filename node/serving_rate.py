@@ -4,8 +4,8 @@ Rules:
 
 1. An answer costs its bytes, `ITEM_BYTES` for each thing that was looked up for it, found or not, and `REQUEST_BYTES`.
 2. A peer may run up `BURST_BYTES` at once and `BYTES_PER_S` in the long run. Who has had more waits before its next
-   request is looked at, and so does all behind it on its own lane, through TCP: nothing piles up, and nothing is refused
-   to an honest peer. A wait ends by itself.
+   request is looked at, and so does all behind it on its own lane, through TCP: nothing piles up, and nothing is
+   refused to an honest peer. A wait ends by itself.
 
 5,000 small blocks for a node that catches up are 79 requests and 28 MiB by this count: within the burst.
 """
