@@ -236,7 +236,10 @@ def all_members(client: Client) -> list[dict[str, Any]]:
 
 
 def whole_settlement(client: Client, path: str) -> dict[str, Any]:
-    """The settlement of an expiry with all its positions, as `all_series`; a series that goes on is put together."""
+    """The settlement of an expiry with all its positions, as `all_series`; a series that goes on is put together.
+
+    What else it says is of the first page: ``complete`` there means that no later page lacks a position either.
+    """
     whole: dict[str, Any] = {}
     for page in pages(client, path):
         joined = list(whole.get("series", ()))
@@ -249,7 +252,7 @@ def whole_settlement(client: Client, path: str) -> dict[str, Any]:
                     "positions": [*before["positions"], *each["positions"]],
                 }
             joined.append(each)
-        whole = {**page, "series": joined}
+        whole = {**page, **whole, "series": joined}
     whole.pop("next", None)
     return whole
 
