@@ -329,22 +329,6 @@ async def test_open_batch_whose_envelopes_are_dead_is_dropped(tmp_path: Path) ->
         assert not nodes[0].pool.holds([kept.digest])
 
 
-async def test_no_more_is_read_for_an_answer_than_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row 29: 32 digests name 32 MB on our disk, and an answer holds four."""
-    async with cluster(tmp_path) as (hub, nodes):
-        hub.drop = lambda sender, recipient, kind: True
-        wires = [encode([1, number, [bytes([number]) * 1_000] * 1_000]) for number in range(8)]
-        digests = [FORMAT.digest(each) for each in wires]
-        [proposal] = chain_of(1, payloads=[digests])
-        nodes[0].store.commit([write_of(proposal, batches=list(zip(digests, wires, strict=True)))])
-        read: list[bytes] = []
-        kept = Store.batch
-        monkeypatch.setattr(Store, "batch", lambda store, digest: read.append(digest) or kept(store, digest))
-        await nodes[0].pool.handle(1, FrameKind.BATCH_REQUEST, b"".join(digests))
-        assert nodes[0].wire.sent_of(FrameKind.BATCH_RESPONSE) == [(1, each) for each in wires[:4]]
-        assert read == digests[:5]
-
-
 @pytest.mark.parametrize(
     ("kind", "payload", "code"),
     [

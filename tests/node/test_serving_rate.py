@@ -16,7 +16,18 @@ from node.snapshot_files import SnapshotFiles
 from node.snapshot_wire import PieceKind, PieceName, encode_piece_request, encode_snapshot_request
 from node.snapshots import SnapshotServer
 from node.store import Store
-from tests.node.dataplane import PARAMS, Hub, Reports, Waiting, certificate, chain_of, open_store, pool_of
+from tests.node.dataplane import (
+    FORMAT,
+    PARAMS,
+    Hub,
+    Reports,
+    Waiting,
+    certificate,
+    chain_of,
+    open_store,
+    pool_of,
+    write_of,
+)
 
 pytestmark = pytest.mark.trio
 
@@ -105,4 +116,26 @@ async def test_a_flood_of_requests_is_served_at_a_bounded_rate(
     assert took > 1.9 * BURST_S
     await serve(2)
     assert trio.current_time() - began == took
+    store.close()
+
+
+async def test_no_more_is_read_for_an_answer_than_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 29: 32 digests name 32 MB on our disk, and an answer holds four."""
+    store, hub = open_store(tmp_path / "ledger"), Hub(4)
+    wires = [encode([1, number, [bytes([number]) * 1_000] * 1_000]) for number in range(8)]
+    digests = [FORMAT.digest(each) for each in wires]
+    [proposal] = chain_of(1, payloads=[digests])
+    store.commit([write_of(proposal, batches=list(zip(digests, wires, strict=True)))])
+    pool = pool_of(0, hub.wires[0], store, Waiting(), Reports())
+    read: list[bytes] = []
+    kept = Store.batch
+
+    def noted(store: Store, digest: bytes) -> bytes | None:
+        read.append(digest)
+        return kept(store, digest)
+
+    monkeypatch.setattr(Store, "batch", noted)
+    await pool.handle(1, FrameKind.BATCH_REQUEST, b"".join(digests))
+    assert hub.wires[0].sent_of(FrameKind.BATCH_RESPONSE) == [(1, each) for each in wires[:4]]
+    assert read == digests[:5]
     store.close()
