@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -227,17 +227,52 @@ def all_series(client: Client) -> list[dict[str, Any]]:
     Raises:
         Rejected: ``bad_answer`` when a validator's pages do not go forward.
     """
-    found: list[dict[str, Any]] = []
+    return [each for page in pages(client, "/v1/series") for each in page["series"]]
+
+
+def all_members(client: Client) -> list[dict[str, Any]]:
+    """Every member with its accounts, as `all_series`."""
+    return [each for page in pages(client, "/v1/members") for each in page["members"]]
+
+
+def whole_settlement(client: Client, path: str) -> dict[str, Any]:
+    """The settlement of an expiry with all its positions, as `all_series`; a series that goes on is put together.
+
+    What else it says is of the first page: ``complete`` there means that no later page lacks a position either.
+    """
+    whole: dict[str, Any] = {}
+    for page in pages(client, path):
+        joined = list(whole.get("series", ()))
+        for each in page["series"]:
+            if joined and joined[-1]["series"] == each["series"]:
+                before = joined.pop()
+                each = {
+                    **each,
+                    "paid_minor": before["paid_minor"] + each["paid_minor"],
+                    "positions": [*before["positions"], *each["positions"]],
+                }
+            joined.append(each)
+        whole = {**page, **whole, "series": joined}
+    whole.pop("next", None)
+    return whole
+
+
+def pages(client: Client, path: str) -> Iterator[dict[str, Any]]:
+    """The pages of a list, one after the other.
+
+    Raises:
+        Rejected: ``bad_answer`` when a validator's pages do not go forward.
+    """
     after = ""
     while True:
-        page = client.get(f"/v1/series?after={quote(after, safe='')}" if after else "/v1/series")
-        found += page["series"]
+        page = client.get(f"{path}?after={quote(after, safe='')}" if after else path)
+        yield page
         following = page.get("next")
         if following is None:
-            return found
-        if str(following) <= after:
-            raise Rejected("bad_answer", "A validator's list of series goes backwards.", after=after, next=following)
-        after = str(following)
+            return
+        if not isinstance(following, str) or following <= after:
+            raise Rejected("bad_answer", "A validator's list goes backwards.", after=after, next=str(following)[:128])
+        after = following
 
 
 def _refusal(status: int, value: Mapping[str, Any]) -> Rejected:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import click
 
-from cli.client import all_series
+from cli.client import all_members, all_series, whole_settlement
 from cli.connect import network_options, open_client
 from cli.output import Amount, Output, reporting
 
@@ -234,7 +234,9 @@ def settlement(
     if prove:
         _prove(out, urls, directory, path + (f"?account={account}" if account is not None else ""), proof_file)
     else:
-        _ask(out, urls, directory, f"/v1/{path}", "Settlement")
+        with open_client(urls, directory) as client:
+            value = whole_settlement(client, f"/v1/{path}")
+        out.result(value, lambda: show_value(out, "Settlement", value))
 
 
 @query.command()
@@ -265,7 +267,9 @@ def entry(
 @reporting
 def members(out: Output, urls: Sequence[str], directory: Path) -> None:
     """Show the clearing members and their accounts."""
-    _ask(out, urls, directory, "/v1/members", "Members")
+    with open_client(urls, directory) as client:
+        listed = {"members": all_members(client)}
+    out.result(listed, lambda: show_value(out, "Members", listed))
 
 
 @query.command()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cli.client import whole_settlement
 from cli.replay_plan import Plan, PlannedTrade, Schedule
 from cli.replay_setup import Parties, account_of
 from cli.session import Outcome, Session, Signed
@@ -115,7 +116,7 @@ def await_settlement(session: Session, plan: Plan) -> dict[str, Any]:
 def _settled(session: Session, path: str, may_be_down: bool) -> dict[str, Any] | None:
     """The settlement record once every position is settled; None before, and while nobody answers if that may be."""
     try:
-        record: dict[str, Any] = session.client.get(path)
+        record = whole_settlement(session.client, path)
     except Rejected as error:
         if error.code != "not_settled" and not (may_be_down and error.code == "unreachable"):
             raise

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cli.client import all_series
+from cli.client import all_members, all_series
 from cli.replay_plan import MEMBERS, Plan
 from cli.session import Session
 from cli.tape import ASSET_DECIMALS, INDEX_TICK_DECIMALS, LOT_MINOR, PREMIUM_TICK_MINOR, Series
@@ -84,7 +84,7 @@ def balance_minor(session: Session, member: int, asset: str) -> int:
 
 def _missing(session: Session, parties: Parties, plan: Plan) -> Iterator[Operation]:
     """The governor's operations that the chain still needs, in an order in which they apply."""
-    known = {each["member"]: each for each in session.client.get("/v1/members")["members"]}
+    known = {each["member"]: each for each in all_members(session.client)}
     for name, key in zip(MEMBERS, parties.members, strict=True):
         if name not in known:
             yield build_operation("member.admit", {"member": name, "key": key.public_key.hex()})

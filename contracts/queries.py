@@ -24,6 +24,12 @@ Answer = dict[str, Any]
 SERIES_PAGE_MAX: Final = 500
 """About what one answer may hold without keeping the state from the next block."""
 
+SETTLED_PAGE_MAX: Final = 1_000
+"""The positions of one page of a settlement."""
+
+MEMBERS_PAGE_MAX: Final = 100
+"""Each with its accounts."""
+
 DEPOSITS_SHOWN_MAX: Final = 64
 """How many deposits behind one validator an answer shows, the accounts in ascending order."""
 
@@ -109,25 +115,59 @@ def index(state: State, index_id: str) -> Answer:
     }
 
 
-def settlement(state: State, index_id: str, expiry_unix_ms: int) -> Answer:
-    """The settlement of one expiry, with what every position was worth; ``not_settled`` before it has a price."""
+def settlement(
+    state: State, index_id: str, expiry_unix_ms: int, after: str = "", limit: int = SETTLED_PAGE_MAX
+) -> Answer:
+    """The settlement of one expiry, with what up to `limit` positions were worth.
+
+    The positions are in order of series and account, beginning behind the one that `after` names, ``SERIES/ACCOUNT``;
+    ``next`` is what to pass as `after` for the page that follows, or None. A series has an entry on each page that
+    shows positions of it, and ``paid_minor`` there is the sum of what those got.
+
+    Raises:
+        Rejected: ``unknown_index``; ``not_settled`` before it has a price; ``bad_limit`` unless `limit` is from 1 to
+            `SETTLED_PAGE_MAX`.
+    """
+    if not 1 <= limit <= SETTLED_PAGE_MAX:
+        raise Rejected("bad_limit", f"A page has 1 to {SETTLED_PAGE_MAX} positions.", limit=limit)
     terms = known(state.indices, index_id, "index")
     record = state.settlements.rows.get((index_id, expiry_unix_ms))
     if record is None:
         raise Rejected("not_settled", "This expiry has no settlement price.", index=index_id, expiry=expiry_unix_ms)
-    names = sorted(state.derived.settled_series.get((index_id, expiry_unix_ms), ()))
+    page, following = _settled_page(state, (index_id, expiry_unix_ms), after, limit)
     return {
         "index": index_id,
         "expiry_unix_ms": expiry_unix_ms,
         **record._asdict(),
         "tick_decimals": terms.tick_decimals,
         "complete": (index_id, expiry_unix_ms) not in state.derived.unsettled,
-        "series": [_settled(state, name) for name in names],
+        "series": [_settled(state, name, accounts) for name, accounts in page],
+        "next": following,
     }
 
 
-def _settled(state: State, name: str) -> Answer:
-    accounts = sorted(state.derived.settled_in.get(name, ()))
+def _settled_page(
+    state: State, expiry: tuple[str, int], after: str, limit: int
+) -> tuple[list[tuple[str, list[str]]], str | None]:
+    """The series and accounts of one page, and behind which position the next one begins."""
+    series, _, account = after.partition("/")
+    page: list[tuple[str, list[str]]] = []
+    last, room = "", limit
+    for name in sorted(each for each in state.derived.settled_series.get(expiry, ()) if each >= series):
+        if not room:
+            return page, last
+        accounts = sorted(state.derived.settled_in.get(name, ()))
+        left = accounts[bisect_right(accounts, account) :] if name == series else accounts
+        if left or name != series:
+            page.append((name, left[:room]))
+        if len(left) > room:
+            return page, f"{name}/{left[room - 1]}"
+        room -= len(left)
+        last = f"{name}/{left[-1]}" if left else last
+    return page, None
+
+
+def _settled(state: State, name: str, accounts: Sequence[str]) -> Answer:
     rows = [(each, state.settled.rows[name, each]) for each in accounts]
     return {
         "series": name,
@@ -137,13 +177,24 @@ def _settled(state: State, name: str) -> Answer:
     }
 
 
-def members(state: State) -> Answer:
-    """Every member with its key and its accounts."""
+def members(state: State, after: str = "", limit: int = MEMBERS_PAGE_MAX) -> Answer:
+    """Up to `limit` members with their keys and accounts, in order of name, beginning behind the name `after`.
+
+    ``next`` is what to pass as `after` for the page that follows, or None when there is none.
+
+    Raises:
+        Rejected: ``bad_limit`` unless `limit` is from 1 to `MEMBERS_PAGE_MAX`.
+    """
+    if not 1 <= limit <= MEMBERS_PAGE_MAX:
+        raise Rejected("bad_limit", f"A page has 1 to {MEMBERS_PAGE_MAX} members.", limit=limit)
+    names = sorted(each for each in state.members.rows if each > after)
+    page = [(name, state.members.rows[name]) for name in names[:limit]]
     return {
         "members": [
             {"member": name, "public_key": row.public_key.hex(), "accounts": sorted(state.derived.accounts_of[name])}
-            for name, row in sorted(state.members.rows.items())
-        ]
+            for name, row in page
+        ],
+        "next": page[-1][0] if len(names) > limit else None,
     }
 
 

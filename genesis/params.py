@@ -51,6 +51,7 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "batch_bytes_max": (1, 2**24),
     "batch_age_ms": (1, 10 * _MINUTE_MS),
     "batches_open_per_author_max": (1, 1_024),
+    "batches_open_bytes_per_author_max": (65_536, 2**30),
     "mempool_envelopes_max": (1, 1_000_000),
     "envelope_bytes_max": (256, 2**20),
     "envelope_operations_max": (1, ARRAY_LENGTH_MAX),
@@ -105,6 +106,9 @@ class ChainParams:
     Batches
         batch_envelopes_max, batch_bytes_max, batch_age_ms: A batch is sealed at the first of these.
         batches_open_per_author_max: How many of one author's uncommitted batches a validator holds.
+        batches_open_bytes_per_author_max: What they may take of its memory (`node.batches`), all together; one batch is
+            always taken. The same for every author whatever its power: clients choose whom they give their
+            transactions to. Half of it must hold what one validator seals between two commits.
         mempool_envelopes_max: Admitted envelopes that wait for a batch.
 
     Envelopes
@@ -157,6 +161,7 @@ class ChainParams:
     batch_bytes_max: int = 1_048_576
     batch_age_ms: int = 2
     batches_open_per_author_max: int = 64
+    batches_open_bytes_per_author_max: int = 33_554_432
     mempool_envelopes_max: int = 20_000
 
     envelope_bytes_max: int = 65_536

@@ -50,12 +50,12 @@ from node.durable import Durable
 from node.epochs import Epochs
 from node.evidence import EvidenceDesk, EvidenceFiles, EvidencePorts
 from node.executor import Executor, open_state
-from node.face import BEHIND_HEIGHTS_MAX, Face
+from node.face import Face
 from node.frames import payload_bounds
 from node.home import OpenedHome, index_of
 from node.http_api import make_app
 from node.http_server import serve
-from node.intake import Intake
+from node.intake import BEHIND_HEIGHTS_MAX, Intake
 from node.keystore import KeyStore
 from node.peers import Mesh, MeshConfig, MeshLimits, PeerAddress
 from node.proof import Trust, TrustedBlock

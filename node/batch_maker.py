@@ -6,8 +6,8 @@ Rules:
    `batch_age_ms`.
 2. While `UNACKNOWLEDGED_MAX` of our batches wait for a quorum's acknowledgement, nothing is sealed and the next batch
    goes on filling: batches grow with the load by themselves, and a slow network is not sent more than it takes.
-3. We keep at most half of the quota that others grant us (`batches_open_per_author_max`) open: a peer that is a little
-   behind still counts batches that are committed here.
+3. While half of either quota that others grant us (`node.batch_quotas`) is open, nothing is sealed: a peer that is a
+   little behind still counts batches that are committed here.
 4. What waits is bounded by `mempool_envelopes_max`; see `node.intake`.
 """
 
@@ -82,8 +82,7 @@ class BatchMaker:
     def _ready_at(self) -> float:
         """When the next batch may be sealed; infinity when something else has to happen first."""
         window_closed = self._pool.own_unacknowledged >= UNACKNOWLEDGED_MAX
-        quota_used = self._pool.own_open >= max(1, self._params.batches_open_per_author_max // 2)
-        if not self._filling or window_closed or quota_used:
+        if not self._filling or window_closed or self._pool.own_half_used:
             return float("inf")
         oldest = self._filling[0][1]
         return oldest if self._full() else oldest + self._params.batch_age_ms / 1000

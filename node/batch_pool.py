@@ -4,9 +4,9 @@ Rules:
 
 1. A batch enters the pool verified, from its author or in answer to our own request. Every validator tells all others
    what it holds; the author's sending counts as its own acknowledgement. A batch held by a quorum may be proposed.
-2. An author may have `batches_open_per_author_max` batches here that no committed block orders. What comes beyond is
-   dropped unread and unacknowledged: it can still be fetched if a block ever orders it, so the bound costs the flooder
-   and nobody else.
+2. An author may have so many batches here that no committed block orders, of so many bytes (`node.batch_quotas`). What
+   comes beyond is dropped unacknowledged, and unread where its size or their number says so: it can still be fetched
+   if a block ever orders it, so the bound costs the flooder and nobody else.
 3. `offer` takes the oldest batches, one author at a time in turn: no author can crowd out another.
 4. A batch beyond rule 2 that a block needs, fetched or brought back from our own disk, is a *guest*: here for that
    block alone, not acknowledged, not offered. It goes when neither the last `BLOCKS_UNDER_DECISION` blocks that were
@@ -25,7 +25,7 @@ A batch is decoded and verified once; its envelopes stay in memory until it is e
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import trio
@@ -35,10 +35,13 @@ from consensus.validators import ValidatorSet
 from genesis.envelope import Envelope
 from genesis.errors import InvariantViolation, Rejected, invariant
 from node.batch_fetcher import REQUEST_DIGESTS_MAX, BatchFetcher, split_digests
+from node.batch_offers import BatchOffers
+from node.batch_quotas import BatchQuotas
 from node.batch_verifier import Arrival, BatchVerifier, Outcome
 from node.batches import WRONG_AUTHOR, Batch, BatchFormat
 from node.frames import RESPONSE_BYTES_MAX, FrameKind
 from node.network import Network
+from node.serving_rate import ServingRate
 from node.store import Digested, Store
 
 EXECUTED_REMEMBERED: Final = 8_192
@@ -107,10 +110,8 @@ class BatchPool:
         self._on_waiting = on_waiting
         self._report = report
         self._entries: dict[bytes, _Entry] = {}
-        self._ready: list[dict[bytes, None]] = [{} for _ in self._powers]
-        self._open = [0] * len(self._powers)
-        self._dropped = [0] * len(self._powers)
-        self._turn = 0
+        self._offers = BatchOffers(len(self._powers))
+        self._quotas = BatchQuotas(len(self._powers), self._params)
         self._early: list[OrderedDict[bytes, None]] = [OrderedDict() for _ in self._powers]
         self._ordered: Counter[bytes] = Counter()
         self._guests: set[bytes] = set()
@@ -120,6 +121,7 @@ class BatchPool:
         self._refused: OrderedDict[bytes, Rejected] = OrderedDict()
         self._verifier = BatchVerifier(batch_format, self._sort)
         self._fetcher = BatchFetcher(network, self._holders_of, self._verifier.__contains__)
+        self._rate = ServingRate()
         self._own_unacknowledged = 0
         self.on_own_progress: Callable[[], None] = lambda: None
 
@@ -134,19 +136,7 @@ class BatchPool:
 
     def offer(self, ordered: frozenset[bytes], limit: int) -> tuple[bytes, ...]:
         """Up to `limit` batches to propose now, without those in `ordered`; fair over authors, oldest first."""
-        authors = len(self._ready)
-        self._turn = (self._turn + 1) % authors
-        queues = [iter(self._ready[(self._turn + step) % authors]) for step in range(authors)]
-        chosen: list[bytes] = []
-        while queues and len(chosen) < limit:
-            left = []
-            for queue in queues:
-                digest = next((each for each in queue if each not in ordered), None)
-                if digest is not None and len(chosen) < limit:
-                    chosen.append(digest)
-                    left.append(queue)
-            queues = left
-        return tuple(chosen)
+        return self._offers.take(ordered, limit)
 
     def holds(self, digests: Sequence[bytes]) -> bool:
         """A block that orders these is up for our vote: whether all of them are in memory. Guests of blocks that are
@@ -185,9 +175,9 @@ class BatchPool:
         return self._own_unacknowledged
 
     @property
-    def own_open(self) -> int:
-        """Our own batches that no committed block orders yet."""
-        return self._open[self._index] if self._index != OBSERVER else 0
+    def own_half_used(self) -> bool:
+        """Whether our own open batches take half of what others grant us."""
+        return self._index != OBSERVER and self._quotas.half_used(self._index)
 
     def own_envelopes(self) -> tuple[Envelope, ...]:
         """What our own open batches hold, in order."""
@@ -274,15 +264,21 @@ class BatchPool:
             return
         elif digest in self._refused:
             raise self._refused[digest]
-        elif self._over_quota(peer) and digest not in self._fetcher and digest not in self._ordered:
-            self._dropped[peer] += 1
+        elif self._over_quota(peer, len(wire)) and not self._is_needed(digest):
+            self._quotas.drop(peer)
         else:
             self._verifier.put(Arrival(digest, wire, peer, peer))
             if digest in self._fetcher:
                 self._verifier.hurry(digest)
 
-    def _over_quota(self, author: int) -> bool:
-        return self._open[author] + self._verifier.waiting(author) >= self._params.batches_open_per_author_max
+    def _over_quota(self, author: int, wire_bytes: int) -> bool:
+        waiting, waiting_bytes = self._verifier.waiting(author), self._verifier.waiting_bytes(author)
+        return not self._quotas.admits(author, wire_bytes, waiting, waiting_bytes)
+
+    def _is_needed(self, digest: bytes) -> bool:
+        """Whether a block that is under decision, or waits for execution, orders this batch."""
+        is_under_decision = any(digest in each for each in self._under_decision)
+        return digest in self._fetcher or digest in self._ordered or is_under_decision
 
     def _answer(self, peer: int, wire: bytes) -> None:
         digest = self._format.digest(wire)
@@ -292,20 +288,25 @@ class BatchPool:
 
     async def _serve(self, peer: int, digests: Sequence[bytes]) -> None:
         """Answer a request with what we hold, one frame a batch, `RESPONSE_BYTES_MAX` in all; silence for the rest."""
-        found = {each: self._entries[each].batch.wire for each in digests if each in self._entries}
-        absent = [each for each in digests if each not in found]
-        if absent:
-            stored = await trio.to_thread.run_sync(lambda: [(each, self._store.batch(each)) for each in absent])
-            found.update((each, wire) for each, wire in stored if wire is not None)
+        await self._rate.turn(peer)
+        held = {each: self._entries[each].batch.wire for each in digests if each in self._entries}
+        wires = await trio.to_thread.run_sync(self._answer_to, digests, held)
+        self._rate.charge(peer, len(digests), sum(map(len, wires)))
+        for wire in wires:
+            self._network.send(peer, FrameKind.BATCH_RESPONSE, wire)
+
+    def _answer_to(self, digests: Sequence[bytes], held: Mapping[bytes, bytes]) -> list[bytes]:
+        """The batches of one answer, from `held` or from disk; no more is read than is sent, but for one."""
+        wires: list[bytes] = []
         size = 0
         for digest in digests:
-            wire = found.get(digest)
-            if wire is None:
-                continue
-            size += len(wire)
-            if size > max(RESPONSE_BYTES_MAX, len(wire)):
-                return
-            self._network.send(peer, FrameKind.BATCH_RESPONSE, wire)
+            wire = held.get(digest) or self._store.batch(digest)
+            size += len(wire or b"")
+            if wires and size > RESPONSE_BYTES_MAX:
+                break
+            if wire is not None:
+                wires.append(wire)
+        return wires
 
     def _acknowledged(self, peer: int, digests: Sequence[bytes]) -> None:
         progress = False
@@ -332,7 +333,11 @@ class BatchPool:
         for arrival, outcome in outcomes:
             if isinstance(outcome, Rejected):
                 self._refuse(arrival, outcome)
-            elif arrival.digest not in self._entries and arrival.digest not in self._executed:
+            elif arrival.digest in self._entries or arrival.digest in self._executed:
+                continue
+            elif not self._has_room(outcome) and not self._is_needed(arrival.digest):
+                self._quotas.drop(arrival.sender)
+            else:
                 progress |= self._insert(outcome, (outcome.author, arrival.sender))
                 if arrival.digest not in self._guests:
                     accepted.append(arrival.digest)
@@ -355,11 +360,9 @@ class BatchPool:
     def _insert(self, batch: Batch, holders: Iterable[int], *, mine: bool = False, is_spent: bool = False) -> bool:
         """Put a verified batch in; True if that makes it proposable. One that is spent can only be a guest."""
         entry = self._entries[batch.digest] = _Entry(batch, trio.current_time(), mine=mine)
-        is_member = batch.author in self._members
-        has_room = is_member and self._open[batch.author] < self._params.batches_open_per_author_max
-        if not is_spent and (mine or has_room):
+        if not is_spent and (mine or self._has_room(batch)):
             entry.is_open = True
-            self._open[batch.author] += 1
+            self._quotas.take(batch)
             self._own_unacknowledged += mine
         else:
             self._guests.add(batch.digest)
@@ -371,6 +374,9 @@ class BatchPool:
             self._close(entry)
         self._fetcher.settle(batch.digest)
         return progress and entry.is_open
+
+    def _has_room(self, batch: Batch) -> bool:
+        return batch.author in self._members and self._quotas.has_room(batch)
 
     def _is_held(self, entry: _Entry) -> bool:
         """Whether a quorum holds the batch, as far as we know."""
@@ -384,7 +390,7 @@ class BatchPool:
         entry.power += self._powers[holder]
         if not self._is_held(entry) or not entry.is_open:
             return False
-        self._ready[entry.batch.author][entry.batch.digest] = None
+        self._offers.add(entry.batch.author, entry.batch.digest)
         if entry.mine:
             self._own_unacknowledged -= 1
             self.on_own_progress()
@@ -395,9 +401,8 @@ class BatchPool:
         if not entry.is_open:
             return
         entry.is_open = False
-        author = entry.batch.author
-        self._open[author] -= 1
-        self._ready[author].pop(entry.batch.digest, None)
+        self._quotas.give_back(entry.batch)
+        self._offers.discard(entry.batch.author, entry.batch.digest)
         if entry.mine and not self._is_held(entry):
             self._own_unacknowledged -= 1
 
@@ -469,19 +474,13 @@ class BatchPool:
         """The peers that acknowledged a batch which is not here."""
         return [peer for peer, early in enumerate(self._early) if digest in early]
 
-    def _report_dropped(self) -> None:
-        """One line a beat for each author over its quota, however many batches it sent."""
-        for author, dropped in enumerate(self._dropped):
-            if dropped:
-                self._dropped[author] = 0
-                self._report("batch_over_quota", {"author": author, "dropped": dropped, "open": self._open[author]})
-
     async def _beat(self) -> None:
         """Repeat what may have been lost (rule 7)."""
         interval_s = self._params.resend_interval_ms / 1000
         while True:
             await trio.sleep(interval_s)
-            self._report_dropped()
+            for values in self._quotas.dropped():
+                self._report("batch_over_quota", values)
             before = trio.current_time() - interval_s
             old = [each for each in self._entries.values() if each.is_open and each.arrived < before]
             again = [each.batch.digest for each in old if not each.mine]

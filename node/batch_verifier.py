@@ -57,6 +57,7 @@ class BatchVerifier:
         self._turns: deque[int] = deque()
         self._known: dict[bytes, Arrival] = {}
         self._waiting: dict[int, int] = {}
+        self._waiting_bytes: dict[int, int] = {}
         self._wakeup = trio.Event()
         self._offload = Offload()
 
@@ -68,6 +69,10 @@ class BatchVerifier:
         """How many batches sent by `author` are queued or being verified."""
         return self._waiting.get(author, 0)
 
+    def waiting_bytes(self, author: int) -> int:
+        """The bytes of those batches."""
+        return self._waiting_bytes.get(author, 0)
+
     def put(self, arrival: Arrival) -> None:
         """Queue a batch; a fetched one (its author None) before the others."""
         self._known[arrival.digest] = arrival
@@ -75,6 +80,7 @@ class BatchVerifier:
             self._urgent.append(arrival)
         else:
             self._waiting[arrival.author] = self.waiting(arrival.author) + 1
+            self._waiting_bytes[arrival.author] = self.waiting_bytes(arrival.author) + len(arrival.wire)
             queue = self._queues.setdefault(arrival.author, deque())
             if not queue:
                 self._turns.append(arrival.author)
@@ -102,11 +108,16 @@ class BatchVerifier:
                 self._wakeup = trio.Event()
                 await self._wakeup.wait()
                 continue
-            cost_us = sum(len(each.wire) for each in group) * VERIFY_NS_PER_BYTE // 1000
-            outcomes = await self._offload.run(cost_us, self._verify, group)
-            for arrival in group:
-                self._forget(arrival)
-            self._on_outcomes(outcomes)
+            await self._visit(group)
+            del group
+
+    async def _visit(self, group: list[Arrival]) -> None:
+        """Verify these. A method of its own, so that nothing here holds on to them while the next ones are decoded."""
+        cost_us = sum(len(each.wire) for each in group) * VERIFY_NS_PER_BYTE // 1000
+        outcomes = await self._offload.run(cost_us, self._verify, group)
+        for arrival in group:
+            self._forget(arrival)
+        self._on_outcomes(outcomes)
 
     def _take(self) -> list[Arrival]:
         group: list[Arrival] = []
@@ -135,6 +146,7 @@ class BatchVerifier:
         del self._known[arrival.digest]
         if arrival.author is not None:
             self._waiting[arrival.author] -= 1
+            self._waiting_bytes[arrival.author] -= len(arrival.wire)
 
     def _verify(self, group: Sequence[Arrival]) -> list[Outcome]:
         return [(arrival, self._open(arrival)) for arrival in group]

@@ -17,6 +17,8 @@ Rules:
 4. An answer is judged against the request that it names. One request is current; a slow peer's answer to it counts even
    after the next peer was asked, and an answer to an earlier request is ignored. An answer to no request is a fault.
 
+5. What one peer has read and sent for it is bounded in time (`node.serving_rate`).
+
 Serving reads committed blocks from the store, then the record of the epoch's end or, in the present epoch, the stored
 chain up to our highest QC.
 """
@@ -40,6 +42,7 @@ from node.failures import StorageFailure
 from node.frames import CONSENSUS_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, FrameKind
 from node.network import Network
 from node.seats import with_certificates
+from node.serving_rate import ServingRate
 from node.snapshot_wire import decode_pruned, encode_pruned
 from node.store import RESYNC, Store
 from node.store_records import ClosedEpoch
@@ -73,6 +76,7 @@ class BlockServer:
         self._epoch_blocks = params.epoch_blocks
         self._network = network
         self._high_qc = high_qc
+        self._rate = ServingRate()
 
     async def handle(self, peer: int, payload: bytes) -> None:
         """Answer one request; a peer's next one is read only after that.
@@ -81,8 +85,10 @@ class BlockServer:
             Rejected: ``malformed``.
         """
         epoch, from_height = decode(payload, _REQUEST, size_max=REQUEST_BYTES_MAX)
+        await self._rate.turn(peer)
         high_qc = self._high_qc()
         answer = await trio.to_thread.run_sync(self._answer, epoch, from_height, high_qc)
+        self._rate.charge(peer, self._blocks_max, len(answer or b""))
         if answer is None:
             self._network.send(peer, FrameKind.BLOCKS_PRUNED, encode_pruned(from_height, self._store.lowest))
         else:

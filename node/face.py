@@ -18,16 +18,13 @@ from node.clock import Clock
 from node.epochs import Epochs
 from node.evidence import EvidenceDesk
 from node.executor import Executor
-from node.intake import Admission, Intake
+from node.intake import BEHIND_HEIGHTS_MAX, Admission, Intake, excused
 from node.json_text import Json
 from node.peers import Mesh
 from node.proofs import Options, ProofDesk
 from node.receipt_waits import ReceiptWaits
 from node.signer_client import RemoteSigning
 from node.store import CommittedBlock, Store
-
-BEHIND_HEIGHTS_MAX = 16
-"""A node further behind the best certificate it knows than this is not ready."""
 
 _T = TypeVar("_T")
 
@@ -163,7 +160,8 @@ class Face:
         """Check envelopes and take them into the mempool; one answer for each, in order."""
         if self._epochs.index == OBSERVER:
             raise Rejected("not_ready", "This node is no validator now; give transactions to one that is.")
-        return await self._intake.submit(wires)
+        admissions = await self._intake.submit(wires)
+        return excused(admissions, self._tip().height, self._core.high_qc.height)
 
     async def receipts(self, envelope_ids: Sequence[bytes], wait_ms: int) -> Sequence[Json | None]:
         """The receipts that exist within `wait_ms`, in order."""
@@ -195,13 +193,15 @@ class Face:
         """A price index and its latest price."""
         return await self._read(lambda state: queries.index(state, index_id))
 
-    async def settlement(self, index_id: str, expiry_unix_ms: int) -> Json:
-        """The settlement record of one expiry."""
-        return await self._read(lambda state: queries.settlement(state, index_id, expiry_unix_ms))
+    async def settlement(self, index_id: str, expiry_unix_ms: int, after: str, limit: int | None) -> Json:
+        """The settlement record of one expiry, and some of its positions."""
+        size = queries.SETTLED_PAGE_MAX if limit is None else limit
+        return await self._read(lambda state: queries.settlement(state, index_id, expiry_unix_ms, after, size))
 
-    async def members(self) -> Json:
-        """The members and their accounts."""
-        return await self._read(queries.members)
+    async def members(self, after: str, limit: int | None) -> Json:
+        """Some of the members and their accounts, in order of name."""
+        size = queries.MEMBERS_PAGE_MAX if limit is None else limit
+        return await self._read(lambda state: queries.members(state, after, size))
 
     async def quarantine(self) -> Json:
         """The markets in quarantine."""

@@ -32,10 +32,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from genesis.codec import Shape, decode, raw, sequence
+from genesis.codec import Shape, Value, decode, raw, sequence
 from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES
-from genesis.values import ACCOUNT_ID, INDEX_ID, SERIES_ID, UNIX_MS
+from genesis.values import ACCOUNT_ID, INDEX_ID, MEMBER_ID, SERIES_ID, UNIX_MS
 from node.json_text import Json, write_json, write_json_aside
 
 ALREADY_EXECUTED: Final = "replayed"
@@ -152,11 +152,11 @@ class NodeFace(Protocol):
     async def index(self, index_id: str) -> Json:
         """A price index and its latest price; `Rejected` ``unknown_index``."""
 
-    async def settlement(self, index_id: str, expiry_unix_ms: int) -> Json:
-        """The settlement record of one expiry; `Rejected` ``unknown_index``, ``not_settled``."""
+    async def settlement(self, index_id: str, expiry_unix_ms: int, after: str, limit: int | None) -> Json:
+        """The settlement record of one expiry; `Rejected` ``unknown_index``, ``not_settled``, ``bad_limit``."""
 
-    async def members(self) -> Json:
-        """The members and their accounts."""
+    async def members(self, after: str, limit: int | None) -> Json:
+        """Members and their accounts, in order of name behind `after`; `Rejected` ``bad_limit``."""
 
     async def quarantine(self) -> Json:
         """The markets in quarantine, since when and why."""
@@ -264,11 +264,7 @@ class _Api:
         return await _answer(await self.node.positions(_account_id(request)))
 
     async def get_series_page(self, request: Request) -> Response:
-        after, limit = request.query_params.get("after", ""), request.query_params.get("limit")
-        if after:
-            _shaped(SERIES_ID, after)
-        page = await self.node.series_page(after, None if limit is None else _integer("limit", limit))
-        return await _answer(page)
+        return await _answer(await self.node.series_page(*_page(request, SERIES_ID)))
 
     async def get_series(self, request: Request) -> Response:
         return await _answer(await self.node.series(_shaped(SERIES_ID, request.path_params["id"])))
@@ -279,10 +275,11 @@ class _Api:
     async def get_settlement(self, request: Request) -> Response:
         index_id = _shaped(INDEX_ID, request.path_params["index"])
         expiry_unix_ms = _integer("expiry_unix_ms", request.path_params["expiry_unix_ms"])
-        return await _answer(await self.node.settlement(index_id, expiry_unix_ms))
+        after, limit = _page(request, _position)
+        return await _answer(await self.node.settlement(index_id, expiry_unix_ms, after, limit))
 
     async def get_members(self, request: Request) -> Response:
-        return await _answer(await self.node.members())
+        return await _answer(await self.node.members(*_page(request, MEMBER_ID)))
 
     async def get_quarantine(self, request: Request) -> Response:
         return await _answer(await self.node.quarantine())
@@ -464,6 +461,19 @@ def _envelope_id(text: str) -> bytes:
 
 def _account_id(request: Request) -> str:
     return _shaped(ACCOUNT_ID, f"{request.path_params['member']}/{request.path_params['sub']}")
+
+
+def _page(request: Request, name: Shape) -> tuple[str, int | None]:
+    """Behind which name a page begins ("": at the start), and how much it may hold."""
+    after, limit = request.query_params.get("after", ""), request.query_params.get("limit")
+    return _shaped(name, after) if after else "", None if limit is None else _integer("limit", limit)
+
+
+def _position(value: Value) -> None:
+    """``SERIES/MEMBER/NAME``."""
+    series, _, account = str(value).partition("/")
+    SERIES_ID(series)
+    ACCOUNT_ID(account)
 
 
 def _shaped(shape: Shape, text: str) -> str:

@@ -32,6 +32,13 @@ from node.offload import Offload
 from node.signatures import first_invalid
 
 VISIT_ENVELOPES: Final = 250
+BEHIND_HEIGHTS_MAX: Final = 16
+"""A node further behind the best certificate it knows than this is not ready."""
+
+NOT_READY: Final = "not_ready"
+DEPENDS_ON_HEIGHT: Final = frozenset({"unknown_signer", "lifetime_too_long"})
+"""What a node that is behind finds wrong with envelopes that are right: it has yet to meet the signer, or the time."""
+
 CHECK_US: Final = 150
 """Decoding an envelope and checking its two signatures."""
 
@@ -178,6 +185,26 @@ class Intake:
             return Admission(envelope_id), envelope
         except Rejected as rejected:
             return _refusal(envelope_id, rejected), None
+
+
+def excused(admissions: list[Admission], height: int, certified_height: int) -> list[Admission]:
+    """The admissions as a node at `height` may state them when it knows of a certificate for `certified_height`.
+
+    Far behind, it cannot tell a refusal that depends on the height from a valid envelope, and says so: ``not_ready``.
+
+    Raises:
+        Rejected: ``not_ready``, where that is the answer to every envelope.
+    """
+    if certified_height - height <= BEHIND_HEIGHTS_MAX:
+        return admissions
+    message = f"This node is at height {height}, behind {certified_height}, and cannot judge this yet; ask another."
+    stated = [
+        Admission(each.envelope_id, NOT_READY, message) if each.code in DEPENDS_ON_HEIGHT else each
+        for each in admissions
+    ]
+    if stated and all(each.code == NOT_READY for each in stated):
+        raise Rejected(NOT_READY, message, height=height, certified_height=certified_height)
+    return stated
 
 
 def _refusal(envelope_id: bytes | None, rejected: Rejected) -> Admission:

@@ -10,7 +10,7 @@ Rules:
    views are held, and one snapshot is written at a time; one that falls due meanwhile comes after it. While the node
    is far behind the others none is taken: it has something better to do, and they have newer ones.
 3. A snapshot that fails is reported and given up: the chain does not need it.
-4. A peer is served `PIECES_PER_S` pieces a second; what it asks for beyond that is not answered.
+4. What one peer has read and sent for it is bounded in time (`node.serving_rate`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from node.database import RESYNC, StateView
 from node.failures import StorageFailure
 from node.frames import FrameKind
 from node.network import Network
+from node.serving_rate import ServingRate
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_wire import (
     OFFER_BLOCKS_MAX,
@@ -40,7 +41,6 @@ from node.snapshot_wire import (
 from node.store import CommittedBlock, Store
 
 VIEWS_MAX: Final = 8
-PIECES_PER_S: Final = 64
 ENTRIES_PER_TURN: Final = 1_000
 """Read in about 2 ms; then the thread rests as long, so that a snapshot takes half a core at most."""
 
@@ -169,7 +169,7 @@ class SnapshotServer:
     def __init__(self, files: SnapshotFiles, network: Network) -> None:
         self._files = files
         self._network = network
-        self._served: dict[int, tuple[int, int]] = {}
+        self._rate = ServingRate()
 
     async def handle(self, peer: int, kind: FrameKind, payload: bytes) -> None:
         """Answer one request; a peer's next one is read only after that.
@@ -179,21 +179,18 @@ class SnapshotServer:
         """
         if kind is FrameKind.SNAPSHOT_REQUEST:
             height_min = decode_snapshot_request(payload)
-            if self._may_ask(peer):
-                offer = await trio.to_thread.run_sync(self._files.offer, height_min)
-                self._network.send(peer, FrameKind.SNAPSHOT_OFFER, encode_snapshot_offer(height_min, offer))
+            await self._rate.turn(peer)
+            offer = await trio.to_thread.run_sync(self._files.offer, height_min)
+            self._send(peer, FrameKind.SNAPSHOT_OFFER, encode_snapshot_offer(height_min, offer))
         else:
             name = decode_piece_request(payload)
-            if self._may_ask(peer):
-                data = await trio.to_thread.run_sync(self._files.piece, name)
-                self._network.send(peer, FrameKind.PIECE_RESPONSE, encode_piece(name, data))
+            await self._rate.turn(peer)
+            data = await trio.to_thread.run_sync(self._files.piece, name)
+            self._send(peer, FrameKind.PIECE_RESPONSE, encode_piece(name, data))
 
-    def _may_ask(self, peer: int) -> bool:
-        second = int(trio.current_time())
-        last, count = self._served.get(peer, (second, 0))
-        count = count + 1 if last == second else 1
-        self._served[peer] = (second, count)
-        return count <= PIECES_PER_S
+    def _send(self, peer: int, kind: FrameKind, payload: bytes) -> None:
+        self._rate.charge(peer, 1, len(payload))
+        self._network.send(peer, kind, payload)
 
 
 def _at_leisure(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

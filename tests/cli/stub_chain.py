@@ -136,9 +136,9 @@ class StubChain:
         if what == "index":
             return queries.index(state, rest[0])
         if what == "settlements":
-            return queries.settlement(state, rest[0], int(rest[1]))
+            return queries.settlement(state, rest[0], int(rest[1]), after, self.page_size)
         if what == "members":
-            return queries.members(state)
+            return queries.members(state, after, min(self.page_size, queries.MEMBERS_PAGE_MAX))
         if what in ("validators", "proposals", "epochs"):
             return {"validators": queries.validators, "proposals": queries.proposals, "epochs": queries.epochs}[what](
                 state

@@ -167,7 +167,8 @@ def test_a_settlement_is_awaited_through_a_silence_of_the_network(
     plan = make_plan(parse_tape(generate_tape()), ChainParams())
     with stub_network(tmp_path, Era(plan.expiry_unix_ms - 1, SPEED)) as network, Client(network.urls) as client:
         session = network.session(client)
-        answers: list[Any] = [Rejected("unreachable", "Planted."), Rejected("not_settled", "Not yet."), {"complete": 1}]
+        settled = {"complete": 1, "series": []}
+        answers: list[Any] = [Rejected("unreachable", "Planted."), Rejected("not_settled", "Not yet."), settled]
 
         def get(path: str) -> Any:
             answer = answers.pop(0)
@@ -176,7 +177,7 @@ def test_a_settlement_is_awaited_through_a_silence_of_the_network(
             return answer
 
         monkeypatch.setattr(client, "get", get)
-        assert await_settlement(session, plan) == {"complete": 1}
+        assert await_settlement(session, plan) == settled
 
 
 def test_a_network_that_stays_silent_is_reported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,10 @@ def test_a_settlement_names_every_position(world: World) -> None:
         (lambda state: queries.series(state, "NONE"), "unknown_series"),
         (lambda state: queries.index(state, "NONE"), "unknown_index"),
         (lambda state: queries.settlement(state, "NONE", 1), "unknown_index"),
+        (lambda state: queries.settlement(state, "BTC_USD", 1, limit=0), "bad_limit"),
+        (lambda state: queries.settlement(state, "BTC_USD", 1, limit=queries.SETTLED_PAGE_MAX + 1), "bad_limit"),
+        (lambda state: queries.members(state, limit=0), "bad_limit"),
+        (lambda state: queries.members(state, limit=queries.MEMBERS_PAGE_MAX + 1), "bad_limit"),
         (lambda state: queries.series_page(state, limit=0), "bad_limit"),
         (lambda state: queries.series_page(state, limit=queries.SERIES_PAGE_MAX + 1), "bad_limit"),
     ],
@@ -103,6 +107,37 @@ def test_series_come_in_pages(world: World) -> None:
     assert [terms["series"] for page in pages for terms in page["series"]] == names
     assert [each["series"] for each in queries.series_page(world.state, "BTC-A-64", 1)["series"]] == ["BTC-A-64000-P"]
     assert queries.series_page(world.state, "Z") == {"series": [], "next": None}
+
+
+def test_members_come_in_pages(world: World) -> None:
+    """A thousand members with 64 accounts each are one answer too long; anyone may ask for it."""
+    first = queries.members(world.state, "", 1)
+    assert ([each["member"] for each in first["members"]], first["next"]) == (["M0"], "M0")
+    rest = queries.members(world.state, "M0", 1)
+    assert ([each["member"] for each in rest["members"]], rest["next"]) == (["M1"], None)
+    assert queries.members(world.state, "M1") == {"members": [], "next": None}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+def test_the_positions_of_a_settlement_come_in_pages(world: World, limit: int) -> None:
+    """Two thousand series times every account are one answer too long; pages together say what the whole says."""
+    for name in ("BTC-A-62000-C", "BTC-A-64000-C"):
+        list_series(world, name)
+    world.send("M0 M1", trade_of("BTC-A-64000-C", "M0", "M1", 3))
+    world.expire(3_605_000)
+    whole = queries.settlement(world.state, "BTC_USD", EXPIRY_UNIX_MS)
+    assert whole["next"] is None
+    page = queries.settlement(world.state, "BTC_USD", EXPIRY_UNIX_MS, "", limit)
+    found = list(page["series"])
+    while page["next"] is not None:
+        assert sum(len(each["positions"]) for each in page["series"]) == limit
+        page = queries.settlement(world.state, "BTC_USD", EXPIRY_UNIX_MS, page["next"], limit)
+        found += page["series"]
+    assert list(dict.fromkeys(each["series"] for each in found)) == [each["series"] for each in whole["series"]]
+    for each in whole["series"]:
+        parts = [part for part in found if part["series"] == each["series"]]
+        assert [row for part in parts for row in part["positions"]] == each["positions"]
+        assert sum(part["paid_minor"] for part in parts) == each["paid_minor"]
 
 
 def test_a_page_is_right_after_a_refused_listing_and_after_a_restart(world: World) -> None:

@@ -61,6 +61,7 @@ RANGES: list[tuple[str, int, int, dict[str, int]]] = [
     ("batch_bytes_max", 65_536 + 64, 2**24, {"block_batches_max": 16}),
     ("batch_age_ms", 1, 10 * MINUTE_MS, {}),
     ("batches_open_per_author_max", 1, 1_024, {}),
+    ("batches_open_bytes_per_author_max", 65_536, 2**30, {}),
     ("mempool_envelopes_max", 1, 1_000_000, {}),
     ("envelope_bytes_max", 256, 2**20, {"batch_bytes_max": 2**20 + 64}),
     ("envelope_operations_max", 1, 4_096, {}),

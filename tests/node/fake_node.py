@@ -110,15 +110,15 @@ class FakeNode:
     async def index(self, index_id: str) -> Any:
         return {"index": index_id}
 
-    async def settlement(self, index_id: str, expiry_unix_ms: int) -> Any:
+    async def settlement(self, index_id: str, expiry_unix_ms: int, after: str, limit: int | None) -> Any:
         if not expiry_unix_ms:
             raise Rejected("not_settled", "This expiry has no settlement price.")
-        return {"index": index_id, "expiry_unix_ms": expiry_unix_ms}
+        return {"index": index_id, "expiry_unix_ms": expiry_unix_ms, "after": after, "limit": limit}
 
-    async def members(self) -> Any:
+    async def members(self, after: str, limit: int | None) -> Any:
         if self.reason == "broken":
             raise ValueError("a defect of ours")
-        return {"members": ["M0"]}
+        return {"members": ["M0"], "after": after, "limit": limit}
 
     async def quarantine(self) -> Any:
         return {"quarantined": []}

@@ -18,6 +18,7 @@ from node.frames import FrameKind
 from tests.node.dataplane import (
     CHAIN_ID,
     EXPIRES_AT_UNIX_MS,
+    FORMAT,
     PARAMS,
     Hub,
     Reports,
@@ -122,6 +123,23 @@ async def test_maker_stays_within_half_of_the_quota_that_others_grant(tmp_path: 
         pool.order([sealed(wire)[0].digest])
         await wait_all_tasks_blocked(0.003)
         assert len(sealed(wire)) == 4
+
+
+async def test_maker_stays_within_half_of_the_bytes_that_others_grant(tmp_path: Path) -> None:
+    """The number alone would let batches of large envelopes be sealed only to be dropped by the others."""
+    one = FORMAT.seal(0, 0, envelopes_of([0])).memory_bytes
+    quota = max(65_536, 6 * one)
+    half = -(-(quota // 2) // one)
+    async with maker_of(tmp_path, batches_open_bytes_per_author_max=quota, batch_age_ms=1) as (maker, pool, wire):
+        for number in range(half + 3):
+            maker.add(envelopes_of([number]))
+            await wait_all_tasks_blocked(0.003)
+            for batch in sealed(wire):
+                await acknowledge(pool, batch)
+        assert len(sealed(wire)) == half
+        pool.order([sealed(wire)[0].digest])
+        await wait_all_tasks_blocked(0.003)
+        assert len(sealed(wire)) == half + 1
 
 
 async def test_maker_goes_on_when_its_lost_batches_have_expired(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,15 +12,18 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from genesis.codec import encode
+from genesis.codec import Value, encode
+from genesis.envelope import SALT_BYTES, sign_envelope
 from genesis.errors import Rejected
 from node.batch_pool import BLOCKS_UNDER_DECISION, BatchPool
-from node.batches import Batch
+from node.batches import COPIES, Batch
 from node.frames import FrameKind
 from node.store import Store
 from tests.node.dataplane import (
+    CHAIN_ID,
     EXPIRES_AT_UNIX_MS,
     FORMAT,
+    GOVERNOR,
     PARAMS,
     T0_UNIX_MS,
     Hub,
@@ -173,12 +177,62 @@ async def test_author_beyond_its_quota_is_dropped_and_others_are_not_delayed(tmp
         await nodes[0].pool.handle(2, FrameKind.BATCH, other.wire)
         await nodes[0].pool.ensure([other.digest, *(each.digest for each in flood[:4])], 1)
         await trio.sleep(1.5 * PARAMS.resend_interval_ms / 1000)
-        assert nodes[0].reports.lines == [("batch_over_quota", {"author": 1, "dropped": 6, "open": 4})]
+        values = {"author": 1, "dropped": 6, "open": 4, "open_bytes": sum(each.memory_bytes for each in flood[:4])}
+        assert nodes[0].reports.lines == [("batch_over_quota", values)]
         assert [nodes[0].pool.holds([each.digest]) for each in flood] == [True] * 4 + [False] * 6
         nodes[0].pool.order([flood[0].digest])
         await nodes[0].pool.handle(1, FrameKind.BATCH, flood[4].wire)
         await nodes[0].pool.ensure([flood[4].digest], 1)
         assert nodes[0].wire.cuts == []
+
+
+def stuffed(number: int, field: Value, count: int = 1) -> bytes:
+    """A batch of author 1 whose only envelope holds `count` operations with this field; who signs it is nobody."""
+    expires_at = EXPIRES_AT_UNIX_MS
+    wire = sign_envelope(CHAIN_ID, [GOVERNOR], [(9_999, field)] * count, expires_at, number.to_bytes(SALT_BYTES, "big"))
+    return encode([1, number, [wire]])
+
+
+@pytest.mark.parametrize(
+    ("field", "count"), [(bytes(60_000), 1), (((300,),) * 4_000, 3)], ids=["opaque bytes", "tuples in tuples"]
+)
+async def test_authors_batches_are_bounded_by_what_they_take_decoded(tmp_path: Path, field: Value, count: int) -> None:
+    """Row 48: 64 batches of 1 MB are 192 MB, and two gigabytes where two bytes of each decode into a tuple of 72."""
+    quota = 4 * 2**20
+    async with cluster(tmp_path, batches_open_bytes_per_author_max=quota) as (_, nodes):
+        pool = nodes[0].pool
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(60):
+            await pool.handle(1, FrameKind.BATCH, stuffed(number, field, count))
+            assert max(pool._quotas.open_bytes(1), COPIES * pool._verifier.waiting_bytes(1)) <= quota
+            await wait_all_tasks_blocked(0.001)
+        while pool._verifier.waiting(1):
+            await wait_all_tasks_blocked(QUIET_S)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert 0 < pool._quotas.open(1) < 60
+        assert len(pool._entries) == pool._quotas.open(1)
+        assert after - before < quota + 2**19
+        other = batch_of(2, 0)
+        await pool.handle(2, FrameKind.BATCH, other.wire)
+        await pool.ensure([other.digest], 2)
+
+
+async def test_one_batch_is_taken_whatever_it_weighs(tmp_path: Path) -> None:
+    """An honest author cannot know what its clients' envelopes take elsewhere; it must get on, one by one."""
+    async with cluster(tmp_path, batches_open_bytes_per_author_max=65_536) as (_, nodes):
+        pool = nodes[0].pool
+        first, second = (FORMAT.open(stuffed(number, bytes(60_000)), bytes([number]) * 32, 1) for number in range(2))
+        for batch in (first, second):
+            await pool.handle(1, FrameKind.BATCH, batch.wire)
+        await pool.ensure([FORMAT.digest(first.wire)], 1)
+        assert pool._quotas.open(1) == 1
+        pool.order([FORMAT.digest(first.wire)])
+        assert pool._quotas.open_bytes(1) == 0
+        await pool.handle(1, FrameKind.BATCH, second.wire)
+        await pool.ensure([FORMAT.digest(second.wire)], 1)
+        assert pool._quotas.open(1) == 1
 
 
 async def test_offer_takes_turns_between_authors_oldest_first(tmp_path: Path) -> None:
@@ -336,7 +390,7 @@ async def test_old_batches_in_blocks_that_nobody_votes_for_leave_memory(tmp_path
         for _ in range(BLOCKS_UNDER_DECISION):
             assert node.pool.holds([])
         assert node.pool._entries == {}
-        assert node.pool._open[1] == 0
+        assert node.pool._quotas.open(1) == 0
 
 
 async def test_dead_batch_from_disk_is_only_a_guest(tmp_path: Path) -> None:
@@ -346,7 +400,7 @@ async def test_dead_batch_from_disk_is_only_a_guest(tmp_path: Path) -> None:
         put_on_disk(node.store, [dead])
         node.pool.executed([], EXPIRES_AT_UNIX_MS)
         await up_for_vote(node, [dead])
-        assert node.pool._open[1] == 0
+        assert node.pool._quotas.open(1) == 0
         for _ in range(BLOCKS_UNDER_DECISION):
             node.pool.holds([])
         assert node.pool._entries == {}
@@ -377,7 +431,7 @@ async def test_fetched_batches_cannot_pass_their_authors_quota(tmp_path: Path) -
         put_on_disk(nodes[1].store, batches)
         for start in range(0, len(batches), 3):
             await up_for_vote(node, batches[start : start + 3])
-        assert node.pool._open[1] == 4
+        assert node.pool._quotas.open(1) == 4
         await node.pool.handle(1, FrameKind.BATCH, batches[-1].wire)
         for _ in range(BLOCKS_UNDER_DECISION):
             node.pool.holds([])
@@ -402,7 +456,7 @@ async def test_batch_whose_envelopes_name_a_far_moment_is_dropped_after_one_life
         assert list(node.pool._entries) == [digest]
         node.pool.executed([], T0_UNIX_MS + PARAMS.envelope_lifetime_ms_max)
         assert node.pool._entries == {}
-        assert node.pool._open[1] == 0
+        assert node.pool._quotas.open(1) == 0
 
 
 async def test_batch_of_a_lost_block_is_offered_again_after_a_restart(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ async def test_blocks_execute_in_order_and_each_is_announced_once_durable(tmp_pa
         assert tip is not None
         assert (tip.height, tip.state_root, tip.envelopes_total) == (3, rig.executed[-1][2], 6)
         assert [each.code for each in rig.store.block_receipts(1)] == ["", "", ""]
-        assert rig.pool.own_open == 0
+        assert rig.pool.own_envelopes() == ()
 
 
 async def test_same_blocks_give_the_same_roots_alone_or_together(tmp_path: Path) -> None:

@@ -42,13 +42,15 @@ def packed(*wires: bytes) -> bytes:
     return body
 
 
+SETTLED = "/v1/settlements/BTC_USD/1786953600000"
 GETS = [
     ("/v1/health", 200, {"status": "ok"}),
     ("/v1/ready", 200, {"status": "ready"}),
     ("/v1/status", 200, {"name": "v0", "height": 7}),
     ("/v1/genesis", 200, {"name": "net"}),
     ("/v1/validators", 200, {"validators": []}),
-    ("/v1/members", 200, {"members": ["M0"]}),
+    ("/v1/members", 200, {"members": ["M0"], "after": "", "limit": None}),
+    ("/v1/members?after=M1&limit=7", 200, {"members": ["M0"], "after": "M1", "limit": 7}),
     ("/v1/blocks/latest", 200, {"height": 7}),
     ("/v1/blocks/0", 200, {"height": 0}),
     ("/v1/accounts/M0/main", 200, {"account": "M0/main"}),
@@ -62,7 +64,12 @@ GETS = [
     ("/v1/series?after=BTC-17AUG26-63000-P&limit=2", 200, {"after": "BTC-17AUG26-63000-P", "limit": 2}),
     ("/v1/series/BTC-17AUG26-63000-P", 200, {"series": "BTC-17AUG26-63000-P"}),
     ("/v1/index/BTC_USD", 200, {"index": "BTC_USD"}),
-    ("/v1/settlements/BTC_USD/1786953600000", 200, {"index": "BTC_USD", "expiry_unix_ms": 1786953600000}),
+    (SETTLED, 200, {"index": "BTC_USD", "expiry_unix_ms": 1786953600000, "after": "", "limit": None}),
+    (
+        f"{SETTLED}?after=BTC-17AUG26-63000-P/M0/main&limit=2",
+        200,
+        {"index": "BTC_USD", "expiry_unix_ms": 1786953600000, "after": "BTC-17AUG26-63000-P/M0/main", "limit": 2},
+    ),
 ]
 
 
@@ -93,6 +100,10 @@ WRONG_GETS = [
     ("/v1/series?limit=-1", 400, "malformed"),
     ("/v1/series?limit=0", 400, "bad_limit"),
     ("/v1/settlements/BTC_USD/soon", 400, "malformed"),
+    (f"{SETTLED}?after=BTC-17AUG26-63000-P", 400, "malformed"),
+    (f"{SETTLED}?after=lower-case/M0/main", 400, "malformed"),
+    ("/v1/members?after=m-1", 400, "malformed"),
+    ("/v1/members?limit=-1", 400, "malformed"),
     ("/v1/settlements/BTC_USD/0", 404, "not_settled"),
     ("/v1/transactions/00", 400, "malformed"),
     ("/v1/transactions/" + "zz" * 32, 400, "malformed"),

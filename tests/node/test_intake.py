@@ -16,7 +16,7 @@ from genesis.envelope import UnverifiedEnvelope
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
 from node.batch_maker import BatchMaker
-from node.intake import Intake
+from node.intake import BEHIND_HEIGHTS_MAX, Admission, Intake, excused
 from tests.node.dataplane import (
     CHAIN_ID,
     DOCUMENT,
@@ -147,3 +147,29 @@ async def test_executed_and_expired_envelopes_are_forgotten(tmp_path: Path) -> N
         assert len(intake._live) == 1
         intake.executed([], EXPIRES_AT_UNIX_MS)
         assert len(intake._live) == 0
+
+
+UNKNOWN = Admission(b"\x01" * 32, "unknown_signer", "no member")
+EARLY = Admission(b"\x02" * 32, "lifetime_too_long", "too far ahead")
+BAD = Admission(b"\x03" * 32, "bad_signature", "forged")
+GOOD = Admission(b"\x04" * 32)
+
+
+async def test_a_node_far_behind_does_not_refuse_for_good_what_it_cannot_judge() -> None:
+    """A member that was admitted a minute ago is no stranger; a client must go to another validator, not give up."""
+    behind = BEHIND_HEIGHTS_MAX + 1
+    stated = excused([UNKNOWN, EARLY, BAD, GOOD], 100, 100 + behind)
+    assert [each.code for each in stated] == ["not_ready", "not_ready", "bad_signature", ""]
+    assert [each.envelope_id for each in stated] == [each.envelope_id for each in (UNKNOWN, EARLY, BAD, GOOD)]
+    assert "height 100" in stated[0].message
+    with pytest.raises(Rejected) as caught:
+        excused([UNKNOWN, EARLY], 100, 100 + behind)
+    assert (caught.value.code, caught.value.details) == ("not_ready", {"height": 100, "certified_height": 100 + behind})
+
+
+async def test_a_node_that_is_up_to_date_refuses_strangers() -> None:
+    """A few blocks between certificate and execution are the pipeline of a healthy chain."""
+    admissions = [UNKNOWN, EARLY]
+    assert excused(admissions, 100, 100 + BEHIND_HEIGHTS_MAX) == admissions
+    assert excused([BAD], 100, 200) == [BAD]
+    assert excused([], 100, 200) == []
