@@ -11,11 +11,9 @@ A process that runs a node ends with
 from __future__ import annotations
 
 import errno
-import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +23,7 @@ import click
 from cli.keys import COSTS, cost_option
 from cli.output import Failure, Output, reporting
 from cli.passphrase import passphrase_option, resolve_passphrase
+from cli.service import cancel_at_signal, explained
 from cli.verify import BlockHash, trusted_block
 from genesis.addresses import join_address, split_address
 from genesis.errors import Rejected
@@ -43,8 +42,6 @@ from node.home import (
 )
 
 if TYPE_CHECKING:
-    import trio
-
     from node.proof import TrustedBlock
 
 
@@ -234,24 +231,17 @@ def _run_until_signalled(opened: OpenedHome) -> None:
     async def until_signalled() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_at_signal, signals, nursery.cancel_scope)
+                nursery.start_soon(cancel_at_signal, signals, nursery.cancel_scope, "novate.node")
                 await run_node(opened)
                 nursery.cancel_scope.cancel()
 
     try:
         trio.run(until_signalled)
     except (BaseExceptionGroup, StorageFailure, ReplicaHalted, OSError) as error:
-        failure = _unable_to_listen(opened.config) if _is_about_addresses(error) else _explained(error)
+        failure = _unable_to_listen(opened.config) if _is_about_addresses(error) else explained(error)
         if failure is None:
             raise
         raise failure from error
-
-
-async def _cancel_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for number in signals:
-        logging.getLogger("novate.node").info("stopping", extra={"signal": number})
-        scope.cancel()
-        return
 
 
 def _is_about_addresses(error: BaseException) -> bool:
@@ -275,20 +265,3 @@ def _unable_to_listen(config: NodeConfig) -> Failure:
             failed.append(f"{join_address(host, port)} for {what} ({error.strerror or error})")
     where = " and at ".join(failed) or "one of its addresses; it is free again now"
     return Failure(f"{config.name} cannot listen at {where}.", code="cannot_listen")
-
-
-def _explained(error: BaseException) -> Failure | None:
-    """The failure to show in place of a traceback, when all that `error` holds can be explained."""
-    match error:
-        case BaseExceptionGroup():
-            found = [_explained(each) for each in error.exceptions]
-            return found[0] if all(found) else None
-        case StorageFailure():
-            return Failure(f"Cannot {error.doing}: {error.reason}.", error.advice, "storage_failure")
-        case ReplicaHalted():
-            return Failure(f"The replica halted: {error.reason}.", error.advice, "halted")
-        case Rejected():
-            return Failure.of(error)
-        case OSError():
-            return Failure.of_system(error)
-    return None

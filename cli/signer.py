@@ -9,23 +9,21 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.output import Failure, Output, reporting
+from cli.output import Output, reporting
 from cli.passphrase import passphrase_option, resolve_passphrase
+from cli.service import cancel_at_signal, explained
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
 from node.failures import StorageFailure
 from node.signer_home import SignerConfig, default_socket, hand_over, load_signer, opened, signer_file
 
 if TYPE_CHECKING:
-    import trio
-
     from node.signer_protocol import Standing
 
 home_option = click.option(
@@ -146,7 +144,7 @@ def _run_until_signalled(config: SignerConfig, key: SigningKey, path: Path) -> N
     async def until_signalled(server: SignerServer) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_at_signal, signals, nursery.cancel_scope)
+                nursery.start_soon(cancel_at_signal, signals, nursery.cancel_scope, "novate.signer")
                 await nursery.start(server.run)
                 log.info("started", extra={"validator": config.name, "socket": str(path)})
 
@@ -154,29 +152,7 @@ def _run_until_signalled(config: SignerConfig, key: SigningKey, path: Path) -> N
         with closing(signer_file(config)) as file:
             trio.run(until_signalled, SignerServer(Signer(key, config.chain_id, file), path, report))
     except (BaseExceptionGroup, StorageFailure) as error:
-        failure = _explained(error)
+        failure = explained(error)
         if failure is None:
             raise
         raise failure from error
-
-
-async def _cancel_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for number in signals:
-        logging.getLogger("novate.signer").info("stopping", extra={"signal": number})
-        scope.cancel()
-        return
-
-
-def _explained(error: BaseException) -> Failure | None:
-    """The failure to show in place of a traceback, when all that `error` holds can be explained."""
-    match error:
-        case BaseExceptionGroup():
-            found = [_explained(each) for each in error.exceptions]
-            return found[0] if all(found) else None
-        case StorageFailure():
-            return Failure(f"Cannot {error.doing}: {error.reason}.", error.advice, "storage_failure")
-        case Rejected():
-            return Failure.of(error)
-        case OSError():
-            return Failure.of_system(error)
-    return None

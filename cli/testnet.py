@@ -103,7 +103,7 @@ def up(
         try:
             with out.progress("validators ready", len(network.validators)) as progress:
                 started = bring_up(network.validators, progress.advance)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: a new testnet that did not come up leaves nothing behind.
             if is_new:
                 remove_testnet(network.directory, keep_directory=existed)
             raise

@@ -221,7 +221,7 @@ def _making(directory: Path) -> Iterator[None]:
             _clear(directory)
             yield
             unfinished.unlink()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: half a testnet must not look like a whole one.
             remove_testnet(directory, existed)
             raise
 

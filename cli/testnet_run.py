@@ -92,7 +92,7 @@ def bring_up(validators: Sequence[LocalValidator], advance: Callable[[int], None
     try:
         _start(validators, started)
         _await(validators, READY_PATH, started, advance)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: they run in sessions of their own and would outlive us.
         for each in started:
             stop(each.home, each)
         raise

@@ -247,7 +247,7 @@ async def _listen(path: Path) -> trio.socket.SocketType:
         await listening.bind(str(path))
         path.chmod(0o600)
         listening.listen(CONNECTIONS_MAX)
-    except BaseException:
+    except BaseException:  # Cancellation too: whatever ends this, nobody else has the socket to close it.
         listening.close()
         raise
     return listening

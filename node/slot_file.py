@@ -163,7 +163,7 @@ class SlotFile:
             newest = self._read(file)
             for each in (newest.number, newest.number + 1):
                 self._write(file, each, newest.payload)
-        except BaseException:
+        except BaseException:  # Whatever ends this, nobody else has the descriptor to close it.
             os.close(file)
             raise
         self._file = file

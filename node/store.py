@@ -125,7 +125,7 @@ class Store(Database):
         store = cls(open_database(path), path)
         try:
             store._load(chain_id)
-        except BaseException:
+        except BaseException:  # Whatever ends this, the caller gets no store to close, and LevelDB would stay locked.
             store.close()
             raise
         return store

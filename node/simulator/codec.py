@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from consensus.types import QC, Message, Proposal
-from consensus.wire import decode_message, decode_proposal, decode_qc, encode_proposal, encode_qc
+from consensus.wire import decode_message, decode_proposal, decode_qc
 from genesis.errors import Rejected
 
 FRAMES_REMEMBERED_MAX: Final = 4_096
@@ -49,11 +49,6 @@ class Codec:
     def answer(self, proposals: list[bytes], qc: bytes) -> tuple[tuple[Proposal, ...], QC]:
         """An answer to a sync request; raises `Rejected`."""
         return tuple(self.proposal(each) for each in proposals), decode_qc(qc)
-
-
-def encoded_blocks(blocks: list[tuple[Proposal, QC]]) -> tuple[list[bytes], bytes]:
-    """An answer to a sync request: consecutive blocks, and the certificate of the last."""
-    return [encode_proposal(proposal) for proposal, _ in blocks], encode_qc(blocks[-1][1])
 
 
 def _decoded(data: bytes) -> Message | Rejected:

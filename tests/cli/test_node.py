@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import novate
-from cli.node import _explained
+from cli.service import explained
 from genesis.document import parse_document
 from genesis.errors import InvariantViolation, Rejected
 from node.config import load_config
@@ -241,7 +241,7 @@ ENDINGS: list[tuple[str, BaseException, str | None]] = [
 @pytest.mark.parametrize(("ending", "error", "message"), ENDINGS, ids=[row[0] for row in ENDINGS])
 def test_a_node_that_ends_says_why(ending: str, error: BaseException, message: str | None) -> None:
     """The operator's failures become a sentence; ours keep their traceback (None)."""
-    failure = _explained(error)
+    failure = explained(error)
     assert (failure is None) == (message is None)
     if failure is not None and message is not None:
         assert failure.message.startswith(message)
@@ -250,7 +250,7 @@ def test_a_node_that_ends_says_why(ending: str, error: BaseException, message: s
 
 def test_halt_tells_the_operator_what_to_do() -> None:
     """Starting it again with the same safety file would only end the same way."""
-    failure = _explained(BaseExceptionGroup("", [ReplicaHalted("the roots differ")]))
+    failure = explained(BaseExceptionGroup("", [ReplicaHalted("the roots differ")]))
     assert failure is not None
     assert (failure.code, failure.advice) == ("halted", HALT_ADVICE)
     for named in ("data/safety", "data/ledger"):
