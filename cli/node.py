@@ -45,7 +45,7 @@ from node.home import (
 if TYPE_CHECKING:
     import trio
 
-    from node.proof import TrustedBlock
+    from node.trust import TrustedBlock
 
 
 _LISTEN_ERRNOS: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, socket.EAI_NONAME})

@@ -58,7 +58,7 @@ from node.http_server import serve
 from node.intake import Intake
 from node.keystore import KeyStore
 from node.peers import Mesh, MeshConfig, MeshLimits, PeerAddress
-from node.proof import Trust, TrustedBlock
+from node.trust import Trust, TrustedBlock
 from node.proofs import ProofDesk
 from node.pruner import Pruner
 from node.quorum_watch import QuorumWatch

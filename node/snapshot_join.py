@@ -29,7 +29,7 @@ from consensus.validators import ValidatorSet
 from genesis.errors import Rejected
 from node.frames import Frame, FrameKind
 from node.network import Network
-from node.proof import Trust
+from node.trust import Trust
 from node.snapshot_download import Download
 from node.snapshot_install import LedgerBuilder
 from node.snapshot_wire import (

@@ -24,7 +24,7 @@ from contracts.snapshot import LEVEL_MAX, PIECE_BYTES_MAX
 from genesis.codec import boolean, decode, encode, integer, optional, raw, record, sequence, uint
 from genesis.errors import Rejected
 from node.frames import CONSENSUS_BYTES_MAX, OFFER_BYTES_MAX, RESPONSE_BYTES_MAX, SNAPSHOT_REQUEST_BYTES_MAX
-from node.proof import Trust, certified_anchor, check_certificate
+from node.trust import Trust, certified_anchor, check_certificate
 
 OFFER_BLOCKS_MAX: Final = 8
 """HotStuff needs four where the views were consecutive, PBFT three."""

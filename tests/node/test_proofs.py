@@ -15,7 +15,8 @@ from consensus.types import genesis_qc
 from contracts.machine import genesis_state
 from genesis.errors import Rejected
 from node.home import format_document
-from node.proof import ENTRIES_MAX, Trust, verify_document
+from node.proof import ENTRIES_MAX, verify_document
+from node.trust import Trust
 from node.proofs import certified_from, entries_of
 from node.store import Store
 from tests.node.dataplane import DOCUMENT, GOVERNOR, T0_UNIX_MS

@@ -18,7 +18,7 @@ from node import snapshot_download, snapshot_join
 from node.executor import open_state
 from node.frames import Frame, FrameKind
 from node.peers import Mesh, MeshLimits
-from node.proof import Trust, TrustedBlock
+from node.trust import Trust, TrustedBlock
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_join import SnapshotJoin
 from node.snapshot_wire import (

@@ -15,7 +15,7 @@ from genesis.errors import Rejected
 from node.database import StateView
 from node.failures import StorageFailure
 from node.frames import FrameKind
-from node.proof import Trust
+from node.trust import Trust
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_wire import (
     PieceKind,
