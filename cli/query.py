@@ -68,7 +68,7 @@ class EnvelopeId(click.ParamType[str]):
 
 
 def proof_options(function: Command) -> Command:
-    """Give a command ``--prove`` and ``--out`` as `prove` and `proof_file`; `_prove` reads ``--trust-height`` itself."""
+    """Give a command ``--prove`` and ``--out`` as `prove` and `proof_file`; ``--trust-height`` is for `_prove` alone."""
     prove = click.option("--prove", is_flag=True, help="Answer with a proof, which `novate verify` checks.")
     file = click.option(
         "--out",

@@ -58,7 +58,6 @@ from node.http_server import serve
 from node.intake import Intake
 from node.keystore import KeyStore
 from node.peers import Mesh, MeshConfig, MeshLimits, PeerAddress
-from node.trust import Trust, TrustedBlock
 from node.proofs import ProofDesk
 from node.pruner import Pruner
 from node.quorum_watch import QuorumWatch
@@ -74,6 +73,7 @@ from node.snapshot_join import SnapshotJoin
 from node.snapshots import SnapshotMaker, SnapshotServer
 from node.store import Store
 from node.tls import TlsIdentity
+from node.trust import Trust, TrustedBlock
 from node.unused_key import mark_used
 
 _log = logging.getLogger("novate.node")
@@ -96,6 +96,7 @@ ALARMS = frozenset(
         "evidence_found",
         "invalid_payload",
         "observes",
+        "other_validators",
         "quorum_lost",
         "signer_unreachable",
     }
@@ -315,7 +316,8 @@ def _seat(ground: Ground, data: _DataPlane) -> Seat:
     ports = Ports(mesh, ground.signing, pool, disk, executor, fetcher, epochs, clock.now, report_core, desk.accuse)
     replica = Replica(epochs.core(), index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: replica.core.high_qc)
-    data.router.connect(replica, pool, fetcher, server, SnapshotServer(ground.files, mesh), desk)
+    snapshots = SnapshotServer(ground.files, store, limits.epoch_blocks, mesh)
+    data.router.connect(replica, pool, fetcher, server, snapshots, desk)
     return Seat(mesh, pool, data.maker, fetcher, desk, replica)
 
 

@@ -26,6 +26,7 @@ from typing import Final
 from genesis.errors import Rejected, invariant
 from genesis.evidence import EVIDENCE_BYTES_MAX
 from genesis.params import ChainParams
+from node.set_history import HISTORY_BYTES_MAX
 
 
 class Lane(IntEnum):
@@ -99,7 +100,7 @@ def payload_bounds(params: ChainParams) -> Mapping[FrameKind, int]:
             FrameKind.BLOCKS_RESPONSE: RESPONSE_BYTES_MAX + CONSENSUS_BYTES_MAX,
             FrameKind.BLOCKS_PRUNED: SNAPSHOT_REQUEST_BYTES_MAX,
             FrameKind.SNAPSHOT_REQUEST: SNAPSHOT_REQUEST_BYTES_MAX,
-            FrameKind.SNAPSHOT_OFFER: OFFER_BYTES_MAX,
+            FrameKind.SNAPSHOT_OFFER: OFFER_BYTES_MAX + HISTORY_BYTES_MAX,
             FrameKind.PIECE_REQUEST: SNAPSHOT_REQUEST_BYTES_MAX,
             FrameKind.PIECE_RESPONSE: RESPONSE_BYTES_MAX + CONSENSUS_BYTES_MAX,
             FrameKind.EVIDENCE: EVIDENCE_BYTES_MAX,

@@ -174,8 +174,10 @@ def check_standing(trust: Trust, header: Header, standing: BucketProof | None) -
             raise Rejected("bad_proof", "The genesis document names the validators of epoch 0, and nothing else does.")
         return
     reign, anchor = trust.reign(header.epoch), header.anchor
-    shown = () if standing is None else (standing,)
-    row = _rows(trust, shown, anchor.state_root, [reign.first_epoch])[0]
+    if standing is None:
+        raise Rejected("bad_proof", "Nothing shows that the set decides the header's epoch.", epoch=header.epoch)
+    is_its_own = standing.bucket == _bucket(trust, reign.first_epoch)
+    row = _rows(trust, (standing,), anchor.state_root, [reign.first_epoch])[0] if is_its_own else None
     state_epoch = epoch_after_block(anchor.height, trust.epoch_blocks)
     if row is None or row.members != reign.members or not row.decides(header.epoch, state_epoch):
         raise Rejected(
@@ -285,4 +287,3 @@ def _rows(
 
 def _row_of(key: bytes, value: bytes) -> StoredValidatorSet | None:
     return decode_validator_set(key, value) if key[:1] == validator_set_key(0)[:1] else None
-

@@ -3,7 +3,8 @@
 Rules:
 
 1. It starts from a block that its operator trusts, named by height and hash. Only an offer that is certified at or
-   above that height, by the validators that are known, is taken (`node.snapshot_wire`).
+   above that height is taken, by validators to whom a chain of certificates leads from that block
+   (`node.snapshot_wire`); and once the state is here, it must name the same validators for its epoch.
 2. Of the offers that honest power makes the highest is taken, and only without such an offer one of fewer peers; every
    peer that makes it is a source of its pieces (`node.snapshot_download`). A peer whose snapshot could not be fetched
    counts for less with each time. Certificates are public, so anyone can offer the highest snapshot and serve it badly:
@@ -26,10 +27,12 @@ from typing import Final
 import trio
 
 from consensus.validators import ValidatorSet
+from genesis.epochs import epoch_after_block
 from genesis.errors import Rejected
+from genesis.validator_sets import decode_validator_set, validator_set_key
 from node.frames import Frame, FrameKind
 from node.network import Network
-from node.trust import Trust
+from node.set_history import follow
 from node.snapshot_download import Download
 from node.snapshot_install import LedgerBuilder
 from node.snapshot_wire import (
@@ -42,6 +45,7 @@ from node.snapshot_wire import (
     encode_piece_request,
     encode_snapshot_request,
 )
+from node.trust import Trust
 
 OFFER_S: Final = 3.0
 ROUND_PAUSE_S: Final = 0.5
@@ -196,9 +200,20 @@ class SnapshotJoin:
                     self._builder = None
                     if not download.is_complete:
                         builder.discard()
-        if download.is_complete:
-            await trio.to_thread.run_sync(builder.finish, download.offer, self._trust.document.chain_id)
-        return download.is_complete
+        return download.is_complete and await trio.to_thread.run_sync(self._install, builder, download.offer)
+
+    def _install(self, builder: LedgerBuilder, offer: Offer) -> bool:
+        """Put the ledger in its place; False when the state names other validators than those that certified it."""
+        reign = follow(self._trust, offer.history).reign(offer.header.epoch)
+        row = builder.state_entry(key := validator_set_key(reign.first_epoch))
+        stored = decode_validator_set(key, row) if row is not None else None
+        state_epoch = epoch_after_block(offer.height, self._trust.epoch_blocks)
+        if stored is None or stored.members != reign.members or not stored.decides(offer.header.epoch, state_epoch):
+            self._report("other_validators", {"height": offer.height, "epoch": offer.header.epoch})
+            builder.discard()
+            return False
+        builder.finish(offer, self._trust.document.chain_id, self._trust.block_epoch)
+        return True
 
     async def _on_piece(self, peer: int, payload: bytes) -> None:
         name, data = decode_piece(payload)

@@ -18,7 +18,6 @@ from node import snapshot_download, snapshot_join
 from node.executor import open_state
 from node.frames import Frame, FrameKind
 from node.peers import Mesh, MeshLimits
-from node.trust import Trust, TrustedBlock
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_join import SnapshotJoin
 from node.snapshot_wire import (
@@ -35,6 +34,7 @@ from node.snapshot_wire import (
     encode_snapshot_offer,
 )
 from node.store import Store
+from node.trust import Trust, TrustedBlock
 from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, VALIDATORS, Hub, Reports, document_of
 from tests.node.network import Validator, config_of, deadline_nursery, start
 from tests.node.scripted_chain import ScriptedChain
