@@ -68,7 +68,7 @@ class EnvelopeId(click.ParamType[str]):
 
 
 def proof_options(function: Command) -> Command:
-    """Give a command ``--prove`` and ``--out`` as `prove` and `proof_file`; ``--trust-height`` is for `_prove` alone."""
+    """Give a command ``--prove`` and ``--out`` as `prove` and `proof_file`, and ``--trust-height`` to `_prove`."""
     prove = click.option("--prove", is_flag=True, help="Answer with a proof, which `novate verify` checks.")
     file = click.option(
         "--out",

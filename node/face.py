@@ -49,6 +49,7 @@ class Face:
         receipts: ReceiptWaits,
         proofs: ProofDesk,
         desk: Callable[[], EvidenceDesk],
+        retirement: Callable[[], str],
         signer: RemoteSigning | None,
     ) -> None:
         self._document = document
@@ -64,6 +65,7 @@ class Face:
         self._proofs = proofs
         self._signer = signer
         self._desk_of_now = desk
+        self._retirement = retirement
 
     @property
     def _core(self) -> Engine:
@@ -78,14 +80,19 @@ class Face:
         """Ourselves and those to whom we are connected, as indices of the present epoch."""
         return {self._epochs.index, *self._mesh.connected} - {OBSERVER}
 
+    @property
+    def _observes(self) -> str:
+        """Why this node signs nothing: what the others have told it, else what its ledger says."""
+        return self._retirement() or self._epochs.observes
+
     def ready(self) -> str:
         """Empty when the node takes part and has caught up, else the reason why not yet."""
         height = self._tip().height
         validators = self._epochs.validators
         power = validators.power_of(self._reached)
         behind = self._core.high_qc.height - height
-        if self._epochs.observes:
-            return self._epochs.observes
+        if observes := self._observes:
+            return observes
         if power < validators.quorum_power:
             return f"connected to {power} of the {validators.quorum_power} of voting power that a quorum needs"
         if self._core.is_amnesiac:
@@ -108,7 +115,7 @@ class Face:
             "height": tip.height,
             "lowest_height": self._store.lowest,
             "epoch": self._epochs.epoch,
-            "observes": self._epochs.observes,
+            "observes": self._observes,
             "view": self._core.view,
             "state_root": tip.state_root.hex(),
             "block_hash": tip.block_hash.hex(),

@@ -54,6 +54,8 @@ class FrameKind(IntEnum):
     PIECE_REQUEST = 73
     PIECE_RESPONSE = 74
     EVIDENCE = 75
+    LINKS_REQUEST = 76
+    LINKS = 77
 
 
 Frame = tuple[FrameKind, bytes]
@@ -116,6 +118,12 @@ def lane_table(bounds: Mapping[FrameKind, int], lane: Lane) -> FrameTable:
 
 HELLO_TABLE: Final[FrameTable] = MappingProxyType({0: (FrameKind.HELLO, HELLO_BYTES_MAX)})
 """What a connection accepts before its hello."""
+
+LINKS_REQUEST_TABLE: Final[FrameTable] = MappingProxyType(
+    {int(FrameKind.LINKS_REQUEST): (FrameKind.LINKS_REQUEST, SNAPSHOT_REQUEST_BYTES_MAX)}
+)
+LINKS_TABLE: Final[FrameTable] = MappingProxyType({int(FrameKind.LINKS): (FrameKind.LINKS, HISTORY_BYTES_MAX)})
+"""What follows the hello of a validator that was removed, on either side, and nothing else (`node.retirement`)."""
 
 
 def header_of(kind: FrameKind, payload: bytes, bounds: Mapping[FrameKind, int]) -> bytes:

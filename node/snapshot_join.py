@@ -20,13 +20,12 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from consensus.validators import ValidatorSet
 from genesis.epochs import epoch_after_block
 from genesis.errors import Rejected
 from genesis.validator_sets import decode_validator_set, validator_set_key
@@ -57,7 +56,7 @@ class SnapshotJoin:
     Args:
         index: Our own place among the validators.
         trust: The chain, and the block that the operator trusts.
-        validators: Whose power counts (rule 5).
+        powers: The peers that count in rules 2 and 5, each with its power, by the places that the mesh gives them.
         ledger_path: ``data/ledger``, which must not exist or be empty.
         report: Called with (kind, values) for a log line.
     """
@@ -66,13 +65,15 @@ class SnapshotJoin:
         self,
         index: int,
         trust: Trust,
-        validators: ValidatorSet,
+        powers: Mapping[int, int],
         ledger_path: Path,
         report: Callable[[str, dict[str, int | str]], None],
     ) -> None:
         self._index = index
         self._trust = trust
-        self._validators = validators
+        self._powers = powers
+        total = sum(powers.values())
+        self._quorum_power, self._honest_power = total * 2 // 3 + 1, (total - 1) // 3 + 1
         self._ledger_path = ledger_path
         self._report = report
         self._height_min = trust.block.height if trust.block is not None else 0
@@ -143,7 +144,7 @@ class SnapshotJoin:
             offers = [offer for offer in self._offers.values() if offer is not None]
             if offers:
                 return max(offers, key=self._worth)
-            if self._validators.power_of([self._index, *self._offers]) >= self._validators.quorum_power:
+            if self._power_of([self._index, *self._offers]) >= self._quorum_power:
                 return None
             if self._connected:
                 self._report("no_snapshot_offered", {"height_min": self._height_min, "peers": len(self._connected)})
@@ -160,8 +161,11 @@ class SnapshotJoin:
     def _worth(self, offer: Offer) -> tuple[int, bool, int]:
         """Rule 2: of two offers the one with more is taken."""
         peers = self._offerers(offer)
-        is_backed = self._validators.power_of(peers) >= self._validators.honest_power
+        is_backed = self._power_of(peers) >= self._honest_power
         return -min(self._failures[peer] for peer in peers), is_backed, offer.height
+
+    def _power_of(self, peers: Iterable[int]) -> int:
+        return sum(self._powers.get(each, 0) for each in peers)
 
     def _offerers(self, offer: Offer) -> list[int]:
         """Who offers this very snapshot."""

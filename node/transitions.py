@@ -11,6 +11,8 @@ Rules:
 
 from __future__ import annotations
 
+from typing import Final
+
 from consensus.types import Header
 from contracts.edge import validator_set_key
 from contracts.state import State
@@ -32,7 +34,11 @@ from node.store import Store
 from node.store_records import ClosedEpoch
 from node.trust import TrustedBlock
 
-_START_BYTES_MAX = HISTORY_BYTES_MAX // 2
+_START_BYTES_MAX: Final = HISTORY_BYTES_MAX // 4
+"""What the headers of a start may take."""
+
+_LINKS_BYTES_MAX: Final = HISTORY_BYTES_MAX // 2
+"""What links may take; the rest of a history is for the bucket of its start."""
 
 
 def transition_of(state: State, epoch: int, closed: ClosedEpoch) -> tuple[bytes, bytes | None]:
@@ -89,6 +95,18 @@ def history_for(store: Store, epoch_blocks: int, trusted_height: int, epoch: int
     return History(start, links_from(store, first, epoch))
 
 
+def first_links(store: Store, from_epoch: int) -> tuple[Link, ...]:
+    """The links from the edge of `from_epoch` on, as many as one answer holds. Blocks."""
+    links: list[Link] = []
+    size = 0
+    for data in store.links(from_epoch):
+        size += len(data)
+        if len(links) == LINKS_MAX or size > _LINKS_BYTES_MAX:
+            break
+        links.append(decode_link(data))
+    return tuple(links)
+
+
 def links_from(store: Store, from_epoch: int, epoch: int) -> tuple[Link, ...]:
     """The links of the edges from that of `from_epoch` to the one before `epoch`.
 
@@ -102,7 +120,7 @@ def links_from(store: Store, from_epoch: int, epoch: int) -> tuple[Link, ...]:
         if link.header.epoch >= epoch:
             break
         size += len(data)
-        if len(links) == LINKS_MAX or size > HISTORY_BYTES_MAX - _START_BYTES_MAX - 1_024:
+        if len(links) == LINKS_MAX or size > _LINKS_BYTES_MAX:
             raise Rejected(
                 "too_many_transitions",
                 "Since that height the validators have changed more often than one answer can show.",
@@ -115,11 +133,12 @@ def links_from(store: Store, from_epoch: int, epoch: int) -> tuple[Link, ...]:
 
 def _start(store: Store, height: int, epoch: int, base_height: int) -> Start:
     """From a trusted block, anchor by anchor, down to the edge below its epoch."""
-    bucket = store.next_set(epoch - 1)
+    kept = store.next_set(epoch - 1)
+    bucket = decode_bucket(kept) if kept is not None else None
     headers: list[Header] = []
     size = 0
     block_hash = own_block(store, height).block_hash
-    while not headers or headers[-1].anchor.height != base_height:
+    while bucket is None or not headers or headers[-1].anchor.height != base_height:
         proposal = store.proposal(block_hash)
         if proposal is None or bucket is None:
             store.check_kept(base_height + 1)
@@ -130,4 +149,4 @@ def _start(store: Store, height: int, epoch: int, base_height: int) -> Start:
             message = "This block is too far above the edge of an epoch to start from."
             raise Rejected("too_far_from_edge", message, height=height, edge_height=base_height)
         block_hash = proposal.header.anchor.block_hash
-    return Start(tuple(headers), decode_bucket(bucket))
+    return Start(tuple(headers), bucket)

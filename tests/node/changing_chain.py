@@ -83,7 +83,7 @@ class ChangingChain:
         return [known[each.public_key] for each in self.sets[epoch]]
 
     def qc(self, header: Header, epoch: int | None = None, keys: Sequence[SigningKey] | None = None) -> QC:
-        """A certificate of any header by the smallest quorum, first come, of an epoch's set: by default the header's."""
+        """A certificate of any header by the first quorum of an epoch's set: by default that of the header's."""
         signers = keys if keys is not None else self.keys(header.epoch if epoch is None else epoch)
         phase = rules_of(self.document.consensus).PHASES[-1]
         signatures = []

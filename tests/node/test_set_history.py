@@ -365,9 +365,9 @@ def test_another_past_signed_by_retired_keys_deceives_who_trusts_no_block() -> N
 
 
 def test_a_link_below_the_trusted_block_within_a_longer_reign_is_refused() -> None:
-    """The set of epoch 1 goes on in epoch 2; its keys cannot end it at the edge of epoch 1 for who trusts a block of 2."""
+    """The set of epoch 1 goes on in epoch 2; who trusts a block of 2 does not believe that it ended before."""
     chain = changing_chain()
-    header = replace(chain.closing[1], anchor=chain.closing[1].anchor)
+    header = chain.closing[1]
     forged = Link(header, chain.qc(header), (chain.rows[16, 1],))
     proof = chain.proof(TOP, History(chain.start(20), (forged, *chain.links(2))))
     assert refusal(chain.trust(20), chain.proof(TOP, History(chain.start(20), chain.links(2)))) == ""

@@ -35,13 +35,14 @@ from node.snapshot_wire import (
 )
 from node.store import Store
 from node.trust import Trust, TrustedBlock
-from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, VALIDATORS, Hub, Reports, document_of
+from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, Hub, Reports, document_of
 from tests.node.network import Validator, config_of, deadline_nursery, start
 from tests.node.scripted_chain import ScriptedChain
 from tests.node.test_proof import KEYS, STRANGERS
 
 DOCUMENT = document_of()
 JOINER = 3
+POWERS = dict.fromkeys(range(4), 1)
 HEIGHT = 24
 BLOCKS = 30
 
@@ -141,7 +142,7 @@ async def join(
     peers = [Peer(files[index] if files else common, faults.get(index, honest)) for index in range(JOINER)]  # type: ignore[arg-type]
     reports, ledger = Reports(), directory / "home" / "ledger"
     block = trusted or TrustedBlock(10, chain().proposals[9].header.block_hash)
-    joining = SnapshotJoin(JOINER, Trust(DOCUMENT, block), VALIDATORS, ledger, reports)
+    joining = SnapshotJoin(JOINER, Trust(DOCUMENT, block), POWERS, ledger, reports)
     limits = MeshLimits(backoff_ms_min=20, backoff_ms_max=100)
     async with deadline_nursery() as nursery:
         ports: dict[int, int] = {}
@@ -437,7 +438,7 @@ async def test_the_highest_snapshot_is_taken_from_all_who_have_it(tmp_path: Path
 async def test_a_peer_that_comes_and_goes_holds_nobody_up(tmp_path: Path) -> None:
     """Row 34: each time it is back it is asked again; nobody waits for its answer longer than for others'."""
     network, reports, files = Hub(4), Reports(), snapshot_in(tmp_path)
-    joining = SnapshotJoin(JOINER, Trust(DOCUMENT), VALIDATORS, tmp_path / "ledger", reports)
+    joining = SnapshotJoin(JOINER, Trust(DOCUMENT), POWERS, tmp_path / "ledger", reports)
 
     async def come_and_go() -> None:
         while True:
@@ -479,7 +480,7 @@ async def test_without_a_snapshot_the_node_fetches_the_chain(tmp_path: Path) -> 
 @pytest.mark.trio
 async def test_a_piece_that_nobody_asked_for_costs_its_sender(tmp_path: Path) -> None:
     """Otherwise four mebibytes a frame could be had checked for nothing."""
-    joining = SnapshotJoin(JOINER, Trust(DOCUMENT), VALIDATORS, tmp_path / "ledger", Reports())
+    joining = SnapshotJoin(JOINER, Trust(DOCUMENT), POWERS, tmp_path / "ledger", Reports())
     frame = encode_piece(PieceName(HEIGHT, PieceKind.SLICE, 0), b"x")
     with pytest.raises(Rejected, match="unasked_piece"):
         await joining(1, [(FrameKind.PIECE_RESPONSE, frame)])
