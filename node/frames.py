@@ -116,6 +116,9 @@ def lane_table(bounds: Mapping[FrameKind, int], lane: Lane) -> FrameTable:
     return MappingProxyType({int(kind): (kind, bounds[kind]) for kind in [*allowed, FrameKind.PING]})
 
 
+HANDSHAKE_KINDS: Final = frozenset({FrameKind.HELLO, FrameKind.LINKS_REQUEST, FrameKind.LINKS})
+"""What no open lane accepts."""
+
 HELLO_TABLE: Final[FrameTable] = MappingProxyType({0: (FrameKind.HELLO, HELLO_BYTES_MAX)})
 """What a connection accepts before its hello."""
 
