@@ -52,7 +52,7 @@ async def until_set(fleet: Fleet, index: int, names: Sequence[str]) -> None:
     """Wait, a transaction at a time, until these are the validators."""
     number = 0
     while [each["name"] for each in (await fleet.get(index, "/v1/validators"))["validators"]] != list(names):
-        await fleet.register(index, f"S{len(names)}{names[0]}N{number}")
+        await fleet.register(index, f"S{len(names)}N{number}")
         number += 1
 
 
