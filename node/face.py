@@ -77,8 +77,10 @@ class Face:
 
     @property
     def _reached(self) -> set[int]:
-        """Ourselves and those to whom we are connected, as indices of the present epoch."""
-        return {self._epochs.index, *self._mesh.connected} - {OBSERVER}
+        """Ourselves and those to whom we are connected, as indices of the present epoch. While the seat of the epoch
+        before is being left, its links may have places that this one does not know."""
+        places = range(len(self._epochs.members))
+        return {each for each in (self._epochs.index, *self._mesh.connected) if each in places}
 
     @property
     def _observes(self) -> str:
@@ -150,7 +152,7 @@ class Face:
             "quorum_power": validators.quorum_power,
             "total_power": validators.total_power,
             "view": self._core.view,
-            "leader": members[self._core.leader].name,
+            "leader": _name(self._epochs.names(self._core.high_qc.epoch), self._core.leader),
             "validators": [
                 {
                     "name": each.name,
