@@ -73,7 +73,7 @@ class Retirement:
 
     def request(self) -> bytes:
         """Asks for the links from the epoch that we know."""
-        return encode([self._trust.reigns[-1].first_epoch])
+        return encode_links_request(self._trust.reigns[-1].first_epoch)
 
     async def answer(self, payload: bytes) -> bytes:
         """The links that a retired validator asks for, or the first of them.
@@ -81,8 +81,7 @@ class Retirement:
         Raises:
             Rejected: ``malformed``; ``transitions_not_kept``.
         """
-        [from_epoch] = decode(payload, _REQUEST, size_max=SNAPSHOT_REQUEST_BYTES_MAX)
-        return await trio.to_thread.run_sync(self._links, from_epoch)
+        return await trio.to_thread.run_sync(self._links, decode_links_request(payload))
 
     async def hear(self, payload: bytes) -> None:
         """What a peer says to it (rule 2).
@@ -120,6 +119,17 @@ class Retirement:
             message = "This node does not keep the changes of the validators from before it joined."
             raise Rejected("transitions_not_kept", message, from_epoch=from_epoch)
         return encode_history(History(None, first_links(self._store, from_epoch)))
+
+
+def encode_links_request(from_epoch: int) -> bytes:
+    """Asks for the links from the edge of this epoch on."""
+    return encode([from_epoch])
+
+
+def decode_links_request(payload: bytes) -> int:
+    """The inverse of `encode_links_request`; raises `Rejected` (``malformed``)."""
+    [from_epoch] = decode(payload, _REQUEST, size_max=SNAPSHOT_REQUEST_BYTES_MAX)
+    return int(from_epoch)
 
 
 def _former(state: State) -> frozenset[bytes]:

@@ -80,6 +80,7 @@ from node.home import card_mapping, format_document, parse_card
 from node.http_api import HttpLimits, _envelope_id, _integer, _parse_wires
 from node.keystore import KEY_FILE_BYTES_MAX, KdfCost, KeyStore
 from node.proof import decode_proof, encode_proof, proof_document, verify_document
+from node.retirement import decode_links_request, encode_links_request
 from node.safety_file import SafetyFile
 from node.set_history import (
     NOTHING,
@@ -374,6 +375,8 @@ DECODERS: Final = (
             st.sampled_from([signer_protocol.Welcome(), signer_protocol.Signed(bytes(64))]).map(
                 lambda each: signer_protocol.encode_answer(each)[4:])),
     Decoder("node.proof:decode_proof", decode_proof, st.just(encode_proof(PROOF)), encode_proof),
+    Decoder("node.retirement:decode_links_request", decode_links_request, st.integers(0, 2**32).map(
+        encode_links_request), encode_links_request),
     Decoder("node.set_history:decode_history", decode_history, st.just(encode_history(LATER.history)), encode_history),
     Decoder("node.set_history:decode_link", decode_link, st.sampled_from(LATER.history.links).map(encode_link),
             encode_link),

@@ -20,6 +20,7 @@ from genesis.document import GenesisDocument, GenesisValidator
 from genesis.envelope import decode_envelope, sign_envelope, verify_all
 from genesis.epochs import edge_height, epoch_of_block, is_edge
 from genesis.signing import SigningKey
+from genesis.validator_sets import validator_set_key as set_entry_key
 from node.proof import StateProof
 from node.set_history import History, Link, Start
 from node.trust import Trust, TrustedBlock
@@ -56,7 +57,8 @@ class ChangingChain:
     Attributes:
         headers: By height, 0 to `TOP`.
         closing: By epoch, the header whose certificate ends it.
-        rows: By height and first epoch, the bucket of a set's row after that block.
+        rows: By height and first epoch, the bucket of a set's row after that block; at an edge also that of the row
+            which the next epoch would have.
         absent: By height, the bucket of `ABSENT`, of which there is no entry.
     """
 
@@ -147,6 +149,7 @@ class ChangingChain:
         for first in self.state.standing.first_epochs:
             self.rows[height, first] = self.state.prove(validator_set_key(self.state, first))
         if is_edge(height, EPOCH_BLOCKS):
+            self.rows[height, epoch + 1] = self.state.prove(set_entry_key(epoch + 1))
             above = self._header(epoch, height + 1, header, height - 1)
             self.closing[epoch] = self._header(epoch, height + 2, above, height)
 

@@ -12,8 +12,8 @@ from genesis.epochs import epoch_of_block
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
 from node.proof import StateProof, decode_proof, encode_proof, proof_document, prove_entries, verify_document
-from node.set_history import History, Link, Start, decode_history, encode_history
-from node.trust import Trust, TrustedBlock
+from node.set_history import History, Link, Start, decode_history, encode_history, follow
+from node.trust import Reign, Trust, TrustedBlock
 from tests.node.changing_chain import ABSENT, EPOCH_BLOCKS, TOP, ChangingChain, another_past, changing_chain, key_of
 
 ENGINES = ["hotstuff", "pbft"]
@@ -118,6 +118,13 @@ def a_transition_skipped(chain: ChangingChain) -> StateProof:
     return top_of(chain, links[0], *links[2:])
 
 
+def a_transition_skipped_that_its_row_tells(chain: ChangingChain) -> StateProof:
+    """The second link shows the row of the first set, which ended long before."""
+    links = chain.links()
+    rows = {each.bucket: each for each in (chain.rows[24, 0], chain.rows[24, 3])}
+    return top_of(chain, replace(links[1], buckets=tuple(rows[each] for each in sorted(rows))), *links[2:])
+
+
 def the_last_transition_withheld(chain: ChangingChain) -> StateProof:
     """The next set begins with all of the one before, so its votes look like theirs; its root tells."""
     return chain.proof(38, History(None, chain.links(to=3)))
@@ -192,7 +199,7 @@ def a_link_with_one_row(chain: ChangingChain) -> StateProof:
 def a_link_that_ends_nothing(chain: ChangingChain) -> StateProof:
     """At the edge of epoch 5 nothing changed: the set's row says that it goes on."""
     header = chain.closing[5]
-    rows = {each.bucket: each for each in (chain.rows[48, 5], chain.state.prove(b"\x10\x06"))}
+    rows = {each.bucket: each for each in (chain.rows[48, 5], chain.rows[48, 6])}
     link = Link(header, chain.qc(header), tuple(rows[each] for each in sorted(rows)))
     return top_of(chain, *chain.links(), link)
 
@@ -229,6 +236,7 @@ FROM_GENESIS: list[tuple[Callable[[ChangingChain], StateProof], str]] = [
     (old_set_beyond_its_edge, "outside_epoch"),
     (old_set_orders_beyond_its_edge, "outside_epoch"),
     (a_transition_skipped, "skipped_transition"),
+    (a_transition_skipped_that_its_row_tells, "skipped_transition"),
     (the_last_transition_withheld, "skipped_transition"),
     (the_last_transition_withheld_with_its_row, "skipped_transition"),
     (links_out_of_order, "skipped_transition"),
@@ -240,7 +248,7 @@ FROM_GENESIS: list[tuple[Callable[[ChangingChain], StateProof], str]] = [
     (a_link_with_another_set, "bad_proof"),
     (a_link_under_a_root_of_its_own, "bad_proof"),
     (a_link_with_one_row, "skipped_transition"),
-    (a_link_that_ends_nothing, "bad_proof"),
+    (a_link_that_ends_nothing, "forged_transition"),
     (more_than_is_needed, "superfluous_transition"),
     (no_standing, "bad_proof"),
     (standing_of_another_height, "bad_proof"),
@@ -372,6 +380,14 @@ def test_a_link_below_the_trusted_block_within_a_longer_reign_is_refused() -> No
     proof = chain.proof(TOP, History(chain.start(20), (forged, *chain.links(2))))
     assert refusal(chain.trust(20), chain.proof(TOP, History(chain.start(20), chain.links(2)))) == ""
     assert refusal(chain.trust(20), proof) == "bad_proof"
+
+
+def test_a_link_that_ends_another_set_than_the_known_one_is_forged() -> None:
+    """The row has the right epochs and other members: whoever is believed now did not make way."""
+    chain = changing_chain()
+    believed = Trust(chain.document, None, (Reign(3, None, chain.sets[4]),))
+    with pytest.raises(Rejected, match="forged_transition"):
+        follow(believed, History(None, (chain.link(3),)))
 
 
 def test_a_history_with_any_byte_changed_does_not_verify() -> None:
