@@ -13,8 +13,8 @@ Rules:
    so does an answer to no question, and an offer that is not certified. A peer that says that it does not have a piece
    is not asked again. What is missing is asked for elsewhere.
 4. When nobody is left to ask, everything begins again with new offers; nothing of an unfinished ledger is kept.
-5. When peers with a quorum of the power, ourselves counted in, have said that they have no such snapshot and nobody
-   offers one, there is none to join by, and the node fetches the whole chain instead.
+5. When peers with a quorum of the power (the named peers', where there are any), ourselves counted in, have said that
+   they have no such snapshot and nobody offers one, there is none to join by, and the node fetches the whole chain.
 """
 
 from __future__ import annotations

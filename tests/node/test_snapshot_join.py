@@ -34,7 +34,7 @@ from node.snapshot_wire import (
     encode_snapshot_offer,
 )
 from node.store import Store
-from node.trust import Trust, TrustedBlock
+from node.trust import Reign, Trust, TrustedBlock
 from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, Hub, Reports, document_of
 from tests.node.network import Validator, config_of, deadline_nursery, start
 from tests.node.scripted_chain import ScriptedChain
@@ -136,13 +136,22 @@ async def join(
     *,
     trusted: TrustedBlock | None = None,
     files: Mapping[int, SnapshotFiles] | None = None,
+    reigns: tuple[Reign, ...] = (),
+    until: str = "",
 ) -> Outcome:
-    """Let validator 3 join by what the others serve."""
+    """Let validator 3 join by what the others serve, or until it reports something of this kind."""
     common = None if files is not None else snapshot_in(directory)
     peers = [Peer(files[index] if files else common, faults.get(index, honest)) for index in range(JOINER)]  # type: ignore[arg-type]
     reports, ledger = Reports(), directory / "home" / "ledger"
     block = trusted or TrustedBlock(10, chain().proposals[9].header.block_hash)
-    joining = SnapshotJoin(JOINER, Trust(DOCUMENT, block), POWERS, ledger, reports)
+    scope, joined = trio.CancelScope(), False
+
+    def report(kind: str, values: dict[str, int | str]) -> None:
+        reports(kind, values)
+        if kind == until:
+            scope.cancel()
+
+    joining = SnapshotJoin(JOINER, Trust(DOCUMENT, block, reigns), POWERS, ledger, report)
     limits = MeshLimits(backoff_ms_min=20, backoff_ms_max=100)
     async with deadline_nursery() as nursery:
         ports: dict[int, int] = {}
@@ -156,7 +165,8 @@ async def join(
             on_change=joining.changed,
         )
         nursery.start_soon(mesh.run)
-        joined = await joining.run(mesh)
+        with scope:
+            joined = await joining.run(mesh)
     return Outcome(joined, reports, ledger, peers)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from node.set_history import encode_link
 from node.store import Store
 from node.store_records import HEIGHT
 from node.transitions import first_links, history_for
+from node.trust import Reign
 from tests.node.changing_chain import EPOCH_BLOCKS, changing_chain
+from tests.node.test_snapshot_join import DOCUMENT, join
 
 
 @pytest.fixture
@@ -64,3 +67,12 @@ def test_a_start_from_a_block_that_is_not_here_is_refused(store: Store) -> None:
     """Nothing is made up about a block that this node has not seen."""
     with pytest.raises(Rejected, match="unknown_block"):
         history_for(store, EPOCH_BLOCKS, 30, 7)
+
+
+@pytest.mark.trio
+async def test_a_state_that_names_other_validators_than_certified_it_is_given_up(tmp_path: Path) -> None:
+    """Row 36: the keys are right, so the certificates are; who validates is for the certified state to say."""
+    moved = (replace(DOCUMENT.validators[0], address="127.0.0.1:9"), *DOCUMENT.validators[1:])
+    outcome = await join(tmp_path, {}, reigns=(Reign(0, None, moved),), until="other_validators")
+    assert not outcome.joined
+    assert not outcome.ledger.exists()
