@@ -14,6 +14,7 @@ import errno
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -40,9 +41,10 @@ from node.home import (
     prepare_home,
     read_document,
 )
+from node.named_peers import name_peer, read_card
 
 if TYPE_CHECKING:
-    from node.proof import TrustedBlock
+    from node.trust import TrustedBlock
 
 
 _LISTEN_ERRNOS: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, socket.EAI_NONAME})
@@ -96,6 +98,13 @@ def node() -> None:
     "--trust-height", type=click.IntRange(1), help="A block that you trust: join by a snapshot from there on."
 )
 @click.option("--trust-hash", type=BlockHash(), help="That block's hash, from somebody whom you trust.")
+@click.option(
+    "--peer",
+    "peer_files",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    help="A validator's card (validator.toml) to join by: who validates now. May be repeated.",
+)
 @click.option("--snapshot-interval", type=click.IntRange(0), help="Blocks between two snapshots; 0 for none.")
 @click.option("--keep-blocks", type=click.IntRange(0), help="Blocks to keep at least; 0 keeps all.")
 @passphrase_option
@@ -113,6 +122,7 @@ def init(
     joins: bool,
     trust_height: int | None,
     trust_hash: bytes | None,
+    peer_files: Sequence[Path],
     snapshot_interval: int | None,
     keep_blocks: int | None,
     passphrase_file: Path | None,
@@ -124,6 +134,7 @@ def init(
     takes. May be repeated: keys are kept, and options that are given again replace the settings.
     """
     trusted = trusted_block(trust_height, trust_hash)
+    cards = [read_card(each) for each in peer_files]
     config = _config(home, name, listen, http, trusted)
     if snapshot_interval is not None:
         config = replace(config, snapshot_interval=snapshot_interval)
@@ -133,6 +144,8 @@ def init(
     secret = resolve_passphrase(home, passphrase_file, confirm=is_new)
     dialled = address or _known_address(config) or config.to_mapping()["peers"]["listen"]
     card = prepare_home(config, dialled, secret, power=power, cost=COSTS[cost])
+    for each in cards:
+        name_peer(config, each)
     document = read_document(genesis_file) if genesis_file else None
     index = install_genesis(config, document, joins=joins) if document else None
     result = {

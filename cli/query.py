@@ -23,6 +23,7 @@ PROOF_WAIT_MS: Final = 20_000
 """A proof waits for the certificate of the present state: about three blocks."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_TRUST_HEIGHT: Final = "--trust-height"
 _AMOUNT_ENDINGS: Final = ("_minor", "lots")
 
 
@@ -67,7 +68,7 @@ class EnvelopeId(click.ParamType[str]):
 
 
 def proof_options(function: Command) -> Command:
-    """Give a command ``--prove`` and ``--out`` as `prove` and `proof_file`."""
+    """Give a command ``--prove`` and ``--out`` as `prove` and `proof_file`, and ``--trust-height`` to `_prove`."""
     prove = click.option("--prove", is_flag=True, help="Answer with a proof, which `novate verify` checks.")
     file = click.option(
         "--out",
@@ -75,7 +76,18 @@ def proof_options(function: Command) -> Command:
         type=click.Path(path_type=Path, dir_okay=False),
         help="With --prove: write the proof to this new file.",
     )
-    return prove(file(function))
+    trusted = click.option(
+        _TRUST_HEIGHT,
+        type=click.IntRange(1),
+        expose_value=False,
+        callback=_remember,
+        help="With --prove: start from this block, which you trust, and not from the genesis document.",
+    )
+    return prove(file(trusted(function)))
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    ctx.meta[_TRUST_HEIGHT] = value
 
 
 def quoted(name: str) -> str:
@@ -285,13 +297,17 @@ def _prove(out: Output, urls: Sequence[str], directory: Path, path: str, proof_f
     from cli.verify import show_proof
     from node.files import create_private
 
+    height = click.get_current_context().meta[_TRUST_HEIGHT]
+    if height is not None:
+        path += f"{'&' if '?' in path else '?'}trust_height={height}"
     with open_client(urls, directory) as client:
         proof = client.get(f"/v1/proofs/{path}", PROOF_WAIT_MS)
     if proof_file is not None:
         create_private(proof_file, json.dumps(proof).encode())
     out.result(proof, lambda: show_proof(out, proof))
     out.line(
-        "Not verified yet: novate verify FILE --genesis GENESIS does that; --out FILE or --json gives it the proof."
+        "Not verified yet: novate verify FILE --genesis GENESIS does that (with --trust-height and --trust-hash where "
+        "the proof starts from a block); --out FILE or --json gives it the proof."
     )
 
 

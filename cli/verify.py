@@ -17,7 +17,8 @@ from cli.output import Output, reporting
 from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES
 from node.home import read_document
-from node.proof import PROOF_BYTES_MAX, Trust, TrustedBlock, verify_document
+from node.proof import PROOF_BYTES_MAX, verify_document
+from node.trust import Trust, TrustedBlock
 
 FILE_BYTES_MAX: Final = 4 * PROOF_BYTES_MAX
 

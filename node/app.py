@@ -30,7 +30,6 @@ import trio
 
 from consensus.events import Executed, PayloadWaiting, Report, SafetyState
 from consensus.types import Header
-from consensus.validators import genesis_validators
 from contracts.machine import State, admit
 from contracts.merkle import kernel_hash
 from contracts.merkle import self_test as merkle_self_test
@@ -57,13 +56,14 @@ from node.http_api import make_app
 from node.http_server import serve
 from node.intake import BEHIND_HEIGHTS_MAX, Intake
 from node.keystore import KeyStore
+from node.named_peers import named_peers, with_named
 from node.peers import Mesh, MeshConfig, MeshLimits, PeerAddress
-from node.proof import Trust, TrustedBlock
 from node.proofs import ProofDesk
 from node.pruner import Pruner
 from node.quorum_watch import QuorumWatch
 from node.receipt_waits import ReceiptWaits
 from node.replica import Ports, Replica
+from node.retirement import Retirement
 from node.router import Router
 from node.safety_file import SafetyFile
 from node.signatures import self_test as signatures_self_test
@@ -74,6 +74,7 @@ from node.snapshot_join import SnapshotJoin
 from node.snapshots import SnapshotMaker, SnapshotServer
 from node.store import Store
 from node.tls import TlsIdentity
+from node.trust import Trust, TrustedBlock
 from node.unused_key import mark_used
 
 _log = logging.getLogger("novate.node")
@@ -96,7 +97,9 @@ ALARMS = frozenset(
         "evidence_found",
         "invalid_payload",
         "observes",
+        "other_validators",
         "quorum_lost",
+        "retired",
         "signer_unreachable",
     }
 )
@@ -113,6 +116,7 @@ class Seat:
     fetcher: BlockFetcher
     evidence: EvidenceDesk
     replica: Replica
+    retirement: Retirement
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part until cancelled, or until an epoch begins that has other validators; started once we listen."""
@@ -132,6 +136,7 @@ class Ground:
     opened: OpenedHome
     store: Store
     safety: SafetyFile
+    state: State
     epochs: Epochs
     clock: Clock
     files: SnapshotFiles
@@ -165,7 +170,7 @@ class Node:
     def _change_seat(self) -> None:
         """Build anew what depends on the validators; what waits in our own batches goes into new ones."""
         ground, waiting = self.ground, (*self.seat.pool.own_envelopes(), *self.seat.maker.take_all())
-        data = _data_plane(ground.opened, ground.epochs, ground.store)
+        data = _data_plane(ground.opened, ground.epochs, ground.store, ground.state)
         data.maker.add(waiting)
         ground.intake.attach(data.maker)
         ground.executor.attach(data.pool)
@@ -216,9 +221,13 @@ async def join_if_empty(opened: OpenedHome) -> None:
         return
     trust = Trust(document, TrustedBlock(config.trust_height, bytes.fromhex(config.trust_hash)))
     index = index_of(document, config.name, opened.public_key)
-    join = SnapshotJoin(index, trust, genesis_validators(document), config.ledger_path, report)
+    named = [each for each in named_peers(config) if each.certificate != opened.certificate]
+    members = with_named(document.validators, named)
+    counted = named or document.validators
+    powers = {place: each.power for place, each in enumerate(members) if each in counted}
+    join = SnapshotJoin(index, trust, powers, config.ledger_path, report)
     mesh = Mesh(
-        _mesh_config(opened, document.validators, index),
+        _mesh_config(opened, members, index),
         join,
         jitter=random.SystemRandom().random,
         on_change=join.changed,
@@ -235,7 +244,7 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     document, config = opened.document, opened.config
     limits, clock = document.limits, Clock(document.clock)
     epochs = Epochs(document, opened.public_keys, opened.certificate, store, safety, state, genesis, clock.now, report)
-    data = _data_plane(opened, epochs, store)
+    data = _data_plane(opened, epochs, store, state)
     intake = Intake(document.chain_id, limits, partial(admit, state), data.maker)
     receipts = ReceiptWaits(store)
 
@@ -269,9 +278,10 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
         receipts,
         proofs,
         lambda: node.seat.evidence,
+        lambda: node.seat.retirement.notice,
         signing if isinstance(signing, RemoteSigning) else None,
     )
-    ground = Ground(opened, store, safety, epochs, clock, files, intake, executor, signing)
+    ground = Ground(opened, store, safety, state, epochs, clock, files, intake, executor, signing)
     node = Node(ground, snapshots, pruner, face, _seat(ground, data))
     return node
 
@@ -284,18 +294,26 @@ class _DataPlane:
     mesh: Mesh
     pool: BatchPool
     maker: BatchMaker
+    retirement: Retirement
 
 
-def _data_plane(opened: OpenedHome, epochs: Epochs, store: Store) -> _DataPlane:
+def _data_plane(opened: OpenedHome, epochs: Epochs, store: Store, state: State) -> _DataPlane:
     document, index, validators = opened.document, epochs.index, epochs.validators
     router, limits = Router(), document.limits
+    retirement = Retirement(document, store, state, opened.certificate, report)
     watch = QuorumWatch(index, validators, report)
     config = _mesh_config(opened, epochs.members, index)
-    mesh = Mesh(config, router, jitter=random.SystemRandom().random, on_change=watch.connected)
+
+    def changed(peers: frozenset[int]) -> None:
+        watch.connected(peers)
+        if peers:
+            retirement.let_in()
+
+    mesh = Mesh(config, router, jitter=random.SystemRandom().random, on_change=changed, farewell=retirement)
     batch_format = BatchFormat(document.chain_id, limits, limits.validators_max)
     pool = BatchPool(index, validators, batch_format, mesh, store, lambda: router.post(PayloadWaiting()), report)
     maker = BatchMaker(index, batch_format, pool, time.time_ns() // 1_000_000)
-    return _DataPlane(router, mesh, pool, maker)
+    return _DataPlane(router, mesh, pool, maker, retirement)
 
 
 def _seat(ground: Ground, data: _DataPlane) -> Seat:
@@ -315,8 +333,9 @@ def _seat(ground: Ground, data: _DataPlane) -> Seat:
     ports = Ports(mesh, ground.signing, pool, disk, executor, fetcher, epochs, clock.now, report_core, desk.accuse)
     replica = Replica(epochs.core(), index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: replica.core.high_qc)
-    data.router.connect(replica, pool, fetcher, server, SnapshotServer(ground.files, mesh), desk)
-    return Seat(mesh, pool, data.maker, fetcher, desk, replica)
+    snapshots = SnapshotServer(ground.files, store, limits.epoch_blocks, mesh)
+    data.router.connect(replica, pool, fetcher, server, snapshots, desk)
+    return Seat(mesh, pool, data.maker, fetcher, desk, replica, data.retirement)
 
 
 def report(kind: str, details: dict[str, int | str]) -> None:

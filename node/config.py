@@ -5,6 +5,7 @@ The home of a node::
     node.toml        this file's subject
     genesis.toml     the chain (`genesis.document`)
     validator.toml   what the genesis document needs to know of this validator; public
+    peers/           optional: cards of validators to join by
     passphrase       optional, mode 0600; opens the keys where nobody is there to type it
     keys/            network.key, and consensus.key unless a signer has it (`node.keystore`); consensus.unused
                      (`node.unused_key`)
@@ -136,6 +137,11 @@ class NodeConfig:
     def safety_path(self) -> Path:
         """The safety state's file."""
         return self.data_path / "safety"
+
+    @property
+    def peers_path(self) -> Path:
+        """The directory of the peers that are named for a join (`node.named_peers`)."""
+        return self.home / "peers"
 
     @property
     def snapshots_path(self) -> Path:

@@ -35,6 +35,7 @@ from node.safety_file import SafetyFile
 from node.seats import epoch_of_ledger, take_seat
 from node.store import RESYNC, Store
 from node.store_records import ClosedEpoch, CommittedBlock
+from node.transitions import transition_of
 
 CLOSE_US: Final = 1_000
 """One synced write of the ledger and one of the safety file."""
@@ -140,11 +141,12 @@ class Epochs:
         if edge is None:
             violated("the edge is stored", epoch=epoch)
         record = ClosedEpoch(edge, closed.state_root, closed.closing, closed.qc)
+        next_set, link = transition_of(self._state, epoch, record)
         self.epoch = epoch + 1
         self.members = validator_set_of(self._state, self.epoch)
 
         def write() -> Engine | None:
-            self._store.put_closed(epoch, record)
+            self._store.put_closed(epoch, record, next_set, link)
             return self.core() if self.members == before else None
 
         return await self._store.writes.run(CLOSE_US, write)

@@ -46,6 +46,7 @@ class Face:
         receipts: ReceiptWaits,
         proofs: ProofDesk,
         desk: Callable[[], EvidenceDesk],
+        retirement: Callable[[], str],
         signer: RemoteSigning | None,
     ) -> None:
         self._document = document
@@ -61,6 +62,7 @@ class Face:
         self._proofs = proofs
         self._signer = signer
         self._desk_of_now = desk
+        self._retirement = retirement
 
     @property
     def _core(self) -> Engine:
@@ -72,8 +74,15 @@ class Face:
 
     @property
     def _reached(self) -> set[int]:
-        """Ourselves and those to whom we are connected, as indices of the present epoch."""
-        return {self._epochs.index, *self._mesh.connected} - {OBSERVER}
+        """Ourselves and those to whom we are connected, as indices of the present epoch. While the seat of the epoch
+        before is being left, its links may have places that this one does not know."""
+        places = range(len(self._epochs.members))
+        return {each for each in (self._epochs.index, *self._mesh.connected) if each in places}
+
+    @property
+    def _observes(self) -> str:
+        """Why this node signs nothing: what the others have told it, else what its ledger says."""
+        return self._retirement() or self._epochs.observes
 
     def ready(self) -> str:
         """Empty when the node takes part and has caught up, else the reason why not yet."""
@@ -81,8 +90,8 @@ class Face:
         validators = self._epochs.validators
         power = validators.power_of(self._reached)
         behind = self._core.high_qc.height - height
-        if self._epochs.observes:
-            return self._epochs.observes
+        if observes := self._observes:
+            return observes
         if power < validators.quorum_power:
             return f"connected to {power} of the {validators.quorum_power} of voting power that a quorum needs"
         if self._core.is_amnesiac:
@@ -105,7 +114,7 @@ class Face:
             "height": tip.height,
             "lowest_height": self._store.lowest,
             "epoch": self._epochs.epoch,
-            "observes": self._epochs.observes,
+            "observes": self._observes,
             "view": self._core.view,
             "state_root": tip.state_root.hex(),
             "block_hash": tip.block_hash.hex(),
@@ -140,7 +149,7 @@ class Face:
             "quorum_power": validators.quorum_power,
             "total_power": validators.total_power,
             "view": self._core.view,
-            "leader": members[self._core.leader].name,
+            "leader": _name(self._epochs.names(self._core.high_qc.epoch), self._core.leader),
             "validators": [
                 {
                     "name": each.name,

@@ -26,6 +26,7 @@ from typing import Final
 from genesis.errors import Rejected, invariant
 from genesis.evidence import EVIDENCE_BYTES_MAX
 from genesis.params import ChainParams
+from node.set_history import HISTORY_BYTES_MAX
 
 
 class Lane(IntEnum):
@@ -53,6 +54,8 @@ class FrameKind(IntEnum):
     PIECE_REQUEST = 73
     PIECE_RESPONSE = 74
     EVIDENCE = 75
+    LINKS_REQUEST = 76
+    LINKS = 77
 
 
 Frame = tuple[FrameKind, bytes]
@@ -99,7 +102,7 @@ def payload_bounds(params: ChainParams) -> Mapping[FrameKind, int]:
             FrameKind.BLOCKS_RESPONSE: RESPONSE_BYTES_MAX + CONSENSUS_BYTES_MAX,
             FrameKind.BLOCKS_PRUNED: SNAPSHOT_REQUEST_BYTES_MAX,
             FrameKind.SNAPSHOT_REQUEST: SNAPSHOT_REQUEST_BYTES_MAX,
-            FrameKind.SNAPSHOT_OFFER: OFFER_BYTES_MAX,
+            FrameKind.SNAPSHOT_OFFER: OFFER_BYTES_MAX + HISTORY_BYTES_MAX,
             FrameKind.PIECE_REQUEST: SNAPSHOT_REQUEST_BYTES_MAX,
             FrameKind.PIECE_RESPONSE: RESPONSE_BYTES_MAX + CONSENSUS_BYTES_MAX,
             FrameKind.EVIDENCE: EVIDENCE_BYTES_MAX,
@@ -113,8 +116,17 @@ def lane_table(bounds: Mapping[FrameKind, int], lane: Lane) -> FrameTable:
     return MappingProxyType({int(kind): (kind, bounds[kind]) for kind in [*allowed, FrameKind.PING]})
 
 
+HANDSHAKE_KINDS: Final = frozenset({FrameKind.HELLO, FrameKind.LINKS_REQUEST, FrameKind.LINKS})
+"""What no open lane accepts."""
+
 HELLO_TABLE: Final[FrameTable] = MappingProxyType({0: (FrameKind.HELLO, HELLO_BYTES_MAX)})
 """What a connection accepts before its hello."""
+
+LINKS_REQUEST_TABLE: Final[FrameTable] = MappingProxyType(
+    {int(FrameKind.LINKS_REQUEST): (FrameKind.LINKS_REQUEST, SNAPSHOT_REQUEST_BYTES_MAX)}
+)
+LINKS_TABLE: Final[FrameTable] = MappingProxyType({int(FrameKind.LINKS): (FrameKind.LINKS, HISTORY_BYTES_MAX)})
+"""What follows the hello of a validator that was removed, on either side, and nothing else (`node.retirement`)."""
 
 
 def header_of(kind: FrameKind, payload: bytes, bounds: Mapping[FrameKind, int]) -> bytes:

@@ -9,26 +9,40 @@ Rules:
    proves that the TLS handshake pinned; its index is the one that the certificate has in our own epoch. The epochs may
    differ: one that is behind has to reach those who are ahead.
 3. Of two validators the one with the higher index dials; one that has no index, because it is not in the set of the
-   epoch that its ledger has come to, dials everyone. A connection the other way round is refused.
-4. A refusal names its rule to the peer as a short code, and nothing else.
+   epoch that its ledger has come to, dials everyone. A connection the other way round is refused, but not by one that
+   has no index.
+4. A validator that was removed is refused as ``retired``. It may then ask, once, how that came about
+   (LINKS_REQUEST), and the acceptor answers (LINKS): see `node.retirement`.
+5. A refusal names its rule to the peer as a short code, and nothing else.
 
 The hello is not signed: both ends of the TLS channel it travels in have just proved their pinned keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NoReturn, Protocol
 
 from genesis.codec import decode, encode, integer, raw, record, text, uint
 from genesis.errors import Detail, Rejected
 from genesis.values import DIGEST
-from node.frames import HEADER, HELLO_BYTES_MAX, HELLO_TABLE, FrameKind, FrameReader, Lane
+from node.frames import (
+    HEADER,
+    HELLO_BYTES_MAX,
+    HELLO_TABLE,
+    LINKS_REQUEST_TABLE,
+    LINKS_TABLE,
+    FrameKind,
+    FrameReader,
+    FrameTable,
+    Lane,
+)
 from node.tls import TlsStream
 
 WIRE_VERSION: Final = 3
 WELCOME: Final = ""
+RETIRED: Final = "retired"
 _CODE: Final = text(0, 32, "abcdefghijklmnopqrstuvwxyz_")
 _SHAPE: Final = record(uint(16), DIGEST, raw(1, 32), integer(0, 1), _CODE)
 
@@ -91,7 +105,31 @@ def check_hello(theirs: Hello, ours: Hello) -> None:
     )
 
 
-async def say_hello(stream: TlsStream, reader: FrameReader, ours: Hello, index: int, certificate: bytes) -> None:
+class Farewell(Protocol):
+    """What is said to a validator that was removed, and by one: `node.retirement.Retirement`."""
+
+    @property
+    def former(self) -> Set[bytes]:
+        """The certificates of those who were removed."""
+
+    def request(self) -> bytes:
+        """What one that was removed asks."""
+
+    async def answer(self, payload: bytes) -> bytes:
+        """What it is told."""
+
+    async def hear(self, payload: bytes) -> None:
+        """What becomes of that."""
+
+
+async def say_hello(
+    stream: TlsStream,
+    reader: FrameReader,
+    ours: Hello,
+    index: int,
+    certificate: bytes,
+    farewell: Farewell | None = None,
+) -> None:
     """The dialler's side, from the TLS handshake to the answer.
 
     Args:
@@ -99,6 +137,7 @@ async def say_hello(stream: TlsStream, reader: FrameReader, ours: Hello, index: 
         reader: Keeps what follows the answer.
         ours: What we say.
         index, certificate: Whom we mean to reach, and its pinned certificate (DER).
+        farewell: Rule 4; None leaves it at the refusal.
 
     Raises:
         Rejected: The peer is another, differs from us, or refused us (``refused``); or `Disconnected`.
@@ -110,6 +149,9 @@ async def say_hello(stream: TlsStream, reader: FrameReader, ours: Hello, index: 
     check_hello(theirs, ours)
     if theirs.lane is not ours.lane:
         raise Rejected("wrong_lane", "The peer answered for another lane.", theirs=theirs.lane, ours=ours.lane)
+    if theirs.verdict == RETIRED and farewell is not None:
+        await stream.send(_framed(FrameKind.LINKS_REQUEST, farewell.request()))
+        await farewell.hear(await _next(stream, reader, LINKS_TABLE))
     if theirs.verdict != WELCOME:
         raise Rejected("refused", "The peer refused us.", verdict=theirs.verdict)
 
@@ -120,6 +162,7 @@ async def welcome(
     ours: Hello,
     pinned: Mapping[bytes, int],
     may_enter: Callable[[int], None],
+    farewell: Farewell | None = None,
 ) -> tuple[int, Lane]:
     """The acceptor's side, from the TLS handshake to the answer; returns who it is and for which lane.
 
@@ -129,11 +172,15 @@ async def welcome(
         ours: What we say; its lane is replaced by the dialler's.
         pinned: The validators' indices by their certificates (DER).
         may_enter: Raises `Rejected` for a validator that may not enter now.
+        farewell: Rule 4, if anybody was removed.
 
     Raises:
         Rejected: The peer broke a rule, and was told which; or `Disconnected`.
     """
-    proved = pinned.get(await stream.handshake())
+    certificate = await stream.handshake()
+    proved = pinned.get(certificate)
+    if proved is None and farewell is not None and certificate in farewell.former:
+        await _take_leave(stream, reader, ours, farewell)
     if proved is None:
         raise Rejected("wrong_certificate", "The certificate is not one of the pinned.")
     theirs = await _hear(stream, reader)
@@ -148,18 +195,36 @@ async def welcome(
     return proved, theirs.lane
 
 
+async def _take_leave(stream: TlsStream, reader: FrameReader, ours: Hello, farewell: Farewell) -> NoReturn:
+    """Rule 4, for one that was removed."""
+    theirs = await _hear(stream, reader)
+    check_hello(theirs, ours)
+    await stream.send(_frame(replace(ours, lane=theirs.lane, verdict=RETIRED)))
+    links = await farewell.answer(await _next(stream, reader, LINKS_REQUEST_TABLE))
+    await stream.send(_framed(FrameKind.LINKS, links))
+    raise Rejected(RETIRED, "The peer was removed from the validators, and has been told so.")
+
+
 def _frame(hello: Hello) -> bytes:
-    payload = encode_hello(hello)
-    return HEADER.pack(len(payload), FrameKind.HELLO) + payload
+    return _framed(FrameKind.HELLO, encode_hello(hello))
+
+
+def _framed(kind: FrameKind, payload: bytes) -> bytes:
+    return HEADER.pack(len(payload), kind) + payload
 
 
 async def _hear(stream: TlsStream, reader: FrameReader) -> Hello:
     """The peer's hello, its first frame."""
-    frames = reader.take(HELLO_TABLE, 1)
+    return decode_hello(await _next(stream, reader, HELLO_TABLE))
+
+
+async def _next(stream: TlsStream, reader: FrameReader, table: FrameTable) -> bytes:
+    """The payload of the next frame, which this table allows."""
+    frames = reader.take(table, 1)
     while not frames:
         reader.append(await stream.receive())
-        frames = reader.take(HELLO_TABLE, 1)
-    return decode_hello(frames[0][1])
+        frames = reader.take(table, 1)
+    return frames[0][1]
 
 
 def _same(code: str, message: str, theirs: Detail, ours: Detail) -> None:

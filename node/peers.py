@@ -3,6 +3,8 @@
 Rules:
 
 1. Each pair of validators shares two links, one a lane (`node.frames`): the higher index dials, the lower accepts.
+   Indices are those of our own epoch, and the others may be in a later one: who is connected to nobody for a while
+   dials everyone, and hears how it is with it (`node.hello`).
 2. Only validators get in: TLS with pinned certificates (`node.tls`), then hello (`node.hello`), within one bounded
    time and a bounded number of places (`node.admission`).
 3. `send` and `broadcast` never block and never fail: a frame for a peer that is not connected is dropped, and so is
@@ -32,7 +34,7 @@ from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
 from node.admission import Backoff, Doorway, Standing, origin_of
 from node.frames import FrameKind, FrameReader, Lane, header_of, lane_of, lane_table, payload_bounds
-from node.hello import Hello, say_hello, welcome
+from node.hello import Farewell, Hello, say_hello, welcome
 from node.links import Handler, Link, LinkLimits
 from node.tls import Disconnected, TlsIdentity, TlsStream, client_context, server_context
 
@@ -64,6 +66,7 @@ class MeshLimits:
         frames_per_beat_max: Frames read from one link in a beat; beyond, reading pauses.
         bytes_per_beat_max: Bytes read from one link in a beat, by lane; beyond, reading pauses.
         backoff_ms_min, backoff_ms_max: The pauses between attempts to dial.
+        lonely_ms: So long without any connection, and those are dialled too who should dial us.
         lasting_ms_min: A link that held this long starts the backoff anew.
         penalty_ms_min, penalty_ms_max: How long a peer is barred after an offence.
     """
@@ -78,6 +81,7 @@ class MeshLimits:
     bytes_per_beat_max: tuple[int, int] = (16_777_216, 67_108_864)
     backoff_ms_min: int = 50
     backoff_ms_max: int = 2_000
+    lonely_ms: int = 5_000
     lasting_ms_min: int = 5_000
     penalty_ms_min: int = 1_000
     penalty_ms_max: int = 30_000
@@ -122,6 +126,7 @@ class Mesh:
         handler: Gets every frame that arrives; see `node.links.Handler`.
         jitter: Draws uniformly from [0, 1), for the backoff.
         on_change: Called, synchronously, with `connected` whenever it has changed.
+        farewell: What is said to validators that were removed, and what they say to us if we were.
     """
 
     def __init__(
@@ -131,8 +136,10 @@ class Mesh:
         *,
         jitter: Callable[[], float],
         on_change: Callable[[frozenset[int]], None] = ignore_change,
+        farewell: Farewell | None = None,
     ) -> None:
         limits = config.limits
+        self._farewell = farewell
         self._config = config
         self._handler = handler
         self._jitter = jitter
@@ -148,7 +155,8 @@ class Mesh:
             index: Standing(limits.penalty_ms_min / 1000, limits.penalty_ms_max / 1000) for index in self._peers
         }
         self._tables = {lane: lane_table(config.payload_bytes_max, lane) for lane in Lane}
-        self._server_context = server_context(config.identity, self._pinned)
+        former = farewell.former if farewell is not None else frozenset[bytes]()
+        self._server_context = server_context(config.identity, [*self._pinned, *former])
         self._client_context = client_context(config.identity, self._pinned)
         self._port = config.listen_port
 
@@ -202,7 +210,7 @@ class Mesh:
             await nursery.start(partial(trio.serve_listeners, self._accept, listeners))
             nursery.start_soon(self._keep_time)
             for peer in config.peers:
-                for lane in Lane if self._we_dial(peer.index) else ():
+                for lane in Lane:
                     nursery.start_soon(self._keep_dialling, peer, lane)
             task_status.started()
 
@@ -226,12 +234,13 @@ class Mesh:
 
     async def _admit(self, stream: TlsStream) -> Link:
         reader = FrameReader()
-        peer, lane = await welcome(stream, reader, self._hello(Lane.CONSENSUS), self._pinned, self._may_enter)
+        ours = self._hello(Lane.CONSENSUS)
+        peer, lane = await welcome(stream, reader, ours, self._pinned, self._may_enter, self._farewell)
         return self._link(peer, lane, stream, reader)
 
     def _may_enter(self, peer: int) -> None:
         """Rules 1 and 5, for a peer that has proved who it is."""
-        if self._we_dial(peer):
+        if self._we_dial(peer) and self._config.index != OBSERVER:
             raise Rejected("wrong_direction", "The higher index dials.", peer=peer, ours=self._config.index)
         if self._standings[peer].barred_s(trio.current_time()) > 0:
             raise Rejected("barred", "The peer broke a rule a short while ago.", peer=peer)
@@ -241,10 +250,12 @@ class Mesh:
         return peer < self._config.index or self._config.index == OBSERVER
 
     async def _keep_dialling(self, peer: PeerAddress, lane: Lane) -> None:
-        """Keep one lane to one lower peer up, for ever."""
+        """Keep one lane to one peer up, for ever; to a higher one only while we are connected to nobody."""
         limits, last_code = self._config.limits, ""
         backoff = Backoff(limits.backoff_ms_min / 1000, limits.backoff_ms_max / 1000, self._jitter)
         while True:
+            if not self._we_dial(peer.index):
+                await self._until_lonely()
             try:
                 link = await self._dial(peer, lane)
             except Rejected as reason:
@@ -259,6 +270,14 @@ class Mesh:
             barred_s = self._standings[peer.index].barred_s(trio.current_time())
             await trio.sleep(max(backoff.next_s(), barred_s))
 
+    async def _until_lonely(self) -> None:
+        """Return when `lonely_ms` have begun and ended without a connection."""
+        is_lonely = False
+        while not is_lonely:
+            was_alone = not self._connected
+            await trio.sleep(self._config.limits.lonely_ms / 1000)
+            is_lonely = was_alone and not self._connected
+
     async def _dial(self, peer: PeerAddress, lane: Lane) -> Link:
         """One attempt: TCP, TLS, hello."""
         limits = self._config.limits
@@ -271,7 +290,8 @@ class Mesh:
         stream, reader, proved = TlsStream(transport, self._client_context, server_side=False), FrameReader(), False
         try:
             with trio.fail_after(limits.handshake_ms_max / 1000):
-                await say_hello(stream, reader, self._hello(lane), peer.index, peer.certificate)
+                ours = self._hello(lane)
+                await say_hello(stream, reader, ours, peer.index, peer.certificate, self._farewell)
             proved = True
         except trio.TooSlowError as error:
             raise Disconnected("handshake_timeout", "The peer did not answer in time.") from error

@@ -8,13 +8,9 @@ Rules:
    (rule C8 of docs/PROTOCOL.md).
 3. *Header → certificate.* A quorum voted for that header: a replica votes only when it has executed the anchor and
    found that root (C10), and a quorum holds an honest one.
-4. *Certificate → validators.* The votes are by the validator set of the header's epoch. `Trust.validators` is the one
-   place that says which set an epoch has: the genesis document's, as long as governance has left it as it was. In an
-   epoch with another set nothing verifies (`phantom_validators`) until this grows by the sets that a certified state
-   proves.
-5. Whoever trusts a block (its height and hash, from somebody other than the validator that is asked) refuses what is
-   certified below it, and another block at its height: keys that have been retired may be in anyone's hands, and could
-   sign another past.
+4. *Certificate → validators.* The votes are by the validator set of the header's epoch, to which the changes since what
+   is trusted lead, each certified by the set before it (`node.set_history`).
+5. Whoever trusts a block refuses what is certified below it, or beside it (`node.trust`).
 6. What verifies is true; what was changed on the way does not verify. The readable document must say exactly what its
    proof shows.
 
@@ -28,134 +24,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consensus.certificates import Verifier
-from consensus.config import CoreConfig
-from consensus.engine import rules_of
-from consensus.rules import Rules
-from consensus.types import QC, Anchor, Header, genesis_header
-from consensus.validators import ValidatorSet, validator_set
+from consensus.types import QC, Header
 from consensus.wire import MESSAGE_BYTES_MAX, decode_header, decode_qc, encode_header, encode_qc
 from contracts.entries import EntryName, entry_name, row_to_json
-from contracts.merkle_proof import ENTRY_BYTES_MAX, BucketProof, bucket_of, proved_entries
-from genesis.codec import ARRAY_LENGTH_MAX, Value, decode, encode, integer, raw, record, sequence
-from genesis.document import GenesisDocument
+from contracts.merkle_proof import BucketProof, bucket_of, proved_entries
+from genesis.codec import Value, decode, encode, integer, optional, raw, record, sequence
 from genesis.errors import Rejected
-from genesis.hashing import ZERO_DIGEST
 from genesis.values import DIGEST
+from node.set_history import (
+    BUCKET,
+    HISTORY_BYTES_MAX,
+    NOTHING,
+    History,
+    bucket_value,
+    check_standing,
+    decode_history,
+    encode_history,
+    follow,
+)
+from node.trust import Trust, certified_anchor
 
-FORMAT: Final = "novate-proof/1"
+FORMAT: Final = "novate-proof/2"
 PROOF_BYTES_MAX: Final = 16 * 2**20
 ENTRIES_MAX: Final = 256
 """Entries that one proof shows."""
 
-_VERSION: Final = 1
-_DEPTH_MAX: Final = 24
-_BUCKET: Final = record(
-    integer(0, 2**_DEPTH_MAX - 1),
-    sequence(raw(1, 2 * ENTRY_BYTES_MAX), 0, ARRAY_LENGTH_MAX),
-    sequence(DIGEST, 0, _DEPTH_MAX),
-)
+_VERSION: Final = 2
 _PROOF: Final = record(
     integer(_VERSION, _VERSION),
     DIGEST,
     raw(1, MESSAGE_BYTES_MAX),
     raw(1, MESSAGE_BYTES_MAX),
-    sequence(_BUCKET, 1, ENTRIES_MAX),
+    sequence(BUCKET, 1, ENTRIES_MAX),
+    optional(BUCKET),
+    raw(1, HISTORY_BYTES_MAX),
 )
-_FOREIGN_VOTES: Final = frozenset({"bad_signature", "unknown_validator"})
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedBlock:
-    """A block that whoever verifies knows to be of this chain: rule 5."""
-
-    height: int
-    block_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """What whoever verifies starts from.
-
-    Attributes:
-        document: The chain.
-        block: Rule 5; None trusts the genesis document alone.
-    """
-
-    document: GenesisDocument
-    block: TrustedBlock | None = None
-
-    def validators(self, epoch: int) -> ValidatorSet:
-        """The validator set of an epoch (rule 4)."""
-        return validator_set(epoch, self.document.validators)
-
-    def check_block(self, height: int, block_hash: bytes) -> None:
-        """Rule 5, for a block that a certificate vouches for.
-
-        Raises:
-            Rejected: ``below_trusted_height``, ``untrusted_block``.
-        """
-        trusted = self.block
-        if trusted is None:
-            return
-        if height < trusted.height:
-            raise Rejected(
-                "below_trusted_height",
-                "What is certified below the trusted block proves nothing.",
-                height=height,
-                trusted_height=trusted.height,
-            )
-        if height == trusted.height and block_hash != trusted.block_hash:
-            raise Rejected(
-                "untrusted_block",
-                "Another block than the trusted one is certified at its height.",
-                height=height,
-                block_hash=block_hash.hex(),
-                trusted_hash=trusted.block_hash.hex(),
-            )
-
-
-def check_certificate(trust: Trust, header: Header, qc: QC) -> None:
-    """Rules 3 to 5: a quorum of the header's epoch voted for this very header.
-
-    Raises:
-        Rejected: ``foreign_certificate`` (of another block), ``phantom_validators`` (votes that are not by the epoch's
-            validators), ``no_quorum``, ``bad_certificate``; and as `Trust.check_block`.
-    """
-    if (qc.epoch, qc.height, qc.block_hash) != (header.epoch, header.height, header.block_hash):
-        raise Rejected("foreign_certificate", "The certificate is of another block.", height=header.height)
-    rules = rules_of(trust.document.consensus)
-    if qc.phase is not rules.PHASES[-1] or qc.height == 0:
-        raise Rejected("bad_certificate", "This certificate commits nothing.", phase=int(qc.phase), height=qc.height)
-    try:
-        _verifier(trust.document, rules, trust.validators(header.epoch)).check_qc(qc)
-    except Rejected as error:
-        if error.code not in _FOREIGN_VOTES:
-            raise
-        raise Rejected(
-            "phantom_validators",
-            f"The certificate holds votes that are not by the validators of its epoch: {error.message}",
-            height=header.height,
-            epoch=header.epoch,
-        ) from error
-    trust.check_block(header.height, header.block_hash)
-
-
-def _verifier(document: GenesisDocument, rules: Rules, validators: ValidatorSet) -> Verifier:
-    # The QC of block 0, which has no votes, certifies nothing here: whatever stands for block 0 will do.
-    block_0 = genesis_header(document.chain_id, 0, ZERO_DIGEST)
-    config = CoreConfig(document.chain_id, 0, validators, document.limits, block_0)
-    return Verifier(config, rules)
-
-
-def certified_anchor(trust: Trust, header: Header, qc: QC) -> Anchor:
-    """The block whose state root this header certifies (rules 2 to 5); raises as `check_certificate`."""
-    check_certificate(trust, header, qc)
-    anchor = header.anchor
-    if anchor.height >= header.height:
-        raise Rejected("bad_proof", "A header's anchor is an ancestor of it.", anchor=anchor.height)
-    trust.check_block(anchor.height, anchor.block_hash)
-    return anchor
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,39 +70,73 @@ class StateProof:
         header: A header whose anchor names the state's root.
         qc: A certificate of that header.
         buckets: Rule 1, each bucket once, ascending.
+        standing: The bucket of the validator set of the header's epoch, under the same root; None in epoch 0.
+        history: How the validators came to be that set.
     """
 
     chain_id: bytes
     header: Header
     qc: QC
     buckets: tuple[BucketProof, ...]
+    standing: BucketProof | None = None
+    history: History = NOTHING
 
 
 def encode_proof(proof: StateProof) -> bytes:
     """The canonical bytes of a proof."""
-    buckets = [[each.bucket, each.pairs, each.path] for each in proof.buckets]
-    return encode([_VERSION, proof.chain_id, encode_header(proof.header), encode_qc(proof.qc), buckets])
+    buckets = [bucket_value(each) for each in proof.buckets]
+    standing = None if proof.standing is None else bucket_value(proof.standing)
+    header, qc, history = encode_header(proof.header), encode_qc(proof.qc), encode_history(proof.history)
+    return encode([_VERSION, proof.chain_id, header, qc, buckets, standing, history])
 
 
 def decode_proof(data: bytes) -> StateProof:
     """The inverse of `encode_proof`; raises `Rejected` (``too_large``, ``malformed``)."""
-    _, chain_id, header, qc, buckets = decode(data, _PROOF, size_max=PROOF_BYTES_MAX)
+    _, chain_id, header, qc, buckets, standing, history = decode(data, _PROOF, size_max=PROOF_BYTES_MAX)
     places = [each[0] for each in buckets]
     if places != sorted(set(places)):
         raise Rejected("malformed", "The buckets of a proof stand in ascending order, each once.")
-    return StateProof(chain_id, decode_header(header), decode_qc(qc), tuple(BucketProof(*each) for each in buckets))
+    return StateProof(
+        chain_id,
+        decode_header(header),
+        decode_qc(qc),
+        tuple(BucketProof(*each) for each in buckets),
+        None if standing is None else BucketProof(*standing),
+        decode_history(history),
+    )
+
+
+def followed(trust: Trust, proof: StateProof) -> Trust:
+    """The trust that the proof's history leads to, which must be that in the set of its header's epoch.
+
+    Raises:
+        Rejected: ``wrong_chain``, ``superfluous_transition``; and as `Trust.check_block` and
+            `node.set_history.follow`.
+    """
+    if proof.chain_id != trust.document.chain_id:
+        raise Rejected("wrong_chain", "The proof speaks of another chain.", chain=proof.chain_id.hex())
+    header = proof.header
+    trust.check_block(header.height, header.block_hash)
+    trust = follow(trust, proof.history)
+    if proof.history.links and trust.reigns[-1].first_epoch > header.epoch:
+        message = "The proof shows changes of the validator set that come after its header."
+        raise Rejected("superfluous_transition", message, epoch=header.epoch, since=trust.reigns[-1].first_epoch)
+    return trust
 
 
 def prove_entries(trust: Trust, proof: StateProof, names: Sequence[EntryName]) -> dict[EntryName, bytes | None]:
     """What each of these entries is after the block that the proof's header anchors: its row, or None for no entry.
 
     Raises:
-        Rejected: ``wrong_chain``; ``bad_proof`` (also for an entry whose bucket the proof does not show); and as
-            `certified_anchor`.
+        Rejected: ``bad_proof`` (also for an entry whose bucket the proof does not show); and as `followed`,
+            `node.trust.certified_anchor` and `node.set_history.check_standing`.
     """
-    if proof.chain_id != trust.document.chain_id:
-        raise Rejected("wrong_chain", "The proof speaks of another chain.", chain=proof.chain_id.hex())
+    return _entries(followed(trust, proof), proof, names)
+
+
+def _entries(trust: Trust, proof: StateProof, names: Sequence[EntryName]) -> dict[EntryName, bytes | None]:
     anchor = certified_anchor(trust, proof.header, proof.qc)
+    check_standing(trust, proof.header, proof.standing)
     depth = trust.document.limits.merkle_depth
     entries: dict[bytes, bytes] = {}
     for bucket in proof.buckets:
@@ -217,9 +154,11 @@ def prove_entries(trust: Trust, proof: StateProof, names: Sequence[EntryName]) -
 def proof_document(trust: Trust, proof: StateProof, names: Sequence[EntryName]) -> dict[str, Any]:
     """The proof as plain values for JSON, every one of them derived from `proof` by verifying it; raises as
     `prove_entries`."""
-    rows = prove_entries(trust, proof, names)
+    trust = followed(trust, proof)
+    rows = _entries(trust, proof, names)
     header, anchor = proof.header, proof.header.anchor
     members = trust.validators(header.epoch).members
+    start = proof.history.start
     return {
         "format": FORMAT,
         "chain_id": proof.chain_id.hex(),
@@ -236,6 +175,11 @@ def proof_document(trust: Trust, proof: StateProof, names: Sequence[EntryName]) 
             "view": proof.qc.view,
             "block_hash": header.block_hash.hex(),
             "voters": [members[index].name for index, _ in proof.qc.signatures],
+        },
+        "validators": {
+            "from_height": 0 if start is None else start.headers[0].height,
+            "changed_at_heights": [link.header.anchor.height for link in proof.history.links],
+            "set_since_epoch": trust.reigns[-1].first_epoch,
         },
         "proof": encode_proof(proof).hex(),
     }

@@ -17,13 +17,16 @@ from typing import Any, Final, Protocol, TypeVar
 import trio
 
 from consensus.types import QC, Header
+from contracts.edge import validator_set_key
 from contracts.entries import EntryName, entry_name
 from contracts.merkle_proof import BucketProof
 from contracts.state import State
 from genesis.document import GenesisDocument
 from genesis.errors import Rejected
-from node.proof import ENTRIES_MAX, StateProof, Trust, proof_document
+from node.proof import ENTRIES_MAX, StateProof, proof_document
 from node.store import Store
+from node.transitions import history_for, own_block
+from node.trust import Trust
 
 CERTIFIED_WITHIN_S: Final = 20.0
 
@@ -69,6 +72,7 @@ class _Taken:
     height: int
     names: tuple[EntryName, ...]
     buckets: tuple[BucketProof, ...]
+    standing: BucketProof | None
 
 
 class ProofDesk:
@@ -82,7 +86,6 @@ class ProofDesk:
 
     def __init__(self, document: GenesisDocument, store: Store, read: ReadState) -> None:
         self._document = document
-        self._trust = Trust(document)
         self._store = store
         self._read = read
         self._progress = trio.Event()
@@ -93,17 +96,22 @@ class ProofDesk:
         self._progress = trio.Event()
 
     async def answer(self, subject: str, path: Sequence[str], options: Options) -> dict[str, Any]:
-        """The proof document of what is asked, see `entries_of`.
+        """The proof document of what is asked, see `entries_of`. With the option ``trust_height`` it starts from that
+        block, for who trusts it, else from the genesis document.
 
         Raises:
-            Rejected: as `entries_of`; ``not_certified`` when no certificate comes within `CERTIFIED_WITHIN_S`.
+            Rejected: as `entries_of`; ``not_certified`` when no certificate comes within `CERTIFIED_WITHIN_S`; and as
+                `node.transitions.history_for`.
         """
+        trusted_height = _trusted_height(options)
+        if trusted_height:
+            await trio.to_thread.run_sync(own_block, self._store, trusted_height)
         with trio.move_on_after(CERTIFIED_WITHIN_S):
             while True:
                 taken = await self._read(lambda state: _take(state, subject, path, options))
                 certified = await self._certified(taken.height)
                 if certified.height == taken.height:
-                    return await trio.to_thread.run_sync(self._document_of, taken, certified)
+                    return await trio.to_thread.run_sync(self._document_of, taken, certified, trusted_height)
         raise Rejected("not_certified", "No certificate of the present state came in time; ask again.")
 
     async def _certified(self, height: int) -> Certified:
@@ -114,13 +122,17 @@ class ProofDesk:
                 return found
             await progress.wait()
 
-    def _document_of(self, taken: _Taken, certified: Certified) -> dict[str, Any]:
-        proof = StateProof(self._document.chain_id, certified.header, certified.qc, taken.buckets)
-        return proof_document(self._trust, proof, taken.names)
+    def _document_of(self, taken: _Taken, certified: Certified, trusted_height: int) -> dict[str, Any]:
+        blocks, header = self._document.limits.epoch_blocks, certified.header
+        history = history_for(self._store, blocks, trusted_height, header.epoch)
+        trust = Trust(self._document, own_block(self._store, trusted_height) if trusted_height else None)
+        chain_id = self._document.chain_id
+        proof = StateProof(chain_id, header, certified.qc, taken.buckets, taken.standing, history)
+        return proof_document(trust, proof, taken.names)
 
 
 def entries_of(state: State, subject: str, path: Sequence[str], options: Options) -> list[EntryName]:
-    """The entries that a question is about.
+    """The entries that a question is about; ``trust_height`` among the options is for `ProofDesk.answer`.
 
     ======================================  ===========================================================================
     ``accounts/MEMBER/NAME``                the account, and its balance of every asset
@@ -173,4 +185,15 @@ def _settled(state: State, index: str, expiry: str, account: str | None) -> list
 def _take(state: State, subject: str, path: Sequence[str], options: Options) -> _Taken:
     names = tuple(entries_of(state, subject, path, options))
     buckets = {proof.bucket: proof for proof in (state.prove(name.entry_key) for name in names)}
-    return _Taken(state.height, names, tuple(buckets[each] for each in sorted(buckets)))
+    # The header that will name this state is of the epoch of the block above it.
+    standing = state.prove(validator_set_key(state, state.epoch)) if state.epoch else None
+    return _Taken(state.height, names, tuple(buckets[each] for each in sorted(buckets)), standing)
+
+
+def _trusted_height(options: Options) -> int:
+    values = [value for name, value in options if name == "trust_height"]
+    if not values:
+        return 0
+    if len(values) > 1 or not values[0].isascii() or not values[0].isdigit() or len(values[0]) > 15:
+        raise Rejected("malformed", "trust_height is the height of a block.", found=values[0][:32])
+    return int(values[0])

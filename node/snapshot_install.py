@@ -6,7 +6,8 @@ Rules:
    crash before the end leaves no ledger, and the next start begins afresh.
 2. What is written has been verified. Every write is synced, so that the renamed ledger has no holes.
 3. The ledger has the state after block S, and of the blocks only what a start needs: the records and proposals of S and
-   S - 1. It keeps blocks from S + 1 on (`Store.lowest`); it counts envelopes from there.
+   S - 1. It keeps blocks from S + 1 on (`Store.lowest`); it counts envelopes from there. The changes of the validator
+   set since the trusted block are kept too: this node serves joiners and proofs as well.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from consensus.wire import encode_proposal
 from node.database import Database, open_database
 from node.failures import StorageFailure
 from node.files import make_private_directory, sync_directory
+from node.set_history import encode_link
 from node.snapshot_wire import Offer
 from node.store import FORMAT_VERSION
 from node.store_records import HEIGHT, CommittedBlock, Entries, put_record
@@ -48,14 +50,26 @@ class LedgerBuilder(Database):
         with self._guarded("write the state"):
             self._write([(b"s" + key, value) for key, value in entries], sync=True)
 
-    def finish(self, offer: Offer, chain_id: bytes) -> None:
-        """Every entry is here: write what a start needs besides, and put the ledger in its place."""
+    def state_entry(self, key: bytes) -> bytes | None:
+        """An entry of the state, as far as it has been written."""
+        return self._get(b"s" + key)
+
+    def finish(self, offer: Offer, chain_id: bytes, linked_since: int) -> None:
+        """Every entry is here: write what a start needs besides, and put the ledger in its place.
+
+        Args:
+            offer: The snapshot's, verified.
+            chain_id: The chain.
+            linked_since: The epoch in which the offer's history begins.
+        """
         before, at = offer.proposals[0], offer.proposals[1]
         certificates = offer.certificates
         entries: Entries = [(b"p" + each.header.block_hash, encode_proposal(each)) for each in (before, at)]
         put_record(entries, _record(before.header, certificates[0], offer.root_before))
         put_record(entries, _record(at.header, certificates[1], offer.state_root))
         entries.append((b"mlow", HEIGHT.pack(offer.height + 1)))
+        entries += [(b"t" + HEIGHT.pack(each.header.epoch), encode_link(each)) for each in offer.history.links]
+        entries.append((b"mlinks", HEIGHT.pack(linked_since)))
         entries.append((b"mchain", bytes([FORMAT_VERSION]) + chain_id))
         with self._guarded("write a ledger from a snapshot"):
             self._write(entries, sync=True)

@@ -3,7 +3,8 @@
 Rules:
 
 1. It starts from a block that its operator trusts, named by height and hash. Only an offer that is certified at or
-   above that height, by the validators that are known, is taken (`node.snapshot_wire`).
+   above that height is taken, by validators to whom a chain of certificates leads from that block
+   (`node.snapshot_wire`); and once the state is here, it must name the same validators for its epoch.
 2. Of the offers that honest power makes the highest is taken, and only without such an offer one of fewer peers; every
    peer that makes it is a source of its pieces (`node.snapshot_download`). A peer whose snapshot could not be fetched
    counts for less with each time. Certificates are public, so anyone can offer the highest snapshot and serve it badly:
@@ -12,24 +13,25 @@ Rules:
    so does an answer to no question, and an offer that is not certified. A peer that says that it does not have a piece
    is not asked again. What is missing is asked for elsewhere.
 4. When nobody is left to ask, everything begins again with new offers; nothing of an unfinished ledger is kept.
-5. When peers with a quorum of the power, ourselves counted in, have said that they have no such snapshot and nobody
-   offers one, there is none to join by, and the node fetches the whole chain instead.
+5. When peers with a quorum of the power (the named peers', where there are any), ourselves counted in, have said that
+   they have no such snapshot and nobody offers one, there is none to join by, and the node fetches the whole chain.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from consensus.validators import ValidatorSet
+from genesis.epochs import epoch_after_block
 from genesis.errors import Rejected
+from genesis.validator_sets import decode_validator_set, validator_set_key
 from node.frames import Frame, FrameKind
 from node.network import Network
-from node.proof import Trust
+from node.set_history import follow
 from node.snapshot_download import Download
 from node.snapshot_install import LedgerBuilder
 from node.snapshot_wire import (
@@ -42,6 +44,7 @@ from node.snapshot_wire import (
     encode_piece_request,
     encode_snapshot_request,
 )
+from node.trust import Trust
 
 OFFER_S: Final = 3.0
 ROUND_PAUSE_S: Final = 0.5
@@ -53,7 +56,7 @@ class SnapshotJoin:
     Args:
         index: Our own place among the validators.
         trust: The chain, and the block that the operator trusts.
-        validators: Whose power counts (rule 5).
+        powers: The peers that count in rules 2 and 5, each with its power, by the places that the mesh gives them.
         ledger_path: ``data/ledger``, which must not exist or be empty.
         report: Called with (kind, values) for a log line.
     """
@@ -62,13 +65,15 @@ class SnapshotJoin:
         self,
         index: int,
         trust: Trust,
-        validators: ValidatorSet,
+        powers: Mapping[int, int],
         ledger_path: Path,
         report: Callable[[str, dict[str, int | str]], None],
     ) -> None:
         self._index = index
         self._trust = trust
-        self._validators = validators
+        self._powers = powers
+        total = sum(powers.values())
+        self._quorum_power, self._honest_power = total * 2 // 3 + 1, (total - 1) // 3 + 1
         self._ledger_path = ledger_path
         self._report = report
         self._height_min = trust.block.height if trust.block is not None else 0
@@ -139,7 +144,7 @@ class SnapshotJoin:
             offers = [offer for offer in self._offers.values() if offer is not None]
             if offers:
                 return max(offers, key=self._worth)
-            if self._validators.power_of([self._index, *self._offers]) >= self._validators.quorum_power:
+            if self._power_of([self._index, *self._offers]) >= self._quorum_power:
                 return None
             if self._connected:
                 self._report("no_snapshot_offered", {"height_min": self._height_min, "peers": len(self._connected)})
@@ -156,8 +161,11 @@ class SnapshotJoin:
     def _worth(self, offer: Offer) -> tuple[int, bool, int]:
         """Rule 2: of two offers the one with more is taken."""
         peers = self._offerers(offer)
-        is_backed = self._validators.power_of(peers) >= self._validators.honest_power
+        is_backed = self._power_of(peers) >= self._honest_power
         return -min(self._failures[peer] for peer in peers), is_backed, offer.height
+
+    def _power_of(self, peers: Iterable[int]) -> int:
+        return sum(self._powers.get(each, 0) for each in peers)
 
     def _offerers(self, offer: Offer) -> list[int]:
         """Who offers this very snapshot."""
@@ -196,9 +204,20 @@ class SnapshotJoin:
                     self._builder = None
                     if not download.is_complete:
                         builder.discard()
-        if download.is_complete:
-            await trio.to_thread.run_sync(builder.finish, download.offer, self._trust.document.chain_id)
-        return download.is_complete
+        return download.is_complete and await trio.to_thread.run_sync(self._install, builder, download.offer)
+
+    def _install(self, builder: LedgerBuilder, offer: Offer) -> bool:
+        """Put the ledger in its place; False when the state names other validators than those that certified it."""
+        reign = follow(self._trust, offer.history).reign(offer.header.epoch)
+        row = builder.state_entry(key := validator_set_key(reign.first_epoch))
+        stored = decode_validator_set(key, row) if row is not None else None
+        state_epoch = epoch_after_block(offer.height, self._trust.epoch_blocks)
+        if stored is None or stored.members != reign.members or not stored.decides(offer.header.epoch, state_epoch):
+            self._report("other_validators", {"height": offer.height, "epoch": offer.header.epoch})
+            builder.discard()
+            return False
+        builder.finish(offer, self._trust.document.chain_id, self._trust.block_epoch)
+        return True
 
     async def _on_piece(self, peer: int, payload: bytes) -> None:
         name, data = decode_piece(payload)

@@ -6,14 +6,16 @@ Rules:
    first, each certified by the next one's justify and the last by the QC; 3 to `OFFER_BLOCKS_MAX` of them.
 2. The last header names S, its hash and its state root as its anchor, one before it names S - 1; all are certified. So
    both roots are, which a node that starts at S has to know: the block S + 1 may be voted on at once.
-3. What is certified below a trusted block is refused, and another block at its height (`node.proof`, rule 5).
-4. `level` is no more than a claim: whatever it is, each piece must lead to the certified root by itself.
+3. What is certified below a trusted block is refused, and another block at its height (`node.trust`, rule 3).
+4. With an offer comes what leads from the joiner's trusted block to the validators of the offer's epoch
+   (`node.set_history`). Whoever sends it makes it for who asks; the snapshot itself does not hold it.
+5. `level` is no more than a claim: whatever it is, each piece must lead to the certified root by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import pairwise
 from typing import Final
@@ -24,7 +26,8 @@ from contracts.snapshot import LEVEL_MAX, PIECE_BYTES_MAX
 from genesis.codec import boolean, decode, encode, integer, optional, raw, record, sequence, uint
 from genesis.errors import Rejected
 from node.frames import CONSENSUS_BYTES_MAX, OFFER_BYTES_MAX, RESPONSE_BYTES_MAX, SNAPSHOT_REQUEST_BYTES_MAX
-from node.proof import Trust, certified_anchor, check_certificate
+from node.set_history import HISTORY_BYTES_MAX, NOTHING, History, decode_history, encode_history, follow
+from node.trust import Reign, Trust, certified_anchor, check_certificate
 
 OFFER_BLOCKS_MAX: Final = 8
 """HotStuff needs four where the views were consecutive, PBFT three."""
@@ -39,7 +42,7 @@ _OFFER: Final = record(
 _HEIGHT: Final = uint(48)
 _PLACE: Final = uint(32)
 _SNAPSHOT_REQUEST: Final = record(_HEIGHT)
-_SNAPSHOT_OFFER: Final = record(_HEIGHT, optional(raw(1, OFFER_BYTES_MAX)))
+_SNAPSHOT_OFFER: Final = record(_HEIGHT, optional(record(raw(1, OFFER_BYTES_MAX), raw(1, HISTORY_BYTES_MAX))))
 _PIECE_REQUEST: Final = record(_HEIGHT, boolean, _PLACE)
 _PIECE_RESPONSE: Final = record(_HEIGHT, boolean, _PLACE, optional(raw(1, PIECE_BYTES_MAX)))
 _PRUNED: Final = record(_HEIGHT, _HEIGHT)
@@ -69,11 +72,13 @@ class Offer:
         level: The state has ``2**level`` slices.
         proposals: The blocks from S - 1 to the one whose header names S as its anchor.
         qc: The certificate of the last.
+        history: Rule 4; not among the bytes of the offer itself.
     """
 
     level: int
     proposals: tuple[Proposal, ...]
     qc: QC
+    history: History = NOTHING
 
     @property
     def header(self) -> Header:
@@ -118,19 +123,23 @@ def decode_offer(data: bytes) -> Offer:
     return Offer(level, tuple(decode_proposal(each) for each in proposals), decode_qc(qc))
 
 
-def check_offer(trust: Trust, offer: Offer) -> None:
-    """Rules 2 and 3.
+def check_offer(trust: Trust, offer: Offer) -> Reign:
+    """Rules 2 to 4; returns the set that certifies the offer.
+
+    That it is the set of its epoch is for the state to confirm, once that is here (`node.set_history`, rule 3).
 
     Raises:
-        Rejected: ``bad_snapshot``, and as `node.proof.certified_anchor`.
+        Rejected: ``bad_snapshot``, and as `node.set_history.follow` and `node.trust.certified_anchor`.
     """
     if not are_offerable([each.header for each in offer.proposals]):
         raise Rejected("bad_snapshot", "The blocks of a snapshot do not show its root.", height=offer.height)
+    trust = follow(trust, offer.history)
     # The blocks below are shown by their hashes; their own certificates are kept, so they are checked as well.
-    genesis_only = Trust(trust.document)
+    any_height = replace(trust, block=None, shown=trust.reigns)
     for proposal, qc in zip(offer.proposals, offer.certificates, strict=True):
-        check_certificate(genesis_only, proposal.header, qc)
+        check_certificate(any_height, proposal.header, qc)
     certified_anchor(trust, offer.proposals[-1].header, offer.qc)
+    return trust.reign(offer.header.epoch)
 
 
 def are_offerable(headers: Sequence[Header]) -> bool:
@@ -165,15 +174,18 @@ def decode_snapshot_request(payload: bytes) -> int:
     return int(height_min)
 
 
-def encode_snapshot_offer(height_min: int, offer: bytes | None) -> bytes:
-    """Answers a request: the encoded offer, or None for "I have none"."""
-    return encode([height_min, offer])
+def encode_snapshot_offer(height_min: int, offer: bytes | None, history: History = NOTHING) -> bytes:
+    """Answers a request: the encoded offer with its history, or None for "I have none"."""
+    return encode([height_min, None if offer is None else [offer, encode_history(history)]])
 
 
 def decode_snapshot_offer(payload: bytes) -> tuple[int, Offer | None]:
     """The inverse of `encode_snapshot_offer`, the offer decoded; raises `Rejected` (``malformed``)."""
-    height_min, offer = decode(payload, _SNAPSHOT_OFFER, size_max=OFFER_BYTES_MAX)
-    return height_min, None if offer is None else decode_offer(offer)
+    height_min, found = decode(payload, _SNAPSHOT_OFFER, size_max=OFFER_BYTES_MAX + HISTORY_BYTES_MAX)
+    if found is None:
+        return height_min, None
+    offer, history = found
+    return height_min, replace(decode_offer(offer), history=decode_history(history))
 
 
 def encode_piece_request(name: PieceName) -> bytes:

@@ -10,7 +10,9 @@ Rules:
    views are held, and one snapshot is written at a time; one that falls due meanwhile comes after it. While the node
    is far behind the others none is taken: it has something better to do, and they have newer ones.
 3. A snapshot that fails is reported and given up: the chain does not need it.
-4. What one peer has read and sent for it is bounded in time (`node.serving_rate`).
+4. With an offer goes what leads from the asker's trusted block to the offer's validators; where this node cannot show
+   that, it has no snapshot for who asks.
+5. What one peer has read and sent for it is bounded in time (`node.serving_rate`).
 """
 
 from __future__ import annotations
@@ -33,12 +35,14 @@ from node.snapshot_wire import (
     OFFER_BLOCKS_MAX,
     Offer,
     are_offerable,
+    decode_offer,
     decode_piece_request,
     decode_snapshot_request,
     encode_piece,
     encode_snapshot_offer,
 )
 from node.store import CommittedBlock, Store
+from node.transitions import history_for
 
 VIEWS_MAX: Final = 8
 ENTRIES_PER_TURN: Final = 1_000
@@ -164,10 +168,12 @@ def offered_blocks(store: Store, height: int) -> list[tuple[Proposal, CommittedB
 
 
 class SnapshotServer:
-    """Answers peers that join (rule 4)."""
+    """Answers peers that join (rules 4 and 5)."""
 
-    def __init__(self, files: SnapshotFiles, network: Network) -> None:
+    def __init__(self, files: SnapshotFiles, store: Store, epoch_blocks: int, network: Network) -> None:
         self._files = files
+        self._store = store
+        self._epoch_blocks = epoch_blocks
         self._network = network
         self._rate = ServingRate()
 
@@ -180,8 +186,8 @@ class SnapshotServer:
         if kind is FrameKind.SNAPSHOT_REQUEST:
             height_min = decode_snapshot_request(payload)
             await self._rate.turn(peer)
-            offer = await trio.to_thread.run_sync(self._files.offer, height_min)
-            self._send(peer, FrameKind.SNAPSHOT_OFFER, encode_snapshot_offer(height_min, offer))
+            answer = await trio.to_thread.run_sync(self._offer, height_min)
+            self._send(peer, FrameKind.SNAPSHOT_OFFER, answer)
         else:
             name = decode_piece_request(payload)
             await self._rate.turn(peer)
@@ -191,6 +197,16 @@ class SnapshotServer:
     def _send(self, peer: int, kind: FrameKind, payload: bytes) -> None:
         self._rate.charge(peer, 1, len(payload))
         self._network.send(peer, kind, payload)
+
+    def _offer(self, height_min: int) -> bytes:
+        offer = self._files.offer(height_min)
+        if offer is None:
+            return encode_snapshot_offer(height_min, None)
+        try:
+            history = history_for(self._store, self._epoch_blocks, height_min, decode_offer(offer).header.epoch)
+        except Rejected:
+            return encode_snapshot_offer(height_min, None)
+        return encode_snapshot_offer(height_min, offer, history)
 
 
 def _at_leisure(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

@@ -25,7 +25,8 @@ was synced (`_unsynced`). A vote syncs anyway, so the blocks of an idle chain co
 
 Tables, by the first byte of the key (all integers big-endian)::
 
-    m name                     meta: format and chain id, height of the tip, lowest height of which all is kept
+    m name                     meta: format and chain id, height of the tip, lowest height of which all is kept, first
+                               epoch from which on all links are kept
     p block_hash               a proposal
     u height u64, block_hash   finds the proposals above the tip; dropped once their height is committed
     d digest                   -> ordinal u64 of a batch
@@ -35,6 +36,8 @@ Tables, by the first byte of the key (all integers big-endian)::
     i envelope_id[:16]         -> height u64, position u32 of an envelope's receipt
     o digest                   -> height u64 of the last committed block that orders the batch
     e epoch u64                how an epoch ended (`ClosedEpoch`); one for each, never pruned
+    w epoch u64                the bucket of the next epoch's validator set, under the root after the edge; never pruned
+    t epoch u64                a link (`node.set_history`), where the edge changed the set; never pruned
     s key                      an entry of the state, as the state machine wrote it
 
 All methods block, some through a sync; callers on the event loop decide by `node.offload` where they run. Methods may
@@ -88,7 +91,7 @@ __all__ = [
     "StoredReceipt",
 ]
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 UNSYNCED_ENTRIES_MAX: Final = 64
 """What is written again and again is small: about ten empty blocks. A commit that would leave more is synced."""
 
@@ -191,6 +194,22 @@ class Store(Database):
         with self._readable("the end of an epoch"):
             return read_closed(data)
 
+    @property
+    def linked_since(self) -> int:
+        """The epoch from which on every link is kept: 0, unless this ledger began with a snapshot."""
+        data = self._get(b"mlinks")
+        return HEIGHT.unpack(data)[0] if data is not None else 0
+
+    def links(self, from_epoch: int) -> Iterator[bytes]:
+        """The links of the epochs from this one on whose edges changed the validator set, encoded, in order."""
+        with self._guarded("read the changes of the validator set"):
+            for _, value in self._db.iterator(start=b"t" + HEIGHT.pack(from_epoch), stop=b"u", verify_checksums=True):
+                yield value
+
+    def next_set(self, epoch: int) -> bytes | None:
+        """The encoded bucket that shows, under the root after the edge of `epoch`, the set of the epoch after it."""
+        return self._get(b"w" + HEIGHT.pack(epoch))
+
     def batch(self, digest: bytes) -> bytes | None:
         """The batch of this digest as its canonical bytes. It was verified before it was stored."""
         if digest in self._doomed.digests:
@@ -272,10 +291,19 @@ class Store(Database):
             if self._is_above_tip(header.height):
                 self._pending.setdefault(header.height, {})[header.block_hash] = True
 
-    def put_closed(self, epoch: int, closed: ClosedEpoch) -> None:
-        """Make the end of an epoch durable, with everything up to it: the next begins on that."""
+    def put_closed(self, epoch: int, closed: ClosedEpoch, next_set: bytes, link: bytes | None) -> None:
+        """Make the end of an epoch durable, with everything up to it: the next begins on that.
+
+        Args:
+            epoch, closed: How it ended.
+            next_set: What `next_set` returns.
+            link: What leads to another validator set, encoded; None where the edge left the set as it was.
+        """
+        key = HEIGHT.pack(epoch)
+        entries: Entries = [(b"e" + key, closed_bytes(closed)), (b"w" + key, next_set)]
+        entries += [] if link is None else [(b"t" + key, link)]
         with self._guarded("write the end of an epoch"), self._lock:
-            self._write_with_unsynced([(b"e" + HEIGHT.pack(epoch), closed_bytes(closed))], sync=True)
+            self._write_with_unsynced(entries, sync=True)
 
     def commit(self, blocks: Sequence[BlockWrite]) -> None:
         """Write consecutive committed blocks with all they leave behind, in one write batch.

@@ -80,7 +80,18 @@ from node.home import card_mapping, format_document, parse_card
 from node.http_api import HttpLimits, _envelope_id, _integer, _parse_wires
 from node.keystore import KEY_FILE_BYTES_MAX, KdfCost, KeyStore
 from node.proof import decode_proof, encode_proof, proof_document, verify_document
+from node.retirement import decode_links_request, encode_links_request
 from node.safety_file import SafetyFile
+from node.set_history import (
+    NOTHING,
+    History,
+    decode_bucket,
+    decode_history,
+    decode_link,
+    encode_bucket,
+    encode_history,
+    encode_link,
+)
 from node.signer_guard import Mark, decode_mark, encode_mark, mark_values
 from node.signer_home import load_signer
 from node.snapshot_wire import (
@@ -102,6 +113,7 @@ from node.snapshot_wire import (
 from node.store_records import pack, packed_item, put_record, read_record, unpack
 from tests.consensus.bench import GENESIS_QC, make_proposal, make_qc, make_tc
 from tests.fuzz import shapes
+from tests.node.changing_chain import TOP, changing_chain
 from tests.node.dataplane import CHAIN_ID, DOCUMENT, PARAMS, committed, envelope_wire, receipt_of
 from tests.node.test_proof import NAMES, story, trust_in
 from tests.node.test_snapshot_files import offer_of
@@ -307,6 +319,7 @@ VALIDATOR_SET = SET_KEY + encode([None, MEMBERS])
 PIECES = [PieceName(7, kind, place) for kind in PieceKind for place in (0, 3)]
 CUT = cut_state(genesis_state(DOCUMENT).entries(), PARAMS.merkle_depth)
 STORY, PROOF = story()
+LATER = changing_chain().proof(TOP, History(changing_chain().start(15), changing_chain().links(1)))
 PROOF_JSON = json.dumps(proof_document(trust_in(0), PROOF, NAMES)).encode()
 
 
@@ -362,6 +375,12 @@ DECODERS: Final = (
             st.sampled_from([signer_protocol.Welcome(), signer_protocol.Signed(bytes(64))]).map(
                 lambda each: signer_protocol.encode_answer(each)[4:])),
     Decoder("node.proof:decode_proof", decode_proof, st.just(encode_proof(PROOF)), encode_proof),
+    Decoder("node.retirement:decode_links_request", decode_links_request, st.integers(0, 2**32).map(
+        encode_links_request), encode_links_request),
+    Decoder("node.set_history:decode_history", decode_history, st.just(encode_history(LATER.history)), encode_history),
+    Decoder("node.set_history:decode_link", decode_link, st.sampled_from(LATER.history.links).map(encode_link),
+            encode_link),
+    Decoder("node.set_history:decode_bucket", decode_bucket, st.just(encode_bucket(LATER.buckets[0])), encode_bucket),
     Decoder("cli.verify:_read_json", verified, st.just(PROOF_JSON), memory_bytes_max=2 * MEMORY_BYTES_MAX),
     Decoder("contracts.entries:row_to_json", lambda data: row_to_json("meta", data),
             st.just(encode([1, 2]))),
@@ -373,8 +392,10 @@ DECODERS: Final = (
     Decoder("node.snapshot_wire:decode_snapshot_request", decode_snapshot_request,
             st.integers(0, 2**40).map(encode_snapshot_request), encode_snapshot_request),
     Decoder("node.snapshot_wire:decode_snapshot_offer", decode_snapshot_offer,
-            st.integers(0, 2**40).map(lambda height: encode_snapshot_offer(height, None)),
-            lambda value: encode_snapshot_offer(value[0], None if value[1] is None else encode_offer(value[1]))),
+            st.tuples(st.integers(0, 2**40), st.sampled_from([None, encode_offer(offer_of(3))])).map(
+                lambda each: encode_snapshot_offer(*each, LATER.history)),
+            lambda value: encode_snapshot_offer(value[0], None if value[1] is None else encode_offer(value[1]),
+                                                value[1].history if value[1] is not None else NOTHING)),
     Decoder("node.snapshot_wire:decode_offer", decode_offer, st.just(encode_offer(offer_of(3))), encode_offer),
     Decoder("node.snapshot_wire:decode_piece_request", decode_piece_request,
             st.sampled_from(PIECES).map(encode_piece_request), encode_piece_request),

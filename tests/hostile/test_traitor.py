@@ -89,6 +89,8 @@ def valid_payloads(traitor: Traitor, view: int) -> dict[FrameKind, bytes]:
         FrameKind.SNAPSHOT_OFFER: encode_snapshot_offer(0, None),
         FrameKind.PIECE_REQUEST: encode_piece_request(PieceName(9, PieceKind.SLICE, 0)),
         FrameKind.PIECE_RESPONSE: encode_piece(PieceName(9, PieceKind.SLICE, 0), b"piece"),
+        FrameKind.LINKS_REQUEST: encode([0]),
+        FrameKind.LINKS: encode([None, []]),
         FrameKind.EVIDENCE: encode_evidence(
             make_evidence(
                 Offence.VOTE, 0, 0, 0, Half((1, bytes(32)), bytes(64)), Half((1, bytes(range(32))), bytes(64))

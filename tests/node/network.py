@@ -18,7 +18,7 @@ import trio
 from genesis.params import ChainParams
 from node.certificates import make_certificate
 from node.frames import Frame, FrameReader, Lane, lane_table, payload_bounds
-from node.hello import Hello, say_hello
+from node.hello import Farewell, Hello, say_hello
 from node.peers import Mesh, MeshConfig, MeshLimits, PeerAddress
 from node.tls import TlsIdentity, TlsStream, client_context
 
@@ -93,7 +93,12 @@ Interceptor = Callable[[int, list[Frame]], Awaitable[None]]
 
 
 async def start(
-    nursery: trio.Nursery, config: MeshConfig, intercept: Interceptor | None = None, *, listening: bool = True
+    nursery: trio.Nursery,
+    config: MeshConfig,
+    intercept: Interceptor | None = None,
+    *,
+    listening: bool = True,
+    farewell: Farewell | None = None,
 ) -> Validator:
     """Run a mesh; `intercept` sees the frames before they reach the inbox."""
     inbox_send, inbox = trio.open_memory_channel[tuple[int, Frame]](1_000_000)
@@ -105,7 +110,13 @@ async def start(
         for frame in frames:
             inbox_send.send_nowait((peer, frame))
 
-    mesh = Mesh(config, handler, jitter=random.Random(config.index).random, on_change=changes_send.send_nowait)
+    mesh = Mesh(
+        config,
+        handler,
+        jitter=random.Random(config.index).random,
+        on_change=changes_send.send_nowait,
+        farewell=farewell,
+    )
     validator = Validator(mesh, inbox, changes)
 
     async def run(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

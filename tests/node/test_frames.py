@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from genesis.errors import InvariantViolation, Rejected
 from genesis.params import ChainParams
 from node.frames import (
+    HANDSHAKE_KINDS,
     HEADER,
     HELLO_TABLE,
     FrameKind,
@@ -61,7 +62,7 @@ def test_noise_is_rejected_or_awaited_but_never_an_error_of_ours(noise: bytes) -
 def test_header_alone_decides(lane: Lane) -> None:
     """Row 27: each kind passes at its bound and fails one byte over it, before any payload has arrived."""
     table = CONSENSUS if lane is Lane.CONSENSUS else BULK
-    own = {kind for kind in FrameKind if lane_of(kind) is lane} - {FrameKind.HELLO} | {FrameKind.PING}
+    own = {kind for kind in FrameKind if lane_of(kind) is lane} - HANDSHAKE_KINDS | {FrameKind.PING}
     for number in range(256):
         size_max = BOUNDS[FrameKind(number)] if number in own else -1
         over = FrameReader()

@@ -18,17 +18,8 @@ from contracts.entries import EntryName, entry_name
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
 from genesis.statements import Phase
-from node.proof import (
-    StateProof,
-    Trust,
-    TrustedBlock,
-    check_certificate,
-    decode_proof,
-    encode_proof,
-    proof_document,
-    prove_entries,
-    verify_document,
-)
+from node.proof import StateProof, decode_proof, encode_proof, proof_document, prove_entries, verify_document
+from node.trust import Trust, TrustedBlock, check_certificate
 from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, document_of
 from tests.node.scripted_chain import ScriptedChain
 
@@ -249,7 +240,7 @@ def test_the_document_says_what_the_proof_shows() -> None:
         (lambda d: d.update(proof=None), "malformed"),
         (lambda d: d.update(entries=[]), "malformed"),
         (lambda d: d.update(entries=[7]), "malformed"),
-        (lambda d: d.update(format="novate-proof/2"), "malformed"),
+        (lambda d: d.update(format="novate-proof/1"), "malformed"),
     ],
 )
 def test_a_document_that_says_more_or_less_than_its_proof_is_refused(

@@ -15,9 +15,10 @@ from consensus.types import genesis_qc
 from contracts.machine import genesis_state
 from genesis.errors import Rejected
 from node.home import format_document
-from node.proof import ENTRIES_MAX, Trust, verify_document
+from node.proof import ENTRIES_MAX, verify_document
 from node.proofs import certified_from, entries_of
 from node.store import Store
+from node.trust import Trust
 from tests.node.dataplane import DOCUMENT, GOVERNOR, T0_UNIX_MS
 from tests.node.scripted_chain import ScriptedChain
 from tests.node.test_app import Fleet, fleet_of, interpreter_left_as_found

@@ -80,14 +80,14 @@ def blocks_of(store: Store, hub: Hub) -> Serve:
 
 def pieces_of(store: Store, hub: Hub) -> Serve:
     """Asks for a piece of a snapshot."""
-    server = SnapshotServer(SnapshotFiles(Path(), 2), hub.wires[0])
+    server = SnapshotServer(SnapshotFiles(Path(), 2), store, PARAMS.epoch_blocks, hub.wires[0])
     request = encode_piece_request(PieceName(1, PieceKind.SLICE, 0))
     return lambda peer: server.handle(peer, FrameKind.PIECE_REQUEST, request)
 
 
 def offers_of(store: Store, hub: Hub) -> Serve:
     """Asks for an offer of a snapshot."""
-    server = SnapshotServer(SnapshotFiles(Path(), 2), hub.wires[0])
+    server = SnapshotServer(SnapshotFiles(Path(), 2), store, PARAMS.epoch_blocks, hub.wires[0])
     return lambda peer: server.handle(peer, FrameKind.SNAPSHOT_REQUEST, encode_snapshot_request(0))
 
 

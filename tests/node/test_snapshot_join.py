@@ -18,7 +18,6 @@ from node import snapshot_download, snapshot_join
 from node.executor import open_state
 from node.frames import Frame, FrameKind
 from node.peers import Mesh, MeshLimits
-from node.proof import Trust, TrustedBlock
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_join import SnapshotJoin
 from node.snapshot_wire import (
@@ -35,13 +34,15 @@ from node.snapshot_wire import (
     encode_snapshot_offer,
 )
 from node.store import Store
-from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, VALIDATORS, Hub, Reports, document_of
+from node.trust import Reign, Trust, TrustedBlock
+from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, Hub, Reports, document_of
 from tests.node.network import Validator, config_of, deadline_nursery, start
 from tests.node.scripted_chain import ScriptedChain
 from tests.node.test_proof import KEYS, STRANGERS
 
 DOCUMENT = document_of()
 JOINER = 3
+POWERS = dict.fromkeys(range(4), 1)
 HEIGHT = 24
 BLOCKS = 30
 
@@ -135,13 +136,22 @@ async def join(
     *,
     trusted: TrustedBlock | None = None,
     files: Mapping[int, SnapshotFiles] | None = None,
+    reigns: tuple[Reign, ...] = (),
+    until: str = "",
 ) -> Outcome:
-    """Let validator 3 join by what the others serve."""
+    """Let validator 3 join by what the others serve, or until it reports something of this kind."""
     common = None if files is not None else snapshot_in(directory)
     peers = [Peer(files[index] if files else common, faults.get(index, honest)) for index in range(JOINER)]  # type: ignore[arg-type]
     reports, ledger = Reports(), directory / "home" / "ledger"
     block = trusted or TrustedBlock(10, chain().proposals[9].header.block_hash)
-    joining = SnapshotJoin(JOINER, Trust(DOCUMENT, block), VALIDATORS, ledger, reports)
+    scope, joined = trio.CancelScope(), False
+
+    def report(kind: str, values: dict[str, int | str]) -> None:
+        reports(kind, values)
+        if kind == until:
+            scope.cancel()
+
+    joining = SnapshotJoin(JOINER, Trust(DOCUMENT, block, reigns), POWERS, ledger, report)
     limits = MeshLimits(backoff_ms_min=20, backoff_ms_max=100)
     async with deadline_nursery() as nursery:
         ports: dict[int, int] = {}
@@ -155,7 +165,8 @@ async def join(
             on_change=joining.changed,
         )
         nursery.start_soon(mesh.run)
-        joined = await joining.run(mesh)
+        with scope:
+            joined = await joining.run(mesh)
     return Outcome(joined, reports, ledger, peers)
 
 
@@ -437,7 +448,7 @@ async def test_the_highest_snapshot_is_taken_from_all_who_have_it(tmp_path: Path
 async def test_a_peer_that_comes_and_goes_holds_nobody_up(tmp_path: Path) -> None:
     """Row 34: each time it is back it is asked again; nobody waits for its answer longer than for others'."""
     network, reports, files = Hub(4), Reports(), snapshot_in(tmp_path)
-    joining = SnapshotJoin(JOINER, Trust(DOCUMENT), VALIDATORS, tmp_path / "ledger", reports)
+    joining = SnapshotJoin(JOINER, Trust(DOCUMENT), POWERS, tmp_path / "ledger", reports)
 
     async def come_and_go() -> None:
         while True:
@@ -479,7 +490,7 @@ async def test_without_a_snapshot_the_node_fetches_the_chain(tmp_path: Path) -> 
 @pytest.mark.trio
 async def test_a_piece_that_nobody_asked_for_costs_its_sender(tmp_path: Path) -> None:
     """Otherwise four mebibytes a frame could be had checked for nothing."""
-    joining = SnapshotJoin(JOINER, Trust(DOCUMENT), VALIDATORS, tmp_path / "ledger", Reports())
+    joining = SnapshotJoin(JOINER, Trust(DOCUMENT), POWERS, tmp_path / "ledger", Reports())
     frame = encode_piece(PieceName(HEIGHT, PieceKind.SLICE, 0), b"x")
     with pytest.raises(Rejected, match="unasked_piece"):
         await joining(1, [(FrameKind.PIECE_RESPONSE, frame)])

@@ -15,7 +15,6 @@ from genesis.errors import Rejected
 from node.database import StateView
 from node.failures import StorageFailure
 from node.frames import FrameKind
-from node.proof import Trust
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_wire import (
     PieceKind,
@@ -29,6 +28,7 @@ from node.snapshot_wire import (
 )
 from node.snapshots import VIEWS_MAX, SnapshotMaker, SnapshotServer, offered_blocks
 from node.store import PRUNE_DISTANCE, Store
+from node.trust import Trust
 from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, Hub, Reports, deadline, document_of
 from tests.node.scripted_chain import ScriptedChain
 from tests.node.test_proof import KEYS
@@ -36,6 +36,7 @@ from tests.node.test_proof import KEYS
 pytestmark = pytest.mark.trio
 
 DOCUMENT = document_of()
+EPOCH_BLOCKS = DOCUMENT.limits.epoch_blocks
 DEPTH = DOCUMENT.limits.merkle_depth
 INTERVAL = 5
 
@@ -251,7 +252,7 @@ async def test_offers_and_pieces_are_served_and_what_is_not_here_is_said(tmp_pat
         await rig.grow(to=INTERVAL + 2)
         await until_taken(rig, 1)
         hub = Hub(2)
-        server = SnapshotServer(rig.files, hub.wires[0])
+        server = SnapshotServer(rig.files, rig.store, EPOCH_BLOCKS, hub.wires[0])
         for height_min, there in ((0, True), (INTERVAL, True), (INTERVAL + 1, False)):
             payload = await ask(server, hub, FrameKind.SNAPSHOT_REQUEST, encode_snapshot_request(height_min))
             assert payload is not None
@@ -270,6 +271,7 @@ async def test_offers_and_pieces_are_served_and_what_is_not_here_is_said(tmp_pat
 @pytest.mark.parametrize("kind", [FrameKind.SNAPSHOT_REQUEST, FrameKind.PIECE_REQUEST])
 async def test_a_malformed_request_costs_its_sender(tmp_path: Path, kind: FrameKind) -> None:
     """As every other frame."""
-    server = SnapshotServer(SnapshotFiles(tmp_path / "s", 2), Hub(2).wires[0])
+    store = Store.open(tmp_path / "ledger", DOCUMENT.chain_id)
+    server = SnapshotServer(SnapshotFiles(tmp_path / "s", 2), store, EPOCH_BLOCKS, Hub(2).wires[0])
     with pytest.raises(Rejected, match="malformed"):
         await server.handle(1, kind, b"\xc1")
