@@ -166,8 +166,8 @@ MEMBERSHIP: Final = (
     Defence(
         36,
         "a certificate is by a quorum of its epoch",
-        "node/proof.py",
-        nothing("node.proof.check_certificate"),
+        "node/trust.py",
+        nothing("node.trust.check_certificate"),
         ("node/test_proof.py::test_a_forged_proof_is_refused_by_its_fault",),
         ASSERTION,
         "a phantom set is believed",
@@ -175,8 +175,8 @@ MEMBERSHIP: Final = (
     Defence(
         36,
         "what is below the trusted block proves nothing",
-        "node/proof.py",
-        nothing("node.proof.Trust.check_block"),
+        "node/trust.py",
+        nothing("node.trust.Trust.check_block"),
         (
             "node/test_proof.py::test_what_is_certified_below_or_beside_a_trusted_block_proves_nothing",
             "node/test_proof.py::test_a_long_range_header_is_refused_by_itself",
@@ -205,8 +205,8 @@ MEMBERSHIP: Final = (
     Defence(
         48,
         "an author has a quota of open batches",
-        "node/batch_pool.py",
-        constant(False, "node.batch_pool.BatchPool._over_quota"),
+        "node/batch_quotas.py",
+        constant(True, "node.batch_quotas.BatchQuotas._fits"),
         ("node/test_batch_pool.py::test_author_beyond_its_quota_is_dropped_and_others_are_not_delayed",),
         ASSERTION,
         "everything it sends is kept",

@@ -25,7 +25,7 @@ from genesis.codec import Shape, decode
 from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
 from node.batch_fetcher import BatchFetcher
-from node.batch_pool import BatchPool
+from node.batch_offers import BatchOffers
 from node.batch_verifier import Arrival, BatchVerifier
 from node.clock import Clock
 from node.database import Database
@@ -203,12 +203,12 @@ ONE_CLOCK: Final = swap("node.clock.Clock.now", by=_wall_for_both)
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
-def _in_order_of_arrival(self: BatchPool, ordered: frozenset[bytes], limit: int) -> tuple[bytes, ...]:
-    waiting = (each for ready in self._ready for each in ready if each not in ordered)
+def _in_order_of_arrival(self: BatchOffers, without: frozenset[bytes], limit: int) -> tuple[bytes, ...]:
+    waiting = (each for ready in self._ready for each in ready if each not in without)
     return tuple(waiting)[:limit]
 
 
-FIRST_AUTHOR_FIRST: Final = swap("node.batch_pool.BatchPool.offer", by=_in_order_of_arrival)
+FIRST_AUTHOR_FIRST: Final = swap("node.batch_offers.BatchOffers.take", by=_in_order_of_arrival)
 
 
 def _proposer_alone(_self: BatchFetcher, _digest: bytes, wanted: Any) -> int | None:

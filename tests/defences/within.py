@@ -186,7 +186,7 @@ LEADERS: Final = (
     Defence(
         14,
         "an honest leader takes every author in turn",
-        "node/batch_pool.py",
+        "node/batch_offers.py",
         patches.FIRST_AUTHOR_FIRST,
         ("node/test_batch_pool.py::test_offer_takes_turns_between_authors_oldest_first",),
         ASSERTION,

@@ -158,9 +158,9 @@ SLEEPER: Final = Hunt("an edge slept through", sleeper, 4)
 OLD_EPOCHS: Final = Hunt("words of old epochs", hears_of_old_epochs, 4)
 
 
-def _speaks_twice(kind: type[Strategy], offence: Offence) -> Callable[[str, int], None]:
+def _speaks_twice(kind: type[Strategy], offence: Offence, *faults: Fault) -> Callable[[str, int], None]:
     def play(engine: str, seed: int) -> None:
-        made = Cluster(Settings(seed, engine, views=30, faults=()), Random(seed), Cast(((0, kind.fault),)))
+        made = Cluster(Settings(seed, engine, views=60, faults=faults), Random(seed), Cast(((0, kind.fault),)))
         run(made)
         if not made.oracle.counts[f"accusations of {offence.name.lower()}"]:
             raise Violation("accusation", f"nobody found evidence of a {offence.name.lower()}")
@@ -170,7 +170,8 @@ def _speaks_twice(kind: type[Strategy], offence: Offence) -> Callable[[str, int]
 
 TWO_BLOCKS: Final = Hunt("a leader of two blocks", _speaks_twice(Equivocate, Offence.PROPOSAL), 2)
 TWO_VOTES: Final = Hunt("a voter of two blocks", _speaks_twice(DoubleVote, Offence.VOTE), 2)
-TWO_TIMEOUTS: Final = Hunt("two timeouts of a view", _speaks_twice(Stale, Offence.TIMEOUT), 2)
+TWO_TIMEOUTS: Final = Hunt("two timeouts of a view", _speaks_twice(Stale, Offence.TIMEOUT, Fault.PARTITION), 2)
+"""Two timeouts of a view contradict each other where a TC led there, so two views in a row must fail."""
 
 
 def dead_leader(engine: str, seed: int) -> None:
