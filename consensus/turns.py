@@ -23,7 +23,8 @@ a replica votes for one, and the next certificate is the same basis for all. A l
 as the TC lets it (V4).
 
 Theory of operation: `follow` folds a block that enters the tree into a mark, which is its parent's with the block's gap
-and proposer taken in. Marks are kept for the tree and `KEPT_BLOCKS` below its root.
+and proposer taken in. Marks are kept for the tree and `KEPT_BLOCKS` below its root. A replica asks for the leader of its
+view after every event, so the last answer is kept: rule 1 makes it the same for ever.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class Turns:
         self._marks = {base.block_hash: _Mark(base.height, base.parent_hash, ())}
         self._committed = {base.height: base.block_hash}
         self._root_height = self._known_from = base.height
+        self._asked: tuple[int, bytes] | None = None
+        self._answered: ReplicaIndex = 0
 
     def __len__(self) -> int:
         return len(self._marks)
@@ -133,10 +136,14 @@ class Turns:
         """The validator that may propose in `view` on top of `parent`; where that is not known, our best guess."""
         if self._script is not None:
             return self._script.leader(view)
+        asked = (view, parent.block_hash)
+        if asked == self._asked:
+            return self._answered
         failures = self._basis(parent)
         if failures is None:
-            failures = self._marks[self._committed[self._root_height]].failures
-        return self._leader(view, failures)
+            return self._leader(view, self._marks[self._committed[self._root_height]].failures)
+        self._asked, self._answered = asked, self._leader(view, failures)
+        return self._answered
 
     def _leader(self, view: int, failures: Failures) -> ReplicaIndex:
         """Rules 3 to 5."""
