@@ -124,8 +124,7 @@ def _view(entry: Any, where: str, replicas: int, known: set[str]) -> View:
 
 def _field(entry: Any, where: str, name: str, kind: type) -> Any:
     if not isinstance(entry, dict) or not isinstance(entry.get(name), kind):
-        named = {list: "a list", str: "text"}[kind]
-        raise _bad(f"{where}.{name}".lstrip("."), f"is {named}")
+        raise _bad(f"{where}.{name}".lstrip("."), "is text" if kind is str else f"is a {kind.__name__}")
     return entry[name]
 
 
