@@ -112,7 +112,7 @@ sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7, every fault, both e
 	    $(PY) -m cli.main sim --engine $$engine --seeds 0:1000 --validators 7 $(ARGS); \
 	done
 
-mutants: setup ## every safety rule and every defence taken out in turn: the simulator, or the row's test, must miss it
+mutants: setup ## every safety rule and every defence taken out in turn: the simulator, or the row's test, must fail
 	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants tests/defences $(ARGS)
 
 bench: setup ## measure four validators with each engine: throughput, then latency at BENCH_RATE a second

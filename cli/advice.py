@@ -47,14 +47,16 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_card": "Give the validator.toml that `novate node init` wrote, or name=,key=,address=,cert= text.",
     "bad_certificate": "Give the certificate of a validator.toml that `novate node init` wrote.",
     "corrupt_safety_file": "Never copy one from elsewhere. See the message before deleting anything.",
-    "genesis_installed": "A home serves one chain; make another with `novate node init --home OTHER`.",
+    "genesis_installed": "A home serves one chain under one name; make another with `novate node init --home OTHER`.",
     "bad_genesis": _GENESIS,
-    "bad_parameter": "Correct the [params] table of the genesis document.",
+    "bad_parameter": "Correct --param, or the [params] table of the genesis document.",
     "bad_state": "The ledger on disk cannot be read: move data/ledger of its home away (not data/safety), start again.",
     "wrong_safety_format": "Run the version that wrote it; a new version needs a new chain, and so a new home.",
     "wrong_store_format": "Run the version that wrote it, or move data/ledger of its home away (not data/safety).",
     # A signer.
     "no_signer_home": "Make one with `novate signer init --home DIR --node HOME`.",
+    "inside_the_home": "Give --home a directory outside the validator's, and not above it.",
+    "key_elsewhere": "Give the directory that the key was moved to: node.toml names that signer's socket.",
     "signer_has_the_key": "A key in a signer cannot be rotated yet: add the validator anew under another key.",
     "no_signer": "Start it with `novate signer run --home DIR`; `--socket` says where it listens.",
     "lost_mark": "Nothing tells what this key has signed: give the validator a new key. Never put an old mark back.",
@@ -87,7 +89,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_request": "Check that --url is a validator's address, and the name that was asked for.",
     "wrong_chain": "Check --dir or --url: what you have belongs to another chain. " + _SIGN_AGAIN,
     # Testnets on this machine.
-    "no_testnet": "Check --dir, or start one with `novate testnet up --dir DIR`.",
+    "no_testnet": "Check --dir, or start one with `novate testnet up`; --url asks a validator that is in no testnet.",
     "bad_testnet": "Delete the directory and start again with `novate testnet up`.",
     "testnet_busy": "Wait until that command has ended.",
     "testnet_exists": "Give another --dir, or go on with the testnet that is there.",
@@ -137,7 +139,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "unknown_operation": "`novate tx kinds` lists every kind with its fields.",
     "unknown_field": "`novate tx kinds KIND` lists its fields.",
     "missing_field": "`novate tx kinds KIND` lists its fields.",
-    "malformed": "Correct the value; `novate tx kinds` says how each field is written.",
+    "malformed": "Correct it as the message says; `novate tx kinds` says how the fields of transactions are written.",
     "bad_line": "`novate tx submit --help` shows the format of a line. Nothing was sent.",
     "empty_file": "`novate tx submit --help` shows the format of a line.",
     "too_large": "Send less in one file or one transaction.",
@@ -152,7 +154,9 @@ ADVICE: Final[Mapping[str, str]] = {
     "refused": "See `novate query tx ID`.",
     # What the chain refuses.
     "unknown_signer": "Have the governor admit the member with `tx send member.admit`, or sign with another key.",
-    "not_authorised": "Sign with a key that holds the role (a testnet has governor, issuer, oracle0 to oracle2).",
+    "not_authorised": (
+        "Sign with a key that holds the role (a testnet has governor, issuer, oracle0 to oracle2), or whose act it is."
+    ),
     "missing_signature": "Add the member's key: --key NAME sends, and every --cosign NAME signs too.",
     "insufficient_funds": "Fund the account with `tx send asset.issue` or `transfer`; see `novate query account`.",
     "insufficient_collateral": "Fund the account first, trade fewer lots, or close positions; see `query account`.",

@@ -29,6 +29,7 @@ from genesis.errors import Rejected
 from node.config import load_config
 from node.home import later_keys, parse_card
 from node.keystore import KeyStore
+from node.signer_home import SIGNER_FILE
 from node.unused_key import CONSENSUS_KEY
 
 ID_DIGITS: Final = 64
@@ -154,7 +155,20 @@ def _act(
 
 
 def _client(home: Path, urls: Sequence[str]) -> Client:
-    return Client(tuple(urls) or (load_config(home).http_url,))
+    """A client of the validators that ``--url`` names, or of the home's own.
+
+    Raises:
+        Rejected: ``no_validators``: a signer's directory has no address of a node.
+    """
+    if urls:
+        return Client(tuple(urls))
+    try:
+        return Client((load_config(home).http_url,))
+    except Rejected as error:
+        if error.code != "no_node_home" or not (home / SIGNER_FILE).exists():
+            raise
+        message = "This is a signer's directory, which knows no validator to send to."
+        raise Rejected("no_validators", message, home=str(home)) from error
 
 
 def _send(client: Client, home: Path, passphrase_file: Path | None, operation: Operation, wait: bool) -> Outcome:

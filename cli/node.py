@@ -34,8 +34,11 @@ from node.home import (
     OpenedHome,
     add_consensus_key,
     card_mapping,
+    consensus_public_key,
     exclusive,
+    index_of,
     install_genesis,
+    load_genesis,
     open_home,
     parse_card,
     prepare_home,
@@ -44,6 +47,7 @@ from node.home import (
 from node.named_peers import name_peer, read_card
 
 if TYPE_CHECKING:
+    from genesis.document import GenesisDocument
     from node.trust import TrustedBlock
 
 
@@ -146,8 +150,7 @@ def init(
     card = prepare_home(config, dialled, secret, power=power, cost=COSTS[cost])
     for each in cards:
         name_peer(config, each)
-    document = read_document(genesis_file) if genesis_file else None
-    index = install_genesis(config, document, joins=joins) if document else None
+    document, index = _chain(config, genesis_file, joins)
     result = {
         "home": str(home),
         **card_mapping(card),
@@ -188,6 +191,17 @@ def run(out: Output, home: Path, passphrase_file: Path | None) -> None:
         opened = open_home(home, resolve_passphrase(home, passphrase_file))
         _run_until_signalled(opened)
     out.result({"name": config.name, "stopped": True})
+
+
+def _chain(config: NodeConfig, genesis_file: Path | None, joins: bool) -> tuple[GenesisDocument | None, int | None]:
+    """The chain that the home has from now on, and the validator's index in it; None before it has one."""
+    if genesis_file is not None:
+        document = read_document(genesis_file)
+        return document, install_genesis(config, document, joins=joins)
+    if not config.genesis_path.exists():
+        return None, None
+    document = load_genesis(config)
+    return document, index_of(document, config.name, consensus_public_key(config))
 
 
 def _show_home(out: Output, result: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ class Height(click.ParamType[str]):
         """The height, fit for a path."""
         text = str(value)
         if text != "latest" and not (text.isascii() and text.isdigit()):
-            self.fail(f"{text!r} is no height: give a number from 1, or latest.", param, ctx)
+            self.fail(f"{text!r} is no height: give a number from 0 (the genesis), or latest.", param, ctx)
         return text
 
 
@@ -90,6 +90,14 @@ def _remember(ctx: click.Context, param: click.Parameter, value: int | None) -> 
     ctx.meta[_TRUST_HEIGHT] = value
 
 
+def _without_proof(values: Mapping[str, object]) -> None:
+    """Refuse what concerns a proof alone where none was asked for: an answer that ignores it would mislead."""
+    given = {"--trust-height": click.get_current_context().meta[_TRUST_HEIGHT], **values}
+    for option, value in given.items():
+        if value is not None:
+            raise click.UsageError(f"{option} goes with --prove.")
+
+
 def quoted(name: str) -> str:
     """A name as one segment of a path."""
     return quote(name, safe="")
@@ -112,6 +120,7 @@ def account(
     if prove:
         _prove(out, urls, directory, f"accounts/{account}", proof_file)
     else:
+        _without_proof({"--out": proof_file})
         _ask(out, urls, directory, f"/v1/accounts/{account}", f"Account {account}")
 
 
@@ -135,6 +144,7 @@ def position(
         chosen = f"?series={quoted(series)}" if series is not None else ""
         _prove(out, urls, directory, f"positions/{account}{chosen}", proof_file)
     else:
+        _without_proof({"--out": proof_file, "--series": series})
         _ask(out, urls, directory, f"/v1/positions/{account}", f"Positions of {account}")
 
 
@@ -151,7 +161,9 @@ def series(
         if series is None:
             raise click.UsageError("--prove needs the name of one series.")
         _prove(out, urls, directory, f"series/{quoted(series)}", proof_file)
-    elif series is None:
+        return
+    _without_proof({"--out": proof_file})
+    if series is None:
         with open_client(urls, directory) as client:
             listed = all_series(client)
         out.result({"series": listed}, lambda: _show_listed(out, listed))
@@ -202,7 +214,9 @@ def epochs(out: Output, urls: Sequence[str], directory: Path) -> None:
 @reporting
 def evidence(out: Output, urls: Sequence[str], directory: Path) -> None:
     """Show who contradicted itself: waiting, punished, jailed."""
-    _ask(out, urls, directory, "/v1/evidence", "Evidence")
+    with open_client(urls, directory) as client:
+        value = client.get("/v1/evidence")
+    out.result(value, lambda: _show_evidence(out, value))
 
 
 @query.command()
@@ -218,6 +232,7 @@ def index(out: Output, index: str, urls: Sequence[str], directory: Path, prove: 
     if prove:
         _prove(out, urls, directory, f"index/{quoted(index)}", proof_file)
     else:
+        _without_proof({"--out": proof_file})
         _ask(out, urls, directory, f"/v1/index/{quoted(index)}", f"Index {index}")
 
 
@@ -246,6 +261,7 @@ def settlement(
     if prove:
         _prove(out, urls, directory, path + (f"?account={account}" if account is not None else ""), proof_file)
     else:
+        _without_proof({"--out": proof_file, "--account": account})
         with open_client(urls, directory) as client:
             value = whole_settlement(client, f"/v1/{path}")
         out.result(value, lambda: show_value(out, "Settlement", value))
@@ -371,6 +387,12 @@ def _show_epochs(out: Output, value: Mapping[str, Any]) -> None:
     out.line()
     out.table("Validator sets", ("first epoch", "last epoch", "validators (power)"), rows)
     out.line(f"After the next edge: {_names(value['next'])}")
+
+
+def _show_evidence(out: Output, value: Mapping[str, Sequence[Any]]) -> None:
+    """Each list under its own name, since an empty one is an answer too."""
+    for name, listed in value.items():
+        _show_rows(out, f"Evidence, {name}" if name != "jailed" else "Jailed", listed)
 
 
 def _names(members: Sequence[Mapping[str, Any]]) -> str:

@@ -40,7 +40,14 @@ ANSWER_S_MAX: Final = 3.0
 def replay(
     out: Output, tape: Path, directory: Path, expiry: str | None, index_file: Path | None, price: str | None
 ) -> None:
-    """Replay TAPE on the testnet in DIR: set up, trade, bring the samples, wait for the expiry, report."""
+    """Replay TAPE on the testnet in DIR: set up, trade, bring the samples, wait for the expiry, report.
+
+    TAPE is CSV text, or that gzip-compressed (.gz). Its columns are instrument (such as BTC-17AUG26-63000-P), price
+    (the premium, in the underlying), amount, direction (buy or sell: the taker's side), ts_utc_ms and index_price;
+    others are ignored.
+
+    The chain's clock must begin with the tape: `novate testnet up --replay-from TIME --speed X`.
+    """
     network = load_testnet(directory)
     trades = parse_tape(read_text(tape), tape.name)
     samples = None if index_file is None else parse_index(read_text(index_file), index_file.name)

@@ -58,7 +58,7 @@ def trusted_block(height: int | None, block_hash: bytes | None) -> TrustedBlock 
     required=True,
     help="The genesis document of the chain.",
 )
-@click.option("--trust-height", type=click.IntRange(0), help="The height of a block that you trust.")
+@click.option("--trust-height", type=click.IntRange(1), help="The height of a block that you trust.")
 @click.option("--trust-hash", type=BlockHash(), help="That block's hash; what is certified below it proves nothing.")
 @reporting
 def verify(out: Output, proof: Path, genesis_file: Path, trust_height: int | None, trust_hash: bytes | None) -> None:

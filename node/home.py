@@ -103,11 +103,13 @@ def prepare_home(
 
     Raises:
         Rejected: ``wrong_passphrase``, ``tampered_key`` and their like, from existing keys; ``bad_card`` where a signer
-            has the key and ``validator.toml``, which names it, is gone.
+            has the key and ``validator.toml``, which names it, is gone; ``genesis_installed`` for another name than
+            that by which the chain that it has knows it.
     """
     make_private_directory(config.home)
     store = KeyStore(config.home)
     public_key = _known_key(config) if config.signer else _consensus_key(store, passphrase, cost).public_key
+    _refuse_another_name(config, public_key)
     network = _network_key(store, passphrase, cost)
     certificate = make_certificate(network.seed, config.name)
     card = GenesisValidator(config.name, public_key, power, address, certificate)
@@ -353,6 +355,16 @@ def _refuse_another_chain(config: NodeConfig, document: GenesisDocument) -> None
             installed=installed.chain_id.hex(),
             given=document.chain_id.hex(),
         )
+
+
+def _refuse_another_name(config: NodeConfig, public_key: bytes) -> None:
+    """The name is in the certificate that the chain has pinned: under another the node would not start."""
+    if not config.genesis_path.exists():
+        return
+    known = [each.name for each in load_genesis(config).validators if each.public_key == public_key]
+    if known and config.name not in known:
+        message = "The chain of this home knows it under another name."
+        raise Rejected("genesis_installed", message, genesis=known[0], given=config.name)
 
 
 def _write_initial_safety(config: NodeConfig, document: GenesisDocument) -> None:

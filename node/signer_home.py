@@ -42,6 +42,7 @@ from node.signer_file import SignerFile
 from node.signer_guard import Mark
 from node.unused_key import CONSENSUS_KEY, mark_used
 
+SIGNER_FILE: Final = "signer.toml"
 _FIELDS: Final = frozenset({"name", "network", "chain_id", "public_key", "socket"})
 
 
@@ -66,7 +67,7 @@ class SignerConfig:
     @property
     def path(self) -> Path:
         """``signer.toml``."""
-        return self.home / "signer.toml"
+        return self.home / SIGNER_FILE
 
     @property
     def mark_path(self) -> Path:
@@ -83,12 +84,14 @@ def hand_over(node_home: Path, home: Path, socket: Path) -> SignerConfig:
     """Take the consensus key out of a validator's home, which must not run, and put it into a signer's.
 
     Raises:
-        Rejected: ``already_running``; ``no_genesis``; ``lost_safety_state`` when nothing tells what the key has signed;
-            ``key_exists`` when the signer's directory holds another key; ``unknown_key`` when the key is in neither.
+        Rejected: ``already_running``; ``no_genesis``; ``inside_the_home`` when one directory is in the other;
+            ``lost_safety_state`` when nothing tells what the key has signed; ``key_exists`` when the signer's directory
+            holds another key; ``key_elsewhere`` when the key is in neither.
         StorageFailure: The disk refused.
     """
     config = load_config(node_home)
     document = load_genesis(config)
+    _refuse_one_inside_the_other(node_home, home)
     with exclusive(config):
         public_key = consensus_public_key(config)
         index_of(document, config.name, public_key)
@@ -96,9 +99,7 @@ def hand_over(node_home: Path, home: Path, socket: Path) -> SignerConfig:
         if KeyStore(node_home).path(CONSENSUS_KEY).exists():
             _move(config, document, signer)
         else:
-            with closing(signer_file(signer)) as file:
-                file.load()
-            KeyStore(home).public(CONSENSUS_KEY)
+            _check_moved(config, signer)
         _write_config(signer)
     return signer
 
@@ -109,7 +110,7 @@ def load_signer(home: Path) -> SignerConfig:
     Raises:
         Rejected: ``no_signer_home``, ``bad_config``.
     """
-    path = home / "signer.toml"
+    path = home / SIGNER_FILE
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         if set(table) != _FIELDS:
@@ -157,6 +158,23 @@ def _move(config: NodeConfig, document: GenesisDocument, signer: SignerConfig) -
     write_private(config.path, tomli_w.dumps(named.to_mapping()).encode())
     remove_durably(source.path(CONSENSUS_KEY))
     mark_used(source)
+
+
+def _refuse_one_inside_the_other(node_home: Path, home: Path) -> None:
+    """A backup of the one must not be a backup of the other: put back together, neither knows what was signed."""
+    node, signer = node_home.resolve(), home.resolve()
+    if node == signer or node in signer.parents or signer in node.parents:
+        message = "A signer's directory and a validator's home lie apart, so that no backup holds both."
+        raise Rejected("inside_the_home", message, home=str(signer), node=str(node))
+
+
+def _check_moved(config: NodeConfig, signer: SignerConfig) -> None:
+    """The key has left the validator's home; this directory is where it went, and its mark reads."""
+    if not KeyStore(signer.home).path(CONSENSUS_KEY).exists():
+        message = "The key is neither in this validator's home nor in this signer's directory."
+        raise Rejected("key_elsewhere", message, home=str(signer.home), node_asks=str(config.signer))
+    with closing(signer_file(signer)) as file:
+        file.load()
 
 
 def _copy(source: KeyStore, store: KeyStore) -> None:

@@ -86,7 +86,7 @@ def read_scenarios(data: bytes) -> list[Scenario]:
         document = json.loads(data)
     except ValueError as error:
         raise _bad("the file", f"is JSON ({error})") from error
-    entries = _field(document, "the file", "scenarios", list)
+    entries = _field(document, "", "scenarios", list)
     if not 1 <= len(entries) <= SCENARIOS_MAX:
         raise _bad("scenarios", f"number 1 to {SCENARIOS_MAX:_}")
     return [_scenario(entry, f"scenarios[{number}]") for number, entry in enumerate(entries)]
@@ -124,7 +124,7 @@ def _view(entry: Any, where: str, replicas: int, known: set[str]) -> View:
 
 def _field(entry: Any, where: str, name: str, kind: type) -> Any:
     if not isinstance(entry, dict) or not isinstance(entry.get(name), kind):
-        raise _bad(f"{where}.{name}", f"is a {kind.__name__}")
+        raise _bad(f"{where}.{name}".lstrip("."), "is text" if kind is str else f"is a {kind.__name__}")
     return entry[name]
 
 
@@ -136,7 +136,7 @@ def _number(entry: Any, where: str, name: str, low: int, high: int) -> int:
 
 
 def _bad(where: str, what: str) -> Rejected:
-    return Rejected("bad_scenario", f"In a file of scenarios {where} {what}.")
+    return Rejected("bad_scenario", f"In a file of scenarios, {where} {what}.")
 
 
 # --- generating -------------------------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from click.testing import CliRunner, Result
 from cli.main import novate
 from genesis.document import GenesisDocument, GenesisValidator
 from genesis.params import ChainParams
-from node.config import NodeConfig
+from node.config import NodeConfig, load_config
 from node.files import write_private
-from node.home import exclusive, prepare_home
+from node.home import exclusive, install_genesis, prepare_home
 from node.keystore import COST_TESTNET, KeyStore
+from node.signer_home import default_socket, hand_over
 from node.unused_key import is_unused
 from tests.cli.stub_chain import StubChain, serving
 
@@ -126,6 +127,20 @@ def test_a_validator_that_shows_another_change_gets_no_approval(
     result = run("approve", proposed, "--home", str(consortium.homes[1]), "--wait")
     assert (result.exit_code, "[wrong_proposal]" in result.stderr) == (1, True)
     assert consortium.chain.posts == before
+
+
+def test_a_signers_directory_acts_through_the_validator_that_is_named(consortium: Consortium, tmp_path: Path) -> None:
+    """It holds the key and no address of a node; the advice is --url, and not to make a node there."""
+    home = consortium.homes[0]
+    install_genesis(load_config(home), consortium.chain.document)
+    signer = tmp_path / "signer"
+    hand_over(home, signer, default_socket(signer))
+    write_private(signer / "passphrase", b"secret\n")
+    words = ["propose", "validator.reweight", "validator=v1", "power=2", "--home", str(signer), "--wait", "--json"]
+    refused = run(*words)
+    assert (refused.exit_code, "[no_validators]" in refused.stderr, "--url" in refused.stderr) == (1, True, True)
+    assert run(*words, "--url", consortium.url).exit_code == 0
+    assert [each["approvals"] for each in listed(consortium)] == [["v0"]]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def network(tmp_path: Path) -> Path:
 
 
 def test_an_operator_gets_from_nothing_to_a_home_that_opens(network: Path) -> None:
-    """Keys, then the common document, then the home: the three steps that README shows."""
+    """Keys, then the common document, then the home: the three steps that docs/OPERATING.md shows."""
     installed = init(network / "v1", "v1", "--genesis", network / "genesis.toml")
     opened = open_home(network / "v1", b"correct horse")
     assert (opened.document.validators[1].public_key, installed["index"]) == (opened.public_key, 1)
@@ -80,6 +80,23 @@ def test_init_again_keeps_the_keys_and_moves_what_is_named(network: Path) -> Non
     assert {**second, "http": ""} == {**first, "http": ""}
     assert second["http"] == "http://[::1]:9000"
     assert load_config(network / "v0").listen_port == 7001
+
+
+def test_a_home_with_a_chain_keeps_its_name(network: Path) -> None:
+    """The chain has pinned the certificate, which holds the name: under another the node would not start."""
+    init(network / "v1", "v1", "--genesis", network / "genesis.toml")
+    before = (network / "v1" / "node.toml").read_bytes(), (network / "v1" / "validator.toml").read_bytes()
+    result = run("node", "init", "--home", network / "v1", "--name", "other", "--json")
+    assert (result.exit_code, "[genesis_installed]" in result.stderr) == (1, True)
+    assert "genesis=v1, given=other" in result.stderr
+    assert ((network / "v1" / "node.toml").read_bytes(), (network / "v1" / "validator.toml").read_bytes()) == before
+
+
+def test_init_again_names_the_chain_that_the_home_has(network: Path) -> None:
+    """Whoever changes a port should not be told that the home has no chain."""
+    installed = init(network / "v1", "v1", "--genesis", network / "genesis.toml")
+    again = document_of(run("node", "init", "--home", network / "v1", "--http", "127.0.0.1:9000", "--json"))
+    assert {**again, "http": ""} == {**installed, "http": ""}
 
 
 def test_show_and_verify_tell_the_chain_id(network: Path) -> None:

@@ -273,6 +273,36 @@ def test_the_readmes_way_to_a_first_trade_works(network: StubNetwork) -> None:
     assert shown["positions"] == [{"series": "BTC-31DEC99-60000-C", "lots": 1}]
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("account", "M0/main", "--out", "proof.json"), "--out"),
+        (("account", "M0/main", "--trust-height", "5"), "--trust-height"),
+        (("position", "M0/main", "--series", "BTC-31DEC99-60000-C"), "--series"),
+        (("series", "--out", "proof.json"), "--out"),
+        (("index", "BTC_USD", "--trust-height", "5"), "--trust-height"),
+        (("settlement", "BTC_USD", "1", "--account", "M0/main"), "--account"),
+    ],
+)
+def test_what_concerns_a_proof_is_refused_without_one(
+    network: StubNetwork, words: tuple[str, ...], option: str
+) -> None:
+    """An answer that ignored it would pass for a proof, or for the part that was asked for."""
+    result = invoke(network, "query", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{option} goes with --prove." in result.stderr
+
+
+def test_no_evidence_is_said_of_each_list_by_its_name(network: StubNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three lines that all say \"Evidence: none\" tell nobody what there is none of."""
+    answer = {"waiting": [], "punished": [{"validator": "v3", "view": 7}], "jailed": []}
+    monkeypatch.setattr(network.chain, "_answer", lambda path, after: answer)
+    shown = CliRunner().invoke(novate, ["query", "evidence", "--url", network.urls[0]]).stdout
+    assert "Evidence, waiting: none\n" in shown
+    assert "Evidence, punished\n" in shown
+    assert "Jailed: none\n" in shown
+
+
 def test_every_series_is_listed_page_by_page(network: StubNetwork) -> None:
     """A validator answers a page at a time, and nobody asks for the rest by hand."""
     names = ["BTC-31DEC99-50000-C", "BTC-31DEC99-60000-C", "BTC-31DEC99-70000-C"]

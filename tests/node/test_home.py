@@ -181,12 +181,6 @@ def test_one_home_runs_once(home: Path) -> None:
         pass
 
 
-def renamed(home: Path) -> None:
-    """The settings name another validator."""
-    config = load_config(home)
-    prepare_home(replace(config, name="v9"), ADDRESS, PASSPHRASE, cost=COST_TESTNET)
-
-
 def another_network_key(home: Path) -> None:
     """The TLS key was made anew; the document pins the old certificate."""
     KeyStore(home).path("network").unlink()
@@ -208,7 +202,7 @@ FAULTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("no settings", lambda home: (home / "node.toml").unlink(), "no_node_home"),
     ("no document", lambda home: (home / "genesis.toml").unlink(), "no_genesis"),
     ("a document that is not text", lambda home: (home / "genesis.toml").write_bytes(b"\xff"), "bad_genesis"),
-    ("another name", renamed, "not_a_validator"),
+    ("another name", config_text('name = "v1"', 'name = "v9"'), "not_a_validator"),
     ("another network key", another_network_key, "wrong_certificate"),
     ("no consensus key", lambda home: KeyStore(home).path("consensus").unlink(), "unknown_key"),
     ("settings that are not TOML", lambda home: (home / "node.toml").write_text("="), "bad_config"),
@@ -233,6 +227,17 @@ def test_a_home_that_does_not_fit_together_does_not_open(
     with pytest.raises(Rejected) as caught:
         open_home(home, PASSPHRASE)
     assert caught.value.code == code
+
+
+def test_the_name_in_a_chain_is_kept_and_can_be_put_back(home: Path) -> None:
+    """The certificate that the chain has pinned holds it; whoever changed node.toml by hand needs a way back."""
+    config = load_config(home)
+    with pytest.raises(Rejected, match="genesis_installed"):
+        prepare_home(replace(config, name="v9"), ADDRESS, PASSPHRASE, cost=COST_TESTNET)
+    assert load_config(home) == config
+    config_text('name = "v1"', 'name = "v9"')(home)
+    prepare_home(config, ADDRESS, PASSPHRASE, cost=COST_TESTNET)
+    assert open_home(home, PASSPHRASE).config == config
 
 
 def test_a_wrong_passphrase_does_not_open_a_home(home: Path) -> None:

@@ -16,7 +16,7 @@ from node.home import exclusive, install_genesis, load_genesis, open_home, prepa
 from node.keystore import COST_TESTNET, KeyStore
 from node.safety_file import SafetyFile
 from node.signer_home import SignerConfig, default_socket, hand_over, load_signer, opened, signer_file
-from node.unused_key import mark_used
+from node.unused_key import CONSENSUS_KEY, mark_used
 from tests.node.dataplane import safety_of
 from tests.node.safety_images import PowerLoss
 from tests.node.test_home import ADDRESS, PASSPHRASE, home, prepare
@@ -173,11 +173,22 @@ def test_directory_of_another_key_is_left_alone(home: Path, signer_home: Path, t
 
 
 def test_key_that_is_nowhere_is_not_handed_over(home: Path, signer_home: Path, tmp_path: Path) -> None:
-    """A second hand-over, to another directory, finds neither key nor mark there."""
+    """A second hand-over, to another directory, is told where the key went, and not that its mark is lost."""
     give(home, signer_home)
-    with pytest.raises(Rejected, match="lost_mark"):
+    with pytest.raises(Rejected, match="key_elsewhere") as refused:
         give(home, tmp_path / "elsewhere")
+    assert str(signer_home) in str(refused.value)
     assert not (tmp_path / "elsewhere" / "signer.toml").exists()
+
+
+@pytest.mark.parametrize("place", ["signer", ".", ".."])
+def test_signer_and_home_lie_apart(home: Path, place: str) -> None:
+    """A backup that holds both, put back, knows of nothing that was signed since: no mark can help then."""
+    before = load_config(home)
+    with pytest.raises(Rejected, match="inside_the_home"):
+        give(home, home / place)
+    assert load_config(home) == before
+    assert KeyStore(home).path(CONSENSUS_KEY).exists()
 
 
 def test_one_directory_runs_once(home: Path, signer_home: Path) -> None:
