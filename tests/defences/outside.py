@@ -205,8 +205,8 @@ MEMBERSHIP: Final = (
     Defence(
         48,
         "an author has a quota of open batches",
-        "node/batch_pool.py",
-        constant(False, "node.batch_pool.BatchPool._over_quota"),
+        "node/batch_quotas.py",
+        constant(True, "node.batch_quotas.BatchQuotas._fits"),
         ("node/test_batch_pool.py::test_author_beyond_its_quota_is_dropped_and_others_are_not_delayed",),
         ASSERTION,
         "everything it sends is kept",
