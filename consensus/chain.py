@@ -34,7 +34,6 @@ from genesis.errors import Rejected, invariant, violated
 from genesis.params import ChainParams
 from genesis.statements import Phase
 
-
 BACKLOG_ANSWERS_MAX: Final = 4
 
 
