@@ -10,11 +10,16 @@ Rules:
    certify a header whose anchor is the edge. With that header's certificate the epoch is closed (`closing_qc`).
 5. The order in which blocks and certificates come does not matter: inserting a block takes in again what is known of
    it.
+6. What is committed and waits for execution is bounded: while it is more than `BACKLOG_ANSWERS_MAX` sync answers bring,
+   no block is taken in, whoever sends it. Later they are asked for (`consensus.syncing`). Only a replica that executes
+   more slowly than a quorum gets there, and it cannot vote in any case: it has not executed the anchors.
 
 Where a quorum contradicts what we executed there is no going on: `Halted` carries the reason.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from consensus.anchors import AnchorRule
 from consensus.config import CoreConfig, Recovery
@@ -28,6 +33,8 @@ from consensus.types import QC, TC, Certificates, Header, Proposal, ReplicaIndex
 from genesis.errors import Rejected, invariant, violated
 from genesis.params import ChainParams
 from genesis.statements import Phase
+
+BACKLOG_ANSWERS_MAX: Final = 4
 
 
 class Halted(Exception):
@@ -95,6 +102,12 @@ class Chain:
         if not self.is_complete:
             return ()
         return tuple(block.proposal for block in self.tree.path(self.high_qc.block_hash))
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether so much waits for execution that no more is taken in (rule 6)."""
+        waiting = self.tree.root.height - self.anchors.executed_height
+        return waiting > BACKLOG_ANSWERS_MAX * self._params.sync_blocks_max
 
     @property
     def is_closing(self) -> bool:

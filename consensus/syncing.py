@@ -8,7 +8,7 @@ Rules:
 3. Ask from the last committed height; while answers bring blocks that commit nothing yet, from the last of those, also
    where they were here before; after an answer that led no further, from the committed height again (that last block
    may stand on a fork).
-4. Not while the executor is far behind: committed blocks that wait for execution are bounded.
+4. Not while the executor is far behind (`consensus.chain`, rule 6).
 5. A message of a later epoch shows that ours is over: blocks above the committed height are missing, those that close
    the epoch among them. Who only observes hears nothing, and asks on every beat.
 6. An answer is taken in block by block, oldest first, each certified by its successor and connected to what is here,
@@ -16,7 +16,7 @@ Rules:
 
 What is of another epoch in it was asked for by the core before this one, and says nothing.
 
-`FetchPlan` holds the timing (rules 1 to 4), `Syncing` asks and takes in.
+`FetchPlan` holds the timing (rules 1 to 3), `Syncing` asks and takes in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from genesis.errors import Rejected
 from genesis.params import ChainParams
 
 GRACE_DIVISOR: Final = 10
-BACKLOG_ANSWERS_MAX: Final = 4
 
 
 class FetchPlan:
@@ -64,10 +63,6 @@ class FetchPlan:
             return False
         self._next_ms = now_ms + self._params.resend_interval_ms
         return True
-
-    def is_held_back(self, committed_height: int, executed_height: int) -> bool:
-        """Rule 4."""
-        return committed_height - executed_height > BACKLOG_ANSWERS_MAX * self._params.sync_blocks_max
 
     def from_height(self, committed_height: int) -> int:
         """Rule 3."""
@@ -118,11 +113,10 @@ class Syncing:
         if target is None:
             self._plan.nothing_missing()
             return
-        committed_height = self._chain.tree.root.height
-        if self._plan.is_held_back(committed_height, self._chain.anchors.executed_height):
+        if self._chain.has_backlog:
             return
         if self._plan.is_due(now_ms):
-            from_height = self._plan.from_height(committed_height)
+            from_height = self._plan.from_height(self._chain.tree.root.height)
             self._outbox.put(FetchBlocks(self._following.informant, from_height, target))
 
     def on_blocks(self, answer: BlocksReceived, now_ms: int) -> None:

@@ -114,7 +114,7 @@ class Voting:
         if view == self._chain.view and self._candidate is None:
             self._following.informant = sender
             self._latest = _Candidate(proposal, sender)
-        elif view < self._chain.view and not is_known and header.parent_hash in tree:
+        elif view < self._chain.view and not is_known and header.parent_hash in tree and not self._chain.has_backlog:
             self._following.insert(proposal, now_ms)
 
     def note(self, proposal: Proposal) -> bool:
@@ -134,7 +134,7 @@ class Voting:
         if candidate is None or candidate.in_tree or candidate.settled:
             return
         header, tree = candidate.proposal.header, self._chain.tree
-        if header.block_hash not in tree and header.parent_hash not in tree:
+        if header.block_hash not in tree and (header.parent_hash not in tree or self._chain.has_backlog):
             return
         try:
             if header.block_hash not in tree:

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A batch is sealed when it is full (`batch_envelopes_max`, `batch_bytes_max`) or its first envelope has waited
-   `batch_age_ms`.
+1. A batch is sealed when it is full (`batch_envelopes_max`, `batch_bytes_max`, or what it may take decoded) or its first
+   envelope has waited `batch_age_ms`.
 2. While `UNACKNOWLEDGED_MAX` of our batches wait for a quorum's acknowledgement, nothing is sealed and the next batch
    goes on filling: batches grow with the load by themselves, and a slow network is not sent more than it takes.
 3. While half of either quota that others grant us (`node.batch_quotas`) is open, nothing is sealed: a peer that is a
@@ -21,7 +21,7 @@ import trio
 
 from genesis.envelope import Envelope
 from node.batch_pool import BatchPool
-from node.batches import ENVELOPE_OVERHEAD_BYTES, WIRE_OVERHEAD_BYTES, BatchFormat
+from node.batches import ENVELOPE_OVERHEAD_BYTES, WIRE_OVERHEAD_BYTES, BatchFormat, envelope_memory_bytes
 
 UNACKNOWLEDGED_MAX: Final = 2
 
@@ -44,6 +44,7 @@ class BatchMaker:
         self._sequence = first_sequence
         self._filling: deque[tuple[Envelope, float]] = deque()
         self._filling_bytes = 0
+        self._filling_memory_bytes = 0
         self._wakeup = trio.Event()
         pool.on_own_progress = self._wake
 
@@ -57,7 +58,8 @@ class BatchMaker:
         was_idle, now = not self._filling, trio.current_time()
         for each in envelopes:
             self._filling.append((each, now))
-            self._filling_bytes += len(each.wire) + ENVELOPE_OVERHEAD_BYTES
+            self._filling_bytes += _wire_bytes(each)
+            self._filling_memory_bytes += _memory_bytes(each)
         if was_idle or self._full():
             self._wake()
 
@@ -65,7 +67,7 @@ class BatchMaker:
         """What is in no batch yet; it is here no longer."""
         taken = tuple(envelope for envelope, _ in self._filling)
         self._filling.clear()
-        self._filling_bytes = 0
+        self._filling_bytes = self._filling_memory_bytes = 0
         return taken
 
     async def run(self) -> None:
@@ -91,21 +93,36 @@ class BatchMaker:
         return (
             len(self._filling) >= self._params.batch_envelopes_max
             or self._filling_bytes + WIRE_OVERHEAD_BYTES >= self._params.batch_bytes_max
+            or self._filling_memory_bytes + WIRE_OVERHEAD_BYTES >= self._format.memory_bytes_max
         )
 
     def _seal(self) -> None:
         taken: list[Envelope] = []
-        size = WIRE_OVERHEAD_BYTES
+        size = memory_bytes = WIRE_OVERHEAD_BYTES
         while self._filling and len(taken) < self._params.batch_envelopes_max:
-            needed = len(self._filling[0][0].wire) + ENVELOPE_OVERHEAD_BYTES
-            if taken and size + needed > self._params.batch_bytes_max:
+            first = self._filling[0][0]
+            needed, needed_memory = _wire_bytes(first), _memory_bytes(first)
+            is_over = size + needed > self._params.batch_bytes_max
+            if taken and (is_over or memory_bytes + needed_memory > self._format.memory_bytes_max):
                 break
             taken.append(self._filling.popleft()[0])
             size += needed
+            memory_bytes += needed_memory
         self._filling_bytes -= size - WIRE_OVERHEAD_BYTES
+        self._filling_memory_bytes -= memory_bytes - WIRE_OVERHEAD_BYTES
         batch = self._format.seal(self._index, self._sequence, taken)
         self._sequence += 1
         self._pool.add_own(batch)
 
     def _wake(self) -> None:
         self._wakeup.set()
+
+
+def _wire_bytes(envelope: Envelope) -> int:
+    """What an envelope adds to its batch's wire, at most."""
+    return len(envelope.wire) + ENVELOPE_OVERHEAD_BYTES
+
+
+def _memory_bytes(envelope: Envelope) -> int:
+    """What an envelope adds to what its batch takes decoded, at most."""
+    return envelope_memory_bytes(envelope) + ENVELOPE_OVERHEAD_BYTES

@@ -121,7 +121,7 @@ class BatchPool:
         self._refused: OrderedDict[bytes, Rejected] = OrderedDict()
         self._verifier = BatchVerifier(batch_format, self._sort)
         self._fetcher = BatchFetcher(network, self._holders_of, self._verifier.__contains__)
-        self._rate = ServingRate()
+        self._rate = ServingRate[int]()
         self._own_unacknowledged = 0
         self.on_own_progress: Callable[[], None] = lambda: None
 

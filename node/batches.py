@@ -8,6 +8,8 @@ Rules:
 3. A batch that reaches `Batch` has been verified here, once; nobody decodes or verifies it again while it lives.
 4. It is kept as it came and decoded, and says how much memory that takes, at most (`memory_bytes`): from three times
    its wire up to thirty times and more for an author that means harm, since two bytes can decode into a tuple of 72.
+   So that is bounded too, `MEMORY_FACTOR` times the bound of its wire: a batch that goes beyond is none, and no more of
+   it is decoded than that and one envelope. A lone envelope is a batch whatever it takes; its own bound limits that.
 
 Opening a batch is plain computation without shared state, so it may run in any thread; the signatures are checked off
 the interpreter lock (`node.signatures`).
@@ -40,6 +42,10 @@ ENVELOPE_MEMORY_BYTES: Final = 1_024
 
 VALUE_MEMORY_BYTES: Final = 72
 """A value's object and its place in a tuple, at most: an array's header is the largest."""
+
+MEMORY_FACTOR: Final = 6
+"""Twice what a full batch of large envelopes takes; a full one of the smallest trades would take sixteen times its
+wire, and becomes three batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +123,32 @@ class BatchFormat:
         wire = encode([author, number, [each.wire for each in envelopes]])
         limit = self.params.batch_bytes_max
         invariant(len(wire) <= limit, "A batch of our own is within its size limit.", size=len(wire), size_max=limit)
-        return _batch(self.digest(wire), wire, author, number, envelopes)
+        batch = _batch(self.digest(wire), wire, author, number, envelopes)
+        is_light = len(envelopes) == 1 or batch.memory_bytes <= self.memory_bytes_max
+        invariant(is_light, "A batch of our own is within its bound of memory.", memory_bytes=batch.memory_bytes)
+        return batch
+
+    @property
+    def memory_bytes_max(self) -> int:
+        """What a batch of several envelopes may take (rule 4)."""
+        return MEMORY_FACTOR * self.params.batch_bytes_max
 
     def _decode(self, wire: bytes) -> tuple[int, int, list[UnverifiedEnvelope]]:
         author, number, wires = decode(wire, self._shape, size_max=self.params.batch_bytes_max)
-        return author, number, [decode_envelope(each, self._chain_id, self.params) for each in wires]
+        envelopes: list[UnverifiedEnvelope] = []
+        memory_bytes = len(wire) - sum(map(len, wires))
+        for each in wires:
+            envelopes.append(decode_envelope(each, self._chain_id, self.params))
+            memory_bytes += envelope_memory_bytes(envelopes[-1])
+            if len(envelopes) > 1 and memory_bytes > self.memory_bytes_max:
+                raise Rejected(
+                    "too_large",
+                    "A batch takes too much memory when it is decoded.",
+                    envelopes=len(envelopes),
+                    memory_bytes=memory_bytes,
+                    memory_bytes_max=self.memory_bytes_max,
+                )
+        return author, number, envelopes
 
 
 def _batch(name: bytes, wire: bytes, author: int, number: int, envelopes: Sequence[Envelope]) -> Batch:
@@ -130,10 +157,16 @@ def _batch(name: bytes, wire: bytes, author: int, number: int, envelopes: Sequen
 
 
 def _memory_bytes(wire: bytes, envelopes: Sequence[Envelope]) -> int:
-    """Rule 4. About 1 us for an envelope of a trade, in the visit that verifies it."""
-    copied = sum(len(each.wire) for each in envelopes)
-    values = sum(_values(each.operations) for each in envelopes)
-    return len(wire) + 2 * copied + ENVELOPE_MEMORY_BYTES * len(envelopes) + VALUE_MEMORY_BYTES * values
+    """Rule 4, in the visit that verifies it."""
+    around = len(wire) - sum(len(each.wire) for each in envelopes)
+    return around + sum(map(envelope_memory_bytes, envelopes))
+
+
+def envelope_memory_bytes(envelope: UnverifiedEnvelope) -> int:
+    """What an envelope adds to its batch's `memory_bytes`, but for the few bytes of the wire around it. About 1 us for
+    a trade."""
+    values = VALUE_MEMORY_BYTES * _values(envelope.operations)
+    return COPIES * len(envelope.wire) + ENVELOPE_MEMORY_BYTES + values
 
 
 def _values(array: Sequence[Value]) -> int:

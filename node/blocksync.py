@@ -76,7 +76,7 @@ class BlockServer:
         self._epoch_blocks = params.epoch_blocks
         self._network = network
         self._high_qc = high_qc
-        self._rate = ServingRate()
+        self._rate = ServingRate[int]()
 
     async def handle(self, peer: int, payload: bytes) -> None:
         """Answer one request; a peer's next one is read only after that.

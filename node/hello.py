@@ -115,8 +115,8 @@ class Farewell(Protocol):
     def request(self) -> bytes:
         """What one that was removed asks."""
 
-    async def answer(self, payload: bytes) -> bytes:
-        """What it is told."""
+    async def answer(self, certificate: bytes, payload: bytes) -> bytes:
+        """What the one of this certificate is told."""
 
     async def hear(self, payload: bytes) -> None:
         """What becomes of that."""
@@ -180,7 +180,7 @@ async def welcome(
     certificate = await stream.handshake()
     proved = pinned.get(certificate)
     if proved is None and farewell is not None and certificate in farewell.former:
-        await _take_leave(stream, reader, ours, farewell)
+        await _take_leave(stream, reader, ours, certificate, farewell)
     if proved is None:
         raise Rejected("wrong_certificate", "The certificate is not one of the pinned.")
     theirs = await _hear(stream, reader)
@@ -195,12 +195,14 @@ async def welcome(
     return proved, theirs.lane
 
 
-async def _take_leave(stream: TlsStream, reader: FrameReader, ours: Hello, farewell: Farewell) -> NoReturn:
+async def _take_leave(
+    stream: TlsStream, reader: FrameReader, ours: Hello, certificate: bytes, farewell: Farewell
+) -> NoReturn:
     """Rule 4, for one that was removed."""
     theirs = await _hear(stream, reader)
     check_hello(theirs, ours)
     await stream.send(_frame(replace(ours, lane=theirs.lane, verdict=RETIRED)))
-    links = await farewell.answer(await _next(stream, reader, LINKS_REQUEST_TABLE))
+    links = await farewell.answer(certificate, await _next(stream, reader, LINKS_REQUEST_TABLE))
     await stream.send(_framed(FrameKind.LINKS, links))
     raise Rejected(RETIRED, "The peer was removed from the validators, and has been told so.")
 

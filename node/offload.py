@@ -13,6 +13,8 @@ Rules:
    `DETOURS` runs use a thread, whatever their estimate; so a slow disk costs the event loop one pause in so many.
 4. Runs in place yield to the other tasks once they have held the loop for `YIELD_NS` together. A yield after each would
    put a pass of the scheduler, and whatever else is due in it, between a vote's disk write and the vote.
+5. Each kind of work has threads of its own to wait for. Trio's common limit is shared with whatever is done for clients
+   and peers: a crowd of them would stand between a vote and its disk.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ import trio
 IN_PLACE_US_MAX: Final = 500
 SLOW_NS: Final = 20_000_000
 DETOURS: Final = 32
+THREADS_MAX: Final = 16
+"""Of one kind; more than one only where tasks share a kind."""
+
 YIELD_NS: Final = 2_000_000
 
 _T = TypeVar("_T")
@@ -33,7 +38,7 @@ _Args = TypeVarTuple("_Args")
 
 
 class Offload:
-    """Decides for one kind of work, by rules 2 to 4 from its own runs.
+    """Decides for one kind of work, by rules 2 to 5 from its own runs.
 
     Args:
         monotonic_ns: The clock that measures runs; replaced in tests.
@@ -44,6 +49,7 @@ class Offload:
         self._detours = 0
         self._in_threads = 0
         self._held_ns = 0
+        self._threads = trio.CapacityLimiter(THREADS_MAX)
 
     async def run(self, cost_us: int, work: Callable[[*_Args], _T], *args: *_Args) -> _T:
         """The result of ``work(*args)``, which is estimated to take `cost_us` microseconds. Not always a checkpoint."""
@@ -52,7 +58,7 @@ class Offload:
             self._in_threads += 1
             self._held_ns = 0
             try:
-                return await trio.to_thread.run_sync(work, *args)
+                return await trio.to_thread.run_sync(work, *args, limiter=self._threads)
             finally:
                 self._in_threads -= 1
         begun = self._monotonic_ns()

@@ -5,14 +5,16 @@ blocks later, by a header whose anchor names it (rule C8 of docs/PROTOCOL.md). S
 for that header to be committed, and then answers; on an idle chain that takes as long as three blocks. Where the views
 were not consecutive no header ever names the height, and the buckets are taken again, of a newer one.
 
-What is answered has been verified by `node.proof`, the same way as its reader will.
+What is answered has been verified by `node.proof`, the same way as its reader will. Where the validators have changed
+often, that is a fraction of a second of work for anyone who asks; so proofs are made in `THREADS_MAX` threads, and
+those who ask wait for one another and keep nobody else from a thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 import trio
 
@@ -29,11 +31,13 @@ from node.transitions import history_for, own_block
 from node.trust import Trust
 
 CERTIFIED_WITHIN_S: Final = 20.0
+THREADS_MAX: Final = 2
 
 Options = Sequence[tuple[str, str]]
 """(name, value) of a question's parameters; a name may come several times."""
 
 _T = TypeVar("_T")
+_Args = TypeVarTuple("_Args")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class ProofDesk:
         self._document = document
         self._store = store
         self._read = read
+        self._threads = trio.CapacityLimiter(THREADS_MAX)
         self._progress = trio.Event()
 
     def progressed(self) -> None:
@@ -105,19 +110,22 @@ class ProofDesk:
         """
         trusted_height = _trusted_height(options)
         if trusted_height:
-            await trio.to_thread.run_sync(own_block, self._store, trusted_height)
+            await self._in_thread(own_block, self._store, trusted_height)
         with trio.move_on_after(CERTIFIED_WITHIN_S):
             while True:
                 taken = await self._read(lambda state: _take(state, subject, path, options))
                 certified = await self._certified(taken.height)
                 if certified.height == taken.height:
-                    return await trio.to_thread.run_sync(self._document_of, taken, certified, trusted_height)
+                    return await self._in_thread(self._document_of, taken, certified, trusted_height)
         raise Rejected("not_certified", "No certificate of the present state came in time; ask again.")
+
+    async def _in_thread(self, work: Callable[[*_Args], _T], *args: *_Args) -> _T:
+        return await trio.to_thread.run_sync(work, *args, limiter=self._threads)
 
     async def _certified(self, height: int) -> Certified:
         while True:
             progress = self._progress
-            found = await trio.to_thread.run_sync(certified_from, self._store, height)
+            found = await self._in_thread(certified_from, self._store, height)
             if found is not None:
                 return found
             await progress.wait()

@@ -7,14 +7,18 @@ Rules:
    connection ends.
 2. Nothing of it is believed: the links must lead on from the set of our own ledger's epoch. Only when they lead to a
    set without our certificate are we retired; that is reported once, and said to whoever asks (`notice`). An answer
-   that ends before is a page: the next question begins where it ended.
+   that ends before is a page: the next question begins where it ended. Our own ledger may know already: it ends at the
+   edge that removed us, and nobody is left who gives us the blocks above it. Then no link is needed.
 3. A retired node goes on running and is silent, since it signs nothing that anybody hears. Should governance take it
    back, the others let it in again, it catches up, and the notice goes with the first connection.
+4. Who was removed may have been for a reason, and may ask again and again. What each has had is bounded in time
+   (`node.serving_rate`), and one question is answered at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -22,13 +26,14 @@ import trio
 
 from contracts.state import State
 from genesis.codec import decode, encode, integer, record
-from genesis.document import GenesisDocument
+from genesis.document import GenesisDocument, GenesisValidator
 from genesis.epochs import first_height
 from genesis.errors import Rejected
 from genesis.evidence import EPOCH_MAX
 from node.certificates import certificate_public_key
 from node.frames import SNAPSHOT_REQUEST_BYTES_MAX
-from node.set_history import History, decode_history, encode_history, follow
+from node.serving_rate import ServingRate
+from node.set_history import decode_history, encode_links, follow
 from node.store import Store
 from node.transitions import first_links
 from node.trust import Reign, Trust
@@ -68,6 +73,10 @@ class Retirement:
         self._certificate = certificate
         self._report = report
         self._trust = Trust(document, None, (Reign(first, None, standing.validators),))
+        self._was_member = any(each.certificate == certificate for each in _earlier(state))
+        self._rate = ServingRate[bytes]()
+        self._asking: defaultdict[bytes, trio.Lock] = defaultdict(trio.Lock)
+        self._answering = trio.Lock()
         self.former = _former(state)
         self.notice = ""
 
@@ -75,13 +84,19 @@ class Retirement:
         """Asks for the links from the epoch that we know."""
         return encode_links_request(self._trust.reigns[-1].first_epoch)
 
-    async def answer(self, payload: bytes) -> bytes:
-        """The links that a retired validator asks for, or the first of them.
+    async def answer(self, certificate: bytes, payload: bytes) -> bytes:
+        """The links that the retired validator of this certificate asks for, or the first of them.
 
         Raises:
             Rejected: ``malformed``; ``transitions_not_kept``.
         """
-        return await trio.to_thread.run_sync(self._links, decode_links_request(payload))
+        from_epoch = decode_links_request(payload)
+        async with self._asking[certificate]:
+            await self._rate.turn(certificate)
+            async with self._answering:
+                links = await trio.to_thread.run_sync(self._links, from_epoch)
+            self._rate.charge(certificate, len(links), sum(map(len, links)))
+        return encode_links(links)
 
     async def hear(self, payload: bytes) -> None:
         """What a peer says to it (rule 2).
@@ -97,7 +112,7 @@ class Retirement:
         if self._is_in(last):
             self._trust = replace(trust, shown=(last,))
             return
-        if not history.links or self.notice:
+        if self.notice or not (history.links or self._was_member):
             return
         epoch = next(each.first_epoch for each in trust.reigns if not self._is_in(each))
         height, names = first_height(epoch, trust.epoch_blocks), ", ".join(each.name for each in last.members)
@@ -114,11 +129,11 @@ class Retirement:
     def _is_in(self, reign: Reign) -> bool:
         return any(each.certificate == self._certificate for each in reign.members)
 
-    def _links(self, from_epoch: int) -> bytes:
+    def _links(self, from_epoch: int) -> tuple[bytes, ...]:
         if from_epoch < self._store.linked_since:
             message = "This node does not keep the changes of the validators from before it joined."
             raise Rejected("transitions_not_kept", message, from_epoch=from_epoch)
-        return encode_history(History(None, first_links(self._store, from_epoch)))
+        return first_links(self._store, from_epoch)
 
 
 def encode_links_request(from_epoch: int) -> bytes:
@@ -133,14 +148,16 @@ def decode_links_request(payload: bytes) -> int:
 
 
 def _former(state: State) -> frozenset[bytes]:
-    standing = state.standing
-    present = {each.certificate for each in standing.validators}
-    earlier: Iterable[bytes] = (
-        each.certificate
-        for first in standing.first_epochs[-1 - FORMER_SETS_MAX : -1]
-        for each in standing.validators_of(first)
-    )
+    present = {each.certificate for each in state.standing.validators}
+    earlier = (each.certificate for each in _earlier(state))
     return frozenset(each for each in earlier if each not in present and _is_certificate(each))
+
+
+def _earlier(state: State) -> Iterator[GenesisValidator]:
+    """The members of the sets before the present one, as far back as anybody is told."""
+    standing = state.standing
+    for first in standing.first_epochs[-1 - FORMER_SETS_MAX : -1]:
+        yield from standing.validators_of(first)
 
 
 def _is_certificate(data: bytes) -> bool:

@@ -12,7 +12,8 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
 
 import trio
 
@@ -24,19 +25,22 @@ BYTES_PER_S: Final = 33_554_432
 BURST_BYTES: Final = 33_554_432
 
 
-class ServingRate:
+_Peer = TypeVar("_Peer", bound=Hashable)
+
+
+class ServingRate(Generic[_Peer]):
     """What each peer has had. Bounded: one number a peer."""
 
     def __init__(self) -> None:
-        self._paid_at_s: dict[int, float] = {}
+        self._paid_at_s: dict[_Peer, float] = {}
 
-    async def turn(self, peer: int) -> None:
+    async def turn(self, peer: _Peer) -> None:
         """Return when this peer may be served again (rule 2)."""
         earliest_s = self._paid_at_s.get(peer, 0.0) - BURST_BYTES / BYTES_PER_S
         if earliest_s > trio.current_time():
             await trio.sleep_until(earliest_s)
 
-    def charge(self, peer: int, items: int, answer_bytes: int) -> None:
+    def charge(self, peer: _Peer, items: int, answer_bytes: int) -> None:
         """The peer was served (rule 1)."""
         cost = REQUEST_BYTES + items * ITEM_BYTES + answer_bytes
         begun_s = max(self._paid_at_s.get(peer, 0.0), trio.current_time())

@@ -135,6 +135,11 @@ def encode_history(history: History) -> bytes:
     return encode([shown, [encode_link(each) for each in history.links]])
 
 
+def encode_links(links: Sequence[bytes]) -> bytes:
+    """The bytes of a history that has no start, from its links as `encode_link` makes them."""
+    return encode([None, links])
+
+
 def decode_history(data: bytes) -> History:
     """The inverse of `encode_history`; raises `Rejected` (``too_large``, ``malformed``)."""
     shown, links = decode(data, _HISTORY, size_max=HISTORY_BYTES_MAX)

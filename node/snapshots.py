@@ -42,7 +42,7 @@ from node.snapshot_wire import (
     encode_snapshot_offer,
 )
 from node.store import CommittedBlock, Store
-from node.transitions import history_for
+from node.transitions import history_for, reads_max
 
 VIEWS_MAX: Final = 8
 ENTRIES_PER_TURN: Final = 1_000
@@ -175,7 +175,7 @@ class SnapshotServer:
         self._store = store
         self._epoch_blocks = epoch_blocks
         self._network = network
-        self._rate = ServingRate()
+        self._rate = ServingRate[int]()
 
     async def handle(self, peer: int, kind: FrameKind, payload: bytes) -> None:
         """Answer one request; a peer's next one is read only after that.
@@ -186,27 +186,29 @@ class SnapshotServer:
         if kind is FrameKind.SNAPSHOT_REQUEST:
             height_min = decode_snapshot_request(payload)
             await self._rate.turn(peer)
-            answer = await trio.to_thread.run_sync(self._offer, height_min)
-            self._send(peer, FrameKind.SNAPSHOT_OFFER, answer)
+            answer, items = await trio.to_thread.run_sync(self._offer, height_min)
+            self._send(peer, FrameKind.SNAPSHOT_OFFER, answer, items)
         else:
             name = decode_piece_request(payload)
             await self._rate.turn(peer)
             data = await trio.to_thread.run_sync(self._files.piece, name)
-            self._send(peer, FrameKind.PIECE_RESPONSE, encode_piece(name, data))
+            self._send(peer, FrameKind.PIECE_RESPONSE, encode_piece(name, data), 1)
 
-    def _send(self, peer: int, kind: FrameKind, payload: bytes) -> None:
-        self._rate.charge(peer, 1, len(payload))
+    def _send(self, peer: int, kind: FrameKind, payload: bytes, items: int) -> None:
+        self._rate.charge(peer, items, len(payload))
         self._network.send(peer, kind, payload)
 
-    def _offer(self, height_min: int) -> bytes:
+    def _offer(self, height_min: int) -> tuple[bytes, int]:
+        """The answer, and how much was looked up for it, at most: whoever is refused has cost us as much."""
         offer = self._files.offer(height_min)
         if offer is None:
-            return encode_snapshot_offer(height_min, None)
+            return encode_snapshot_offer(height_min, None), 1
+        items = 1 + reads_max(self._epoch_blocks, height_min)
         try:
             history = history_for(self._store, self._epoch_blocks, height_min, decode_offer(offer).header.epoch)
         except Rejected:
-            return encode_snapshot_offer(height_min, None)
-        return encode_snapshot_offer(height_min, offer, history)
+            return encode_snapshot_offer(height_min, None), items
+        return encode_snapshot_offer(height_min, offer, history), items
 
 
 def _at_leisure(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

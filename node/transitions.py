@@ -95,15 +95,22 @@ def history_for(store: Store, epoch_blocks: int, trusted_height: int, epoch: int
     return History(start, links_from(store, first, epoch))
 
 
-def first_links(store: Store, from_epoch: int) -> tuple[Link, ...]:
-    """The links from the edge of `from_epoch` on, as many as one answer holds. Blocks."""
-    links: list[Link] = []
+def reads_max(epoch_blocks: int, trusted_height: int) -> int:
+    """How many records `history_for` reads at most, whether it then shows anything or not."""
+    epoch = epoch_of_block(trusted_height, epoch_blocks)
+    headers = trusted_height - edge_height(epoch - 1, epoch_blocks) if epoch else 0
+    return LINKS_MAX + 1 + min(headers, START_HEADERS_MAX)
+
+
+def first_links(store: Store, from_epoch: int) -> tuple[bytes, ...]:
+    """The links from the edge of `from_epoch` on as they are kept, as many as one answer holds. Blocks."""
+    links: list[bytes] = []
     size = 0
     for data in store.links(from_epoch):
         size += len(data)
         if len(links) == LINKS_MAX or size > _LINKS_BYTES_MAX:
             break
-        links.append(decode_link(data))
+        links.append(data)
     return tuple(links)
 
 

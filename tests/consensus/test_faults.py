@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import pytest
 
 from consensus import events as ev
+from consensus.chain import BACKLOG_ANSWERS_MAX
 from consensus.safety import fresh_safety
-from consensus.types import TC, Certificates, Message, Proposal, Timeout, TimeoutSignature, Vote, genesis_qc
+from consensus.types import QC, TC, Certificates, Message, Proposal, Timeout, TimeoutSignature, Vote, genesis_qc
 from genesis.document import ENGINES
 from tests.consensus.cluster import GENESIS, PARAMS, Cluster, Disk, Link, Node, sign
 
@@ -338,6 +340,28 @@ def test_a_slow_executor_slows_the_chain_and_nothing_else(engine: str) -> None:
     assert min(cluster.heights) >= 20
     assert timeouts(cluster) == 0
     assert all(node.core.committed.height - node.height <= 2 for node in cluster.nodes)
+
+
+def test_a_replica_that_executes_too_slowly_takes_no_more_than_a_bounded_backlog(engine: str) -> None:
+    """Row 9: blocks come as proposals as well as by sync, and each holds batches in memory until it is executed."""
+    params = replace(PARAMS, sync_blocks_max=4)
+    bound = (BACKLOG_ANSWERS_MAX + 1) * params.sync_blocks_max
+    cluster = Cluster(engine=engine, params=params)
+    slow, waiting = cluster.nodes[3], deque[tuple[Proposal, QC]]()
+    execute = slow.execute
+    slow.execute = lambda proposal, qc: waiting.append((proposal, qc))  # type: ignore[method-assign]
+    cluster.start()
+    cluster.load(20)
+    quick = cluster.nodes[:3]
+    cluster.grow(3 * bound, 60_000, quick)
+    assert bound - 2 * params.sync_blocks_max < len(waiting) <= bound
+    assert dict(slow.core.held)["anchors"] <= 3 * bound
+    slow.execute = execute  # type: ignore[method-assign]
+    while waiting:
+        execute(*waiting.popleft())
+    cluster.run(1_000)
+    assert slow.height > 3 * bound
+    assert max(cluster.heights) - slow.height <= 2
 
 
 def test_the_tree_and_the_collectors_stay_bounded_without_a_quorum(engine: str) -> None:

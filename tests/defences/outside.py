@@ -213,6 +213,15 @@ MEMBERSHIP: Final = (
     ),
     Defence(
         48,
+        "a batch has a bound of memory",
+        "node/batches.py",
+        reading(lambda _format: 2**40, "node.batches.BatchFormat.memory_bytes_max"),
+        ("node/test_batches.py::test_batch_that_takes_too_much_memory_is_refused_before_most_of_it_is_decoded",),
+        ASSERTION,
+        "every batch of a block may take 27 times its size",
+    ),
+    Defence(
+        48,
         "batches are verified one author at a time in turn",
         "node/batch_verifier.py",
         patches.NO_TURNS,

@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.defences import patches
 from tests.defences.model import ASSERTION, HANGS, Defence
-from tests.defences.patches import constant, nothing
+from tests.defences.patches import constant, nothing, reading
 
 SIGNING: Final = (
     Defence(
@@ -125,6 +125,15 @@ DISK: Final = (
         ("node/test_offload.py::test_slow_work_in_place_is_followed_by_detours",),
         ASSERTION,
         "every slow sync stops the loop",
+    ),
+    Defence(
+        9,
+        "what waits for execution is bounded",
+        "consensus/chain.py",
+        reading(lambda _chain: False, "consensus.chain.Chain.has_backlog"),
+        ("consensus/test_faults.py::test_a_replica_that_executes_too_slowly_takes_no_more_than_a_bounded_backlog",),
+        ASSERTION,
+        "it piles up for an epoch",
     ),
     Defence(
         10,

@@ -295,12 +295,12 @@ NESTED: list[Operation] = [(9_999, *(((300,),) for _ in range(4_000)))] * 2
 
 
 @pytest.mark.parametrize(
-    ("target", "operations", "count", "kept_max"),
-    [(1, STUFFED, 4 * QUICK.batches_open_per_author_max, 12), (0, NESTED, 24, 4)],
+    ("target", "operations", "copies", "count", "kept_max"),
+    [(1, STUFFED, 17, 4 * QUICK.batches_open_per_author_max, 12), (0, NESTED, 3, 24, 7)],
     ids=["bytes", "tuples"],
 )
 async def test_memory_for_one_authors_batches_has_a_ceiling(
-    net: Net, traitor: Traitor, target: int, operations: list[Operation], count: int, kept_max: int
+    net: Net, traitor: Traitor, target: int, operations: list[Operation], copies: int, count: int, kept_max: int
 ) -> None:
     """Row 48: the largest batches, many more than the quota of bytes holds, shown to one validator alone."""
     key = SigningKey(b"\x49" * 32)
@@ -314,7 +314,7 @@ async def test_memory_for_one_authors_batches_has_a_ceiling(
         for number in range(first, first + count):
             salt = number.to_bytes(SALT_BYTES, "big")
             wire = sign_envelope(net.document.chain_id, [key], operations, expiry, salt)
-            batch = encode([traitor.index, number, [wire] * (QUICK.batch_bytes_max // (len(wire) + 5))])
+            batch = encode([traitor.index, number, [wire] * copies])
             await voice.say(FrameKind.BATCH, batch)
             sent += len(batch)
             peak = max(peak, net.memory_kib(target))

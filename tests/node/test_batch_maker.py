@@ -29,6 +29,7 @@ from tests.node.dataplane import (
     open_store,
     pool_of,
 )
+from tests.node.test_batches import bombs
 
 pytestmark = pytest.mark.trio
 
@@ -92,6 +93,18 @@ async def test_batch_never_exceeds_its_size_limit(tmp_path: Path) -> None:
         assert max(len(each.wire) for each in sealed(wire)) <= 1_000
         assert len(sealed(wire)) <= 4
         assert sum(len(each.envelopes) for each in sealed(wire)) == 12
+
+
+async def test_batch_never_takes_more_memory_than_others_allow(tmp_path: Path) -> None:
+    """Its envelopes are clients', who may mean harm; the author would be cut for them."""
+    async with maker_of(tmp_path, batch_age_ms=1) as (maker, pool, wire):
+        maker.add([each for number in range(8) for each in FORMAT.open(bombs(1), bytes([number]) * 32, 1).envelopes])
+        while maker.waiting:
+            await wait_all_tasks_blocked(0.002)
+            for batch in sealed(wire):
+                await acknowledge(pool, batch)
+        assert [len(each.envelopes) for each in sealed(wire)] == [3, 3, 2]
+        assert maker._filling_bytes == maker._filling_memory_bytes == 0
 
 
 async def test_under_load_a_batch_goes_on_filling_until_an_earlier_one_is_acknowledged(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 
 from genesis.codec import encode
+from genesis.envelope import SALT_BYTES, Operation, sign_envelope
 from genesis.errors import InvariantViolation, Rejected
-from node.batches import ENVELOPE_OVERHEAD_BYTES, WIRE_OVERHEAD_BYTES, BatchFormat
+from genesis.signing import SigningKey
+from node.batches import ENVELOPE_OVERHEAD_BYTES, MEMORY_FACTOR, WIRE_OVERHEAD_BYTES, BatchFormat
 from tests.node.dataplane import CHAIN_ID, FORMAT, PARAMS, bad_signature_wire, envelope_wire, envelopes_of
 
 
@@ -72,3 +75,50 @@ def test_batch_of_our_own_that_is_too_large_is_our_own_bug() -> None:
     small = BatchFormat(CHAIN_ID, replace(PARAMS, envelope_bytes_max=1_000, batch_bytes_max=1_100), 4)
     with pytest.raises(InvariantViolation, match="size limit"):
         small.seal(0, 0, envelopes_of(range(10)))
+
+
+BOMB: tuple[Operation, ...] = ((9_999, *(((300,),) for _ in range(4_000))),) * 2
+"""27 times its size once it is decoded."""
+
+
+def bombs(count: int) -> bytes:
+    """A batch of author 1 with so many of them."""
+    key = SigningKey(b"\x49" * 32)
+    return encode([1, 0, [sign_envelope(CHAIN_ID, [key], BOMB, 2**40, bytes([n]) * SALT_BYTES) for n in range(count)]])
+
+
+def test_batch_that_takes_too_much_memory_is_refused_before_most_of_it_is_decoded() -> None:
+    """Row 48: fetched for blocks, such batches are bounded by blocks alone, and each took 27 times its size."""
+    wire = bombs(20)
+    limit = MEMORY_FACTOR * PARAMS.batch_bytes_max
+    assert len(wire) < PARAMS.batch_bytes_max
+    tracemalloc.start()
+    with pytest.raises(Rejected) as caught:
+        FORMAT.open(wire, FORMAT.digest(wire), 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (caught.value.code, caught.value.details["memory_bytes_max"]) == ("too_large", limit)
+    assert peak < limit + 2**22
+
+
+def test_batch_within_its_bound_of_memory_is_one() -> None:
+    """What the maker seals up to the bound, everybody takes."""
+    wire = bombs(3)
+    batch = FORMAT.open(wire, FORMAT.digest(wire), 1)
+    assert FORMAT.seal(1, 0, batch.envelopes) == batch
+    assert MEMORY_FACTOR * PARAMS.batch_bytes_max - 2**21 < batch.memory_bytes <= MEMORY_FACTOR * PARAMS.batch_bytes_max
+
+
+def test_lone_envelope_is_a_batch_whatever_it_takes() -> None:
+    """Its client's bound is another one, and an honest author must get on."""
+    small = BatchFormat(CHAIN_ID, replace(PARAMS, batch_bytes_max=PARAMS.envelope_bytes_max + 64), 4)
+    batch = small.open(bombs(1), bytes(32), 1)
+    assert batch.memory_bytes > MEMORY_FACTOR * (PARAMS.envelope_bytes_max + 64)
+    assert small.seal(1, 0, batch.envelopes).envelopes == batch.envelopes
+
+
+def test_batch_of_our_own_that_takes_too_much_memory_is_our_own_bug() -> None:
+    """Everybody would refuse it and cut us."""
+    envelopes = [each for n in range(4) for each in FORMAT.open(bombs(1), bytes([n]) * 32, 1).envelopes]
+    with pytest.raises(InvariantViolation, match="bound of memory"):
+        FORMAT.seal(1, 0, envelopes)

@@ -124,3 +124,15 @@ async def test_work_that_fails_in_a_thread_is_over_too() -> None:
     with pytest.raises(ZeroDivisionError):
         await offload.run(IN_PLACE_US_MAX + 1, divmod, 1, 0)
     assert await offload.run(0, Stopwatch().work(0)) is True
+
+
+async def test_a_crowd_in_threads_keeps_no_other_work_from_one() -> None:
+    """Anyone may ask for what takes a thread a while, by the hundred: a vote's disk must not wait behind them."""
+    gate = threading.Event()
+    async with trio.open_nursery() as nursery:
+        for _ in range(200):
+            nursery.start_soon(trio.to_thread.run_sync, gate.wait, 5.0)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(2.0):
+            assert await Offload().run(IN_PLACE_US_MAX + 1, divmod, 17, 5) == (3, 2)
+        gate.set()

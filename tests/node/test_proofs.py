@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from click.testing import CliRunner, Result
 
 from cli.main import novate
 from consensus.types import genesis_qc
-from contracts.machine import genesis_state
+from contracts.machine import State, genesis_state
 from genesis.errors import Rejected
 from node.home import format_document
 from node.proof import ENTRIES_MAX, verify_document
-from node.proofs import certified_from, entries_of
+from node.proofs import THREADS_MAX, ProofDesk, certified_from, entries_of
 from node.store import Store
 from node.trust import Trust
 from tests.node.dataplane import DOCUMENT, GOVERNOR, T0_UNIX_MS
@@ -136,3 +140,28 @@ def test_the_certifying_header_is_the_first_that_names_the_height_or_passes_over
     if certified is not None:
         assert certified.qc.block_hash == certified.header.block_hash
         assert certified.qc != genesis_qc(certified.header.block_hash)
+
+
+@pytest.mark.trio
+async def test_a_crowd_of_questions_takes_two_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 30: a proof over many changes of the validators is long work, and anyone may ask for it."""
+    gate, begun, state = threading.Event(), list[int](), genesis_state(DOCUMENT)
+
+    def slow(_store: Store, height: int) -> None:
+        begun.append(height)
+        gate.wait(5.0)
+
+    async def read(query: Callable[[State], Any]) -> Any:
+        return query(state)
+
+    monkeypatch.setattr("node.proofs.certified_from", slow)
+    with closing(Store.open(tmp_path / "ledger", DOCUMENT.chain_id)) as store:
+        desk = ProofDesk(DOCUMENT, store, read)
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(desk.answer, "entries", ["assets"], [("key", "USD")])
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert len(begun) == THREADS_MAX
+            assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+            nursery.cancel_scope.cancel()
+            gate.set()

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from contracts.machine import genesis_state
 from genesis.codec import encode
@@ -15,6 +17,7 @@ from genesis.errors import Rejected
 from node.frames import FrameReader, Lane
 from node.hello import say_hello
 from node.retirement import Retirement
+from node.serving_rate import BURST_BYTES, BYTES_PER_S, REQUEST_BYTES
 from node.set_history import History, decode_history, encode_history, encode_link
 from node.store import Store
 from node.store_records import HEIGHT
@@ -33,6 +36,14 @@ from tests.node.network import (
 from tests.node.test_set_history import STRANGERS
 
 pytestmark = pytest.mark.trio
+
+
+@pytest.fixture
+def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
+    """A clock that jumps only when the worker threads are idle too."""
+    autojump_clock.autojump_threshold = 0.02
+    return autojump_clock
+
 
 FIRST_CERTIFICATE = bytes([1])
 """That of v0, which the edge of epoch 2 removes."""
@@ -80,6 +91,37 @@ async def test_whoever_is_still_a_validator_is_not_retired_by_any_links(tmp_path
             assert (stays.notice, reports.lines) == ("", [])
 
 
+async def test_one_whose_ledger_ends_at_the_edge_that_removed_it_needs_no_link(tmp_path: Path) -> None:
+    """It has executed its removal, was stopped before the epoch closed, and there is no later change to show it."""
+    chain, reports = changing_chain(), Reports()
+    with closing(Store.open(tmp_path / "ledger", chain.document.chain_id)) as store:
+        for certificate, is_told in ((FIRST_CERTIFICATE, True), (bytes([2]), False), (bytes([99]), False)):
+            node = Retirement(chain.document, store, chain.state, certificate, reports)
+            await node.hear(encode_history(History()))
+            assert bool(node.notice) is is_told
+        assert [kind for kind, _ in reports.lines] == ["retired"]
+
+
+async def test_removed_validators_are_served_one_at_a_time_and_at_a_rate(tmp_path: Path, clock: object) -> None:
+    """Row 29: a handshake costs them little, and megabytes of links cost us much."""
+    chain, told = changing_chain(), list[bytes]()
+    with closing(Store.open(tmp_path / "ledger", chain.document.chain_id)) as store:
+        store._write([(b"t" + HEIGHT.pack(each.header.epoch), encode_link(each)) for each in chain.links()], sync=True)
+        node, began = retirement_of(chain, store, b"", Reports()), trio.current_time()
+
+        async def ask() -> None:
+            told.append(await node.answer(b"one", encode([0])))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3 * BURST_BYTES // REQUEST_BYTES):
+                nursery.start_soon(ask)
+        took = trio.current_time() - began
+        assert took > 1.9 * BURST_BYTES / BYTES_PER_S
+        assert set(told) == {encode_history(History(None, chain.links()))}
+        await node.answer(b"another", encode([0]))
+        assert trio.current_time() - began == took
+
+
 def by_strangers(chain: ChangingChain) -> History:
     """Nobody that it knew signed."""
     links = list(chain.links())
@@ -119,9 +161,9 @@ class Said:
         """From the beginning."""
         return self._real.request()
 
-    async def answer(self, payload: bytes) -> bytes:
+    async def answer(self, certificate: bytes, payload: bytes) -> bytes:
         """What a node says."""
-        return await self._real.answer(payload)
+        return await self._real.answer(certificate, payload)
 
     async def hear(self, payload: bytes) -> None:
         """Remember."""

@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 import trio
 
+from consensus.types import genesis_qc
 from genesis.codec import encode
 from node.blocksync import BlockServer
 from node.frames import FrameKind
 from node.serving_rate import BURST_BYTES, BYTES_PER_S, ITEM_BYTES, REQUEST_BYTES, ServingRate
+from node.set_history import LINKS_MAX
 from node.snapshot_files import SnapshotFiles
-from node.snapshot_wire import PieceKind, PieceName, encode_piece_request, encode_snapshot_request
+from node.snapshot_wire import (
+    Offer,
+    PieceKind,
+    PieceName,
+    encode_piece_request,
+    encode_snapshot_offer,
+    encode_snapshot_request,
+)
 from node.snapshots import SnapshotServer
 from node.store import Store
 from tests.node.dataplane import (
@@ -45,7 +54,7 @@ def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
 
 async def test_a_peer_waits_for_what_it_has_had_and_nobody_else_does(clock: object) -> None:
     """Row 29: in the long run the bytes a second are all there is, however a peer asks."""
-    rate = ServingRate()
+    rate = ServingRate[int]()
     began = trio.current_time()
     for _ in range(100):
         await rate.turn(1)
@@ -64,7 +73,7 @@ async def test_a_peer_waits_for_what_it_has_had_and_nobody_else_does(clock: obje
 
 async def test_a_node_that_catches_up_5000_blocks_never_waits(clock: object) -> None:
     """Row 34: the bound is for who asks again and again; 5,000 small blocks in answers of 64 are within the burst."""
-    rate = ServingRate()
+    rate = ServingRate[int]()
     began = trio.current_time()
     for _ in range(-(-5_000 // PARAMS.sync_blocks_max)):
         await rate.turn(1)
@@ -116,6 +125,23 @@ async def test_a_flood_of_requests_is_served_at_a_bounded_rate(
     assert took > 1.9 * BURST_S
     await serve(2)
     assert trio.current_time() - began == took
+    store.close()
+
+
+async def test_an_offer_that_is_refused_costs_the_way_that_was_looked_for(
+    tmp_path: Path, clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 29: from a block far above an edge the way is thousands of headers, and "no" is a short answer."""
+    store, hub, height = open_store(tmp_path / "ledger"), Hub(4), PARAMS.epoch_blocks + 900
+    monkeypatch.setattr(SnapshotFiles, "offer", lambda _files, _height_min: b"an offer")
+    monkeypatch.setattr("node.snapshots.decode_offer", lambda _data: Offer(0, (CHAIN[0], CHAIN[1]), genesis_qc(b"")))
+    server = SnapshotServer(SnapshotFiles(Path(), 2), store, PARAMS.epoch_blocks, hub.wires[0])
+    began, cost = trio.current_time(), (900 + LINKS_MAX) * ITEM_BYTES
+    for _ in range(3 * BURST_BYTES // cost):
+        await server.handle(1, FrameKind.SNAPSHOT_REQUEST, encode_snapshot_request(height))
+    assert trio.current_time() - began > BURST_S
+    [(_, answer), *_] = hub.wires[0].sent_of(FrameKind.SNAPSHOT_OFFER)
+    assert answer == encode_snapshot_offer(height, None)
     store.close()
 
 

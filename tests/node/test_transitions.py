@@ -11,12 +11,12 @@ import pytest
 
 from genesis.errors import Rejected
 from node import transitions
-from node.set_history import encode_link
+from node.set_history import LINKS_MAX, START_HEADERS_MAX, decode_link, encode_link
 from node.store import Store
 from node.store_records import HEIGHT
-from node.transitions import first_links, history_for
+from node.transitions import first_links, history_for, reads_max
 from node.trust import Reign
-from tests.node.changing_chain import EPOCH_BLOCKS, changing_chain
+from tests.node.changing_chain import EPOCH_BLOCKS, TOP, changing_chain
 from tests.node.test_snapshot_join import DOCUMENT, join
 
 
@@ -43,8 +43,8 @@ def test_too_many_changes_are_refused_and_a_page_of_them_is_not(store: Store, mo
     with pytest.raises(Rejected, match="too_many_transitions") as refused:
         history_for(store, EPOCH_BLOCKS, 0, 7)
     assert refused.value.details["shown_to_epoch"] == 3
-    assert [each.header.epoch for each in first_links(store, 0)] == [0, 2]
-    assert [each.header.epoch for each in first_links(store, 3)] == [3, 4]
+    assert [decode_link(each).header.epoch for each in first_links(store, 0)] == [0, 2]
+    assert [decode_link(each).header.epoch for each in first_links(store, 3)] == [3, 4]
 
 
 def test_a_size_bounds_the_answer_as_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +54,16 @@ def test_a_size_bounds_the_answer_as_well(store: Store, monkeypatch: pytest.Monk
     assert len(first_links(store, 0)) == 1
     with pytest.raises(Rejected, match="too_many_transitions"):
         history_for(store, EPOCH_BLOCKS, 0, 7)
+
+
+def test_what_a_way_reads_is_bounded_before_it_is_read() -> None:
+    """Row 29: a peer is charged by it, whether the way is found or not (`node.snapshots`)."""
+    chain = changing_chain()
+    for height in range(EPOCH_BLOCKS + 1, TOP):
+        read = len(chain.start(height).headers) + len(chain.links())
+        assert read <= reads_max(EPOCH_BLOCKS, height) <= LINKS_MAX + 1 + EPOCH_BLOCKS
+    assert reads_max(1_000_000, 1_999_999) == LINKS_MAX + 1 + START_HEADERS_MAX
+    assert reads_max(EPOCH_BLOCKS, 0) == reads_max(EPOCH_BLOCKS, EPOCH_BLOCKS) == LINKS_MAX + 1
 
 
 def test_what_was_before_a_snapshot_is_not_served(store: Store) -> None:
