@@ -60,8 +60,8 @@ SIGNING: Final = (
     Defence(
         5,
         "the signer's mark is durable before its key signs",
-        "node/signer.py",
-        nothing("node.signer.Signer._save"),
+        "node/signer_ring.py",
+        nothing("node.signer_ring.Signer._save"),
         ("node/test_signer.py::test_crash_at_any_step_never_lets_two_statements_out",),
         ASSERTION,
         "after a crash it signs otherwise",
