@@ -50,6 +50,15 @@ SIGNING: Final = (
     ),
     Defence(
         4,
+        "a key without its own mark is silent",
+        "node/signer_file.py",
+        patches.WHATEVER_MARK,
+        ("node/test_signer_ring.py::test_key_without_its_own_mark_is_silent_and_the_other_signs",),
+        ASSERTION,
+        "it signs by another key's memory",
+    ),
+    Defence(
+        4,
         "one home runs once",
         "node/home.py",
         nothing("fcntl.flock"),

@@ -173,6 +173,7 @@ async def test_key_without_its_own_mark_is_silent_and_the_other_signs(
     fault(paths[faulty], paths[healthy])
     notes = Notes()
     async with serving(tmp_path, notes, BOTH) as path:
+        assert notes.kinds == ["silent_key"]
         assert (notes.of("silent_key")["code"], notes.of("silent_key")["public_key"]) == (code, faulty.public_key.hex())
         async with client_at(path) as client:
             refusal = await client.greet(key=faulty)
