@@ -57,9 +57,14 @@ ADVICE: Final[Mapping[str, str]] = {
     "no_signer_home": "Make one with `novate signer init --home DIR --node HOME`.",
     "inside_the_home": "Give --home a directory outside the validator's, and not above it.",
     "key_elsewhere": "Give the directory that the key was moved to: node.toml names that signer's socket.",
-    "signer_has_the_key": "A key in a signer cannot be rotated yet: add the validator anew under another key.",
+    "signer_has_the_key": "Make it there: `novate signer new-key --home SIGNER`, then start the signer again.",
     "no_signer": "Start it with `novate signer run --home DIR`; `--socket` says where it listens.",
-    "lost_mark": "Nothing tells what this key has signed: give the validator a new key. Never put an old mark back.",
+    "lost_mark": (
+        "Nothing tells what this key has signed: give the validator a new key (`novate signer new-key`). Never put an "
+        "old mark back."
+    ),
+    "wrong_mark": "Put every mark back beside its own key; a mark that is lost is not replaced by another.",
+    "too_many_keys": "Move the files of retired keys, all but consensus.key, out of the directory; keep their marks.",
     "wrong_mark_format": "Run the version that wrote it; a new version needs a new chain, and so a new key's signer.",
     "corrupt_signer_mark": "Never copy one from elsewhere. See the message before deleting anything.",
     "lost_safety_state": "Run the validator until its /v1/ready answers 200, stop it, and repeat the command.",

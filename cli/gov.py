@@ -27,8 +27,9 @@ from contracts.operations_governance import proposal_id
 from genesis.envelope import Operation
 from genesis.errors import Rejected
 from node.config import load_config
-from node.home import later_keys, parse_card
+from node.home import parse_card
 from node.keystore import KeyStore
+from node.rotation import later_keys
 from node.signer_home import SIGNER_FILE
 from node.unused_key import CONSENSUS_KEY
 
@@ -180,7 +181,7 @@ def _send(client: Client, home: Path, passphrase_file: Path | None, operation: O
 def _key_name(client: Client, home: Path) -> str:
     """The newest of the home's consensus keys that the present validator set names; the first if it names none."""
     store = KeyStore(home)
-    later = [*later_keys(store)]
+    later = later_keys(store)
     if not later:
         return CONSENSUS_KEY
     named = {str(each["public_key"]) for each in client.get("/v1/validators")["validators"]}

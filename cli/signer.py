@@ -1,4 +1,4 @@
-"""``novate signer``: a validator's key in a process of its own, behind a local socket.
+"""``novate signer``: a validator's keys in a process of their own, behind a local socket.
 
 A process that runs a signer ends with 0 after SIGTERM or SIGINT, and with 1 when it refuses to start or its disk fails:
 standard error says why and what to do.
@@ -9,19 +9,23 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from contextlib import closing
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from cli.keys import COSTS, cost_option
 from cli.output import Output, reporting
 from cli.passphrase import passphrase_option, resolve_passphrase
 from cli.service import cancel_at_signal, explained
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
 from node.failures import StorageFailure
-from node.signer_home import SignerConfig, default_socket, hand_over, load_signer, opened, signer_file
+from node.keystore import KeyStore
+from node.rotation import later_keys
+from node.signer_home import SignerConfig, add_key, default_socket, hand_over, load_signer, opened, signer_file
 
 if TYPE_CHECKING:
     from node.signer_protocol import Standing
@@ -37,6 +41,10 @@ socket_option = click.option(
     type=click.Path(path_type=Path, resolve_path=True),
     help="Where it listens, in a directory of its own. [default: HOME/run/signer.sock, or as it was made]",
 )
+
+
+NOT_READ: Final = "not_read"
+"""Why a key is silent that is in the directory and not in the process."""
 
 
 @click.group()
@@ -59,11 +67,29 @@ def init(out: Output, home: Path, node_home: Path, socket: Path | None) -> None:
     """Take the consensus key out of a validator's home.
 
     The validator's safety state tells what the key has signed, and becomes the signer's first mark. From then on the
-    validator runs without the key and asks the signer. Repeat the command if it was interrupted.
+    validator runs without the key and asks the signer. Keys that were made to replace it come along. Repeat the command
+    if it was interrupted.
     """
     made = hand_over(node_home, home.resolve(), socket or default_socket(home))
     document = _document(made)
     out.result(document, lambda: out.pairs("Signer", document))
+
+
+@signer.command("new-key")
+@home_option
+@passphrase_option
+@cost_option
+@reporting
+def new_key(out: Output, home: Path, passphrase_file: Path | None, cost: str) -> None:
+    """Make a consensus key to replace the present one.
+
+    Start the signer again, so that it has the key; the validator's node goes on. Then propose the change with `novate
+    gov propose validator.rotate_key`: the node asks for the new key from the epoch on whose validator set names it.
+    """
+    config = load_signer(home.resolve())
+    public_key = add_key(config, resolve_passphrase(home, passphrase_file), COSTS[cost])
+    result = {"home": str(config.home), "name": config.name, "public_key": public_key.hex()}
+    out.result(result, lambda: out.pairs("New consensus key; start the signer again", result))
 
 
 @signer.command("run")
@@ -74,8 +100,8 @@ def init(out: Output, home: Path, node_home: Path, socket: Path | None) -> None:
 def run(out: Output, home: Path, socket: Path | None, passphrase_file: Path | None) -> None:
     """Run a signer until SIGTERM or SIGINT. Logs are JSON lines on standard error."""
     config = load_signer(home.resolve())
-    with opened(config, resolve_passphrase(home, passphrase_file)) as key:
-        _run_until_signalled(config, key, socket or config.socket)
+    with opened(config, resolve_passphrase(home, passphrase_file)) as keys:
+        _run_until_signalled(config, keys, socket or config.socket)
     out.result({"name": config.name, "stopped": True})
 
 
@@ -84,17 +110,24 @@ def run(out: Output, home: Path, socket: Path | None, passphrase_file: Path | No
 @socket_option
 @reporting
 def status(out: Output, home: Path, socket: Path | None) -> None:
-    """Ask a running signer for its mark and its counts."""
+    """Ask a running signer for the marks and counts of its keys.
+
+    `silent` says why a key signs nothing, if it does not: the code of what is wrong with its mark, or `not_read` when
+    it was made since the signer was started: start that again.
+    """
     import trio
 
-    from node.signer_client import ask_standing
+    from node.signer_client import ask_standings
 
     config = load_signer(home.resolve())
     path = socket or config.socket
-    standing = trio.run(ask_standing, path)
-    if standing.public_key != config.public_key:
+    standings = trio.run(ask_standings, path)
+    if standings[0].public_key != config.public_key:
         raise Rejected("wrong_key", "Another key's signer listens there.", socket=str(path))
-    document = {**_document(config), "socket": str(path), **_standing(standing)}
+    keys = [_standing(each) for each in standings]
+    read = {each["public_key"] for each in keys}
+    unread = [{"public_key": each, "silent": NOT_READ} for each in _made(config) if each not in read]
+    document = {**_document(config), "socket": str(path), "keys": [*keys, *unread]}
     out.result(document, lambda: _show(out, document))
 
 
@@ -109,6 +142,12 @@ def _document(config: SignerConfig) -> dict[str, Any]:
     }
 
 
+def _made(config: SignerConfig) -> list[str]:
+    """The later keys of the directory."""
+    store = KeyStore(config.home)
+    return [store.public(name).public_key.hex() for name in later_keys(store)]
+
+
 def _standing(standing: Standing) -> dict[str, Any]:
     from node.signer_guard import Kind
 
@@ -118,22 +157,27 @@ def _standing(standing: Standing) -> dict[str, Any]:
         for kind, each in zip(Kind, mark.last, strict=True)
     ]
     counts = {"signed": standing.signed, "repeated": standing.repeated, "refused": standing.refused}
-    return {"epoch": mark.epoch, "lock_view": mark.lock_view, "last": last, **counts}
+    which = {"public_key": standing.public_key.hex(), "silent": standing.silent}
+    return {**which, "epoch": mark.epoch, "lock_view": mark.lock_view, "last": last, **counts}
 
 
 def _show(out: Output, document: dict[str, Any]) -> None:
-    out.pairs("Signer", {name: value for name, value in document.items() if name != "last"})
-    out.line()
-    rows = [(each["kind"], each["view"], each["said"]) for each in document["last"]]
-    out.table("Signed last, of each kind", ("kind", "view", "what"), rows)
+    out.pairs("Signer", {name: value for name, value in document.items() if name not in ("keys", "public_key")})
+    for key in document["keys"]:
+        out.line()
+        out.pairs("Key", {name: value for name, value in key.items() if name != "last"})
+        if "last" in key:
+            rows = [(each["kind"], each["view"], each["said"]) for each in key["last"]]
+            out.table("Signed last, of each kind", ("kind", "view", "what"), rows)
 
 
-def _run_until_signalled(config: SignerConfig, key: SigningKey, path: Path) -> None:
+def _run_until_signalled(config: SignerConfig, keys: Sequence[SigningKey], path: Path) -> None:
     """Serve in Trio. A failed disk ends it with its message rather than a traceback."""
     import trio
 
     from node.logs import configure
-    from node.signer import Signer, SignerServer
+    from node.signer import SignerServer
+    from node.signer_ring import open_ring
 
     configure("info", sys.stderr)
     log = logging.getLogger("novate.signer")
@@ -149,8 +193,8 @@ def _run_until_signalled(config: SignerConfig, key: SigningKey, path: Path) -> N
                 log.info("started", extra={"validator": config.name, "socket": str(path)})
 
     try:
-        with closing(signer_file(config)) as file:
-            trio.run(until_signalled, SignerServer(Signer(key, config.chain_id, file), path, report))
+        with open_ring(config.chain_id, keys, partial(signer_file, config), report) as ring:
+            trio.run(until_signalled, SignerServer(ring, path, report))
     except (BaseExceptionGroup, StorageFailure) as error:
         failure = explained(error)
         if failure is None:

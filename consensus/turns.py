@@ -23,8 +23,8 @@ a replica votes for one, and the next certificate is the same basis for all. A l
 as the TC lets it (V4).
 
 Theory of operation: `follow` folds a block that enters the tree into a mark, which is its parent's with the block's gap
-and proposer taken in. Marks are kept for the tree and `KEPT_BLOCKS` below its root. A replica asks for the leader of its
-view after every event, so the last answer is kept: rule 1 makes it the same for ever.
+and proposer taken in. Marks are kept for the tree and `KEPT_BLOCKS` below its root. A replica asks for the leader of
+its view after every event, so the last answer is kept: rule 1 makes it the same for ever.
 """
 
 from __future__ import annotations

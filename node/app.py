@@ -28,7 +28,7 @@ from typing import Final
 
 import trio
 
-from consensus.events import Executed, PayloadWaiting, Report, SafetyState
+from consensus.events import Executed, PayloadWaiting, Report
 from consensus.types import Header
 from contracts.machine import State, admit
 from contracts.merkle import kernel_hash
@@ -100,6 +100,7 @@ ALARMS = frozenset(
         "other_validators",
         "quorum_lost",
         "retired",
+        "signer_lacks_key",
         "signer_unreachable",
     }
 )
@@ -243,7 +244,7 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     """Build every part and connect them; nothing runs yet."""
     document, config = opened.document, opened.config
     limits, clock = document.limits, Clock(document.clock)
-    epochs = Epochs(document, opened.public_keys, opened.certificate, store, safety, state, genesis, clock.now, report)
+    epochs = Epochs(document, opened.is_ours, opened.certificate, store, safety, state, genesis, clock.now, report)
     data = _data_plane(opened, epochs, store, state)
     intake = Intake(document.chain_id, limits, partial(admit, state), data.maker)
     receipts = ReceiptWaits(store)
@@ -259,7 +260,7 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
         tip = store.tip()
         return tip is not None and node.replica.core.high_qc.height - tip.height > BEHIND_HEIGHTS_MAX
 
-    signing = _signing(opened, safety.saved, lambda: node.replica.sign_again())
+    signing = _signing(opened, safety, lambda: node.replica.sign_again())
     files = SnapshotFiles(config.snapshots_path, config.snapshots_kept)
     snapshots = SnapshotMaker(store, files, config.snapshot_interval, limits.merkle_depth, report, is_behind)
     pruner = Pruner(store, files, config.keep_blocks, limits.envelope_lifetime_ms_max, report)
@@ -324,14 +325,15 @@ def _seat(ground: Ground, data: _DataPlane) -> Seat:
     others = frozenset(range(len(epochs.members))) - {index}
     conduct = Conduct(mesh.cut, others, trio.current_time, _conduct_limits(opened.config))
     report_core = partial(_report_core, conduct)
-    if isinstance(ground.signing, LocalSigning) and epochs.public_key is not None:
+    core = epochs.core()
+    if epochs.public_key is not None:
         ground.signing.use(epochs.public_key)
     kept, key = EvidenceFiles(opened.config.evidence_path), _key_of(opened, epochs.public_key)
     desk_ports = EvidencePorts(mesh, executor, ground.intake, kept, store.writes, key, clock.now, report)
     desk = EvidenceDesk(chain_id, limits, index, len(epochs.members), desk_ports)
     disk = Durable(store, ground.safety, pool)
     ports = Ports(mesh, ground.signing, pool, disk, executor, fetcher, epochs, clock.now, report_core, desk.accuse)
-    replica = Replica(epochs.core(), index, ports, limits.block_batches_max)
+    replica = Replica(core, index, ports, limits.block_batches_max)
     server = BlockServer(store, limits, mesh, lambda: replica.core.high_qc)
     snapshots = SnapshotServer(ground.files, store, limits.epoch_blocks, mesh)
     data.router.connect(replica, pool, fetcher, server, snapshots, desk)
@@ -349,13 +351,11 @@ def _report_core(conduct: Conduct, event: Report) -> None:
         report(event.kind, dict(event.details))
 
 
-def _signing(
-    opened: OpenedHome, safety: SafetyState | None, on_back: Callable[[], None]
-) -> LocalSigning | RemoteSigning:
+def _signing(opened: OpenedHome, safety: SafetyFile, on_back: Callable[[], None]) -> LocalSigning | RemoteSigning:
     """The key of this home, or the signer that has it."""
     chain_id, key, path = opened.document.chain_id, opened.keys.consensus, opened.config.signer
     if path is not None:
-        return RemoteSigning(path, chain_id, opened.public_key, known_of(safety), on_back, report)
+        return RemoteSigning(path, chain_id, opened.public_key, lambda: known_of(safety.saved), on_back, report)
     if key is None:
         violated("a home without a signer has its key")
     return LocalSigning(key, chain_id, opened.keys.later)

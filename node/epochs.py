@@ -5,7 +5,7 @@ Rules:
 1. The ledger says which epoch it is: that of the block above its tip. At an edge that is the next epoch once the
    blocks that closed the last one are in the ledger, durably, and not before: who goes on can show everybody why.
 2. Our seat is the place of our certificate in the validator set that the state names for the epoch. Without one, or
-   with a key there that we do not have, we observe.
+   with a key there that we do not have, we observe. (Whether a signer has it, the signer says: `node.signer_client`.)
 3. Before anything is signed in an epoch, the safety state of that epoch is durable. `node.seats` says what it is, and
    when the ledger is behind it and we must observe.
 4. An edge that leaves the set as it is replaces the core and nothing else. One that changes it ends what was built for
@@ -51,7 +51,7 @@ class Epochs:
 
     Args:
         document: The chain.
-        public_keys: Our consensus keys.
+        is_ours: Whether a consensus key is one of ours.
         certificate: The certificate of our network key.
         store, safety: Where everything is found again.
         state: The state at the store's tip; the executor changes it.
@@ -63,7 +63,7 @@ class Epochs:
     def __init__(
         self,
         document: GenesisDocument,
-        public_keys: tuple[bytes, ...],
+        is_ours: Callable[[bytes], bool],
         certificate: bytes,
         store: Store,
         safety: SafetyFile,
@@ -73,7 +73,7 @@ class Epochs:
         report: ReportLine,
     ) -> None:
         self._document = document
-        self._public_keys = public_keys
+        self._is_ours = is_ours
         self._certificate = certificate
         self._store = store
         self._safety = safety
@@ -96,8 +96,8 @@ class Epochs:
     @property
     def public_key(self) -> bytes | None:
         """The key of ours that the set of the epoch names; None when it names none."""
-        named = self.members[self.index].public_key if self.index != OBSERVER else b""
-        return named if named in self._public_keys else None
+        named = self.members[self.index].public_key if self.index != OBSERVER else None
+        return named if named is not None and self._is_ours(named) else None
 
     @property
     def validators(self) -> ValidatorSet:

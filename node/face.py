@@ -99,7 +99,7 @@ class Face:
         if self._core.silent_below_view:
             return f"its safety state was lost: it signs nothing before view {self._core.silent_below_view}"
         if self._signer is not None and not self._signer.is_connected:
-            return "its signer is out of reach: it signs nothing"
+            return f"{self._signer.why_not}: it signs nothing"
         if height == 0:
             return "no block has been executed yet"
         return f"{behind} blocks behind the best certificate" if behind > BEHIND_HEIGHTS_MAX else ""

@@ -21,7 +21,6 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +34,7 @@ from node.certificates import make_certificate
 from node.config import NodeConfig, load_config
 from node.files import make_private_directory, write_private
 from node.keystore import COST_STRONG, KdfCost, KeyStore, UnlockedKey
+from node.rotation import later_keys, next_name
 from node.unused_key import CONSENSUS_KEY, create_unused, is_unused
 
 NETWORK_KEY: Final = "network"
@@ -75,10 +75,13 @@ class OpenedHome:
     public_key: bytes
     keys: NodeKeys
 
-    @property
-    def public_keys(self) -> tuple[bytes, ...]:
-        """Every consensus key with which it can sign, the first one first."""
-        return (self.public_key, *(each.public_key for each in self.keys.later))
+    def is_ours(self, public_key: bytes) -> bool:
+        """Whether it can sign with this key, which a validator set names beside its certificate. With a signer it asks
+        for whichever that is: a key may be made there while the node runs, and the signer says which ones it has."""
+        return self.config.signer is not None or public_key in (
+            self.public_key,
+            *(each.public_key for each in self.keys.later),
+        )
 
     @property
     def certificate(self) -> bytes:
@@ -161,14 +164,9 @@ def open_home(home: Path, passphrase: bytes) -> OpenedHome:
     network = store.unlock(NETWORK_KEY, passphrase)
     public_key = consensus.public_key if consensus else _known_key(config)
     _check_entry(document, config, public_key, network)
-    later = tuple(store.unlock(each, passphrase).signing_key for each in later_keys(store))
+    names = () if config.signer else later_keys(store)
+    later = tuple(store.unlock(each, passphrase).signing_key for each in names)
     return OpenedHome(config, document, public_key, NodeKeys(consensus, network.seed, later))
-
-
-def later_keys(store: KeyStore) -> Iterator[str]:
-    """The names of the consensus keys that were made after the first, in order."""
-    names = (f"{CONSENSUS_KEY}-{number}" for number in count(2))
-    return takewhile(lambda name: store.path(name).exists(), names)
 
 
 def add_consensus_key(config: NodeConfig, passphrase: bytes, cost: KdfCost = COST_STRONG) -> bytes:
@@ -179,12 +177,11 @@ def add_consensus_key(config: NodeConfig, passphrase: bytes, cost: KdfCost = COS
         Rejected: ``wrong_passphrase``; ``signer_has_the_key``.
     """
     if config.signer is not None:
-        message = "A signer has this validator's key, and it holds one key."
-        raise Rejected("signer_has_the_key", message, home=str(config.home))
+        message = "A signer has this validator's key: the next one is made there."
+        raise Rejected("signer_has_the_key", message, home=str(config.home), socket=str(config.signer))
     store = KeyStore(config.home)
     store.unlock(CONSENSUS_KEY, passphrase)
-    number = 2 + sum(1 for _ in later_keys(store))
-    return store.create(f"{CONSENSUS_KEY}-{number}", passphrase, cost).public_key
+    return store.create(next_name(store), passphrase, cost).public_key
 
 
 @contextmanager

@@ -1,19 +1,15 @@
-"""The signer: one key, its mark, and a local socket at which nodes ask for signatures.
+"""The signer's socket, at which nodes ask for signatures of the keys that it has.
 
 Rules:
 
-1. Decide, make the mark durable, sign, answer: in this order, one statement at a time, whoever asks. A crash between
-   any two steps leaves a mark that forbids too much and never too little, and the same question, asked again, is a
-   repetition.
+1. Which key a connection means it says in its greeting, and it keeps to that. How a key signs says `node.signer_ring`.
 2. What `node.signer_guard` refuses is answered with its code and changes nothing. The connection goes on.
 3. A write that failed ends the process (`StorageFailure`): whether the mark is durable is not known.
 4. At most `CONNECTIONS_MAX` connections. Each greets within `FRAME_S_MAX` and then may be silent for as long as it
    likes, but a frame that has begun is whole within `FRAME_S_MAX`, and an answer is taken within it.
 5. The socket is 0600 in a directory that only its owner can enter, and who connects as another user is cut.
 
-Theory of operation. Each connection is a task; they meet at one lock, which is fair, so a connection that asks without
-end delays another by one statement at a time. The write takes place under the lock, in place or in a worker thread
-(`node.offload`), and sets the mark in memory too, so that a task that is cancelled meanwhile leaves both alike.
+Theory of operation. Each connection is a task; those that mean one key meet at its lock.
 """
 
 from __future__ import annotations
@@ -21,21 +17,15 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from genesis.errors import Rejected
-from genesis.signing import SigningKey
 from node.files import make_private_directory
-from node.offload import Offload
-from node.signer_file import SignerFile
-from node.signer_guard import Mark, Statement, permit, raised
 from node.signer_protocol import (
     SOCKET_PATH_BYTES_MAX,
-    VERSION,
     Answer,
     Ask,
     FrameBuffer,
@@ -44,92 +34,24 @@ from node.signer_protocol import (
     Request,
     Sign,
     Signed,
-    Standing,
     Welcome,
     decode_request,
     encode_answer,
     peer_uid,
 )
+from node.signer_ring import Report, Signer, SignerRing
 
 CONNECTIONS_MAX: Final = 16
 FRAME_S_MAX: Final = 5.0
-SYNC_US: Final = 150
-"""One synced write of the mark."""
 
 _RECEIVE_BYTES: Final = 4_096
-
-Report = Callable[[str, dict[str, int | str]], None]
-"""Told a kind and its values, for the log."""
-
-
-class Signer:
-    """One key and its mark."""
-
-    def __init__(self, key: SigningKey, chain_id: bytes, file: SignerFile) -> None:
-        self._key = key
-        self._chain_id = chain_id
-        self._file = file
-        self._mark = file.load()
-        self._turn = trio.Lock()
-        self._writes = Offload()
-        self._signed = 0
-        self._repeated = 0
-        self._refused = 0
-
-    async def greet(self, hello: Hello) -> None:
-        """Check that the asker means this key, and raise the mark to what it shows.
-
-        Raises:
-            Rejected: ``wrong_version``, ``wrong_chain``, ``wrong_key``; ``signed_otherwise`` when it shows a statement
-                that contradicts one of ours: the key signs elsewhere too.
-            StorageFailure: The disk refused.
-        """
-        _same("wrong_version", "The node speaks another version of the signer's protocol.", hello.version, VERSION)
-        _same("wrong_chain", "The node is on another chain.", hello.chain_id.hex(), self._chain_id.hex())
-        _same("wrong_key", "The node's key is another one.", hello.public_key.hex(), self._key.public_key.hex())
-        async with self._turn:
-            await self._raise(raised(self._mark, hello.shown))
-
-    async def sign(self, statement: Statement, lock_view: int) -> bytes:
-        """The signature over a statement that contradicts nothing; rule 1.
-
-        Raises:
-            Rejected: As `node.signer_guard.permit`.
-            StorageFailure: The disk refused; there is no signature.
-        """
-        async with self._turn:
-            try:
-                mark = permit(self._mark, statement, lock_view)
-            except Rejected:
-                self._refused += 1
-                raise
-            if mark is self._mark:
-                self._repeated += 1
-            else:
-                await self._raise(mark)
-                self._signed += 1
-            return self._key.sign(statement.message(self._chain_id))
-
-    @property
-    def standing(self) -> Standing:
-        """How this signer stands."""
-        counts = (self._signed, self._repeated, self._refused)
-        return Standing(self._chain_id, self._key.public_key, self._mark, *counts)
-
-    async def _raise(self, mark: Mark) -> None:
-        if mark != self._mark:
-            await self._writes.run(SYNC_US, self._save, mark)
-
-    def _save(self, mark: Mark) -> None:
-        self._file.save(mark)
-        self._mark = mark
 
 
 class SignerServer:
     """The signer's socket."""
 
-    def __init__(self, signer: Signer, path: Path, report: Report) -> None:
-        self._signer = signer
+    def __init__(self, ring: SignerRing, path: Path, report: Report) -> None:
+        self._ring = ring
         self._path = path
         self._report = report
         self._connections = 0
@@ -174,39 +96,40 @@ class SignerServer:
 
     async def _talk(self, stream: trio.SocketStream) -> None:
         """Question and answer, until the asker leaves or breaks a rule of the protocol."""
-        buffer, greeted = FrameBuffer(), False
+        buffer, meant = FrameBuffer(), None
         while True:
             try:
-                request = await _hear(stream, buffer, greeted)
+                request = await _hear(stream, buffer, patient=meant is not None)
                 if request is None:
                     return
-                answer = await self._answer(request, greeted)
+                answer, meant = await self._answer(request, meant)
             except Rejected as fault:
                 self._report("cut", {"code": fault.code, "why": fault.message})
                 await _say(stream, Refusal.of(fault))
                 return
-            greeted = greeted or isinstance(request, Hello)
             if not await _say(stream, answer):
                 return
 
-    async def _answer(self, request: Request, greeted: bool) -> Answer:
+    async def _answer(self, request: Request, meant: Signer | None) -> tuple[Answer, Signer | None]:
+        """The answer, and the key that the connection means from here on; `meant` until now."""
         match request:
             case Ask():
-                return self._signer.standing
+                return self._ring.standing(request.place), meant
             case Hello():
-                if greeted:
+                if meant is not None:
                     raise Rejected("second_hello", "A connection greets once.")
-                await self._signer.greet(request)
-                self._report("welcome", {})
-                return Welcome()
+                meant = self._ring.meant_by(request)
+                await meant.greet(request.shown)
+                self._report("welcome", {"public_key": request.public_key.hex()})
+                return Welcome(), meant
             case Sign():
-                if not greeted:
+                if meant is None:
                     raise Rejected("no_hello", "A connection greets first.")
                 try:
-                    return Signed(await self._signer.sign(request.statement, request.lock_view))
+                    return Signed(await meant.sign(request.statement, request.lock_view)), meant
                 except Rejected as refusal:
                     self._report("refused", {"code": refusal.code, "why": str(refusal)})
-                    return Refusal.of(refusal)
+                    return Refusal.of(refusal), meant
 
 
 async def _hear(stream: trio.SocketStream, buffer: FrameBuffer, patient: bool) -> Request | None:
@@ -277,8 +200,3 @@ async def _answers(path: Path) -> bool:
         return False
     await stream.aclose()
     return True
-
-
-def _same(code: str, message: str, theirs: int | str, ours: int | str) -> None:
-    if theirs != ours:
-        raise Rejected(code, message, theirs=theirs, ours=ours)

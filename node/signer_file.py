@@ -4,7 +4,7 @@ Rules:
 
 1. How it is written and read back, so that no crash ever makes it older, says `node.slot_file`: the very mechanism of
    the safety file.
-2. The record names the key. A mark put beside another key is refused (``wrong_key``).
+2. The record names the key. A mark put beside another key is refused (``wrong_mark``).
 3. A missing mark is never taken for that of a fresh key: `load` refuses (``lost_mark``). Only `create` makes one.
 
 An older copy of the file put back loads: nothing in it shows its age. A node that connects shows what it knows this key
@@ -30,7 +30,7 @@ FORMAT: Final = SlotFormat(
     version_code="wrong_mark_format",
     advice=(
         "Never replace it by an older copy. If it cannot be read again, nothing tells what this key has signed: give "
-        "the validator a new key"
+        "the validator a new key (`novate signer new-key`)"
     ),
 )
 _RECORD: Final = record(PUBLIC_KEY, MARK)
@@ -49,7 +49,7 @@ class SignerFile:
         """The saved mark, durable on return.
 
         Raises:
-            Rejected: ``lost_mark``, ``corrupt_signer_mark``, ``wrong_chain``, ``wrong_key``; nothing may be signed.
+            Rejected: ``lost_mark``, ``corrupt_signer_mark``, ``wrong_chain``, ``wrong_mark``; nothing may be signed.
             StorageFailure: The file exists and cannot be read or written.
         """
         mark = self._load()
@@ -92,7 +92,7 @@ class SignerFile:
         public_key, mark = _decode(payload)
         if public_key != self._public_key:
             raise Rejected(
-                "wrong_key",
+                "wrong_mark",
                 "The mark belongs to another key.",
                 path=str(self._path),
                 file=public_key.hex(),

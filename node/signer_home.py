@@ -1,27 +1,34 @@
-"""A signer's directory: the validator's consensus key, its mark, and where it listens.
+"""A signer's directory: the validator's consensus keys, their marks, and where it listens.
 
 ::
 
-    signer.toml           whose key it is, of which chain, and the socket's path
-    keys/consensus.key    the key (`node.keystore`)
-    passphrase            optional, mode 0600
-    mark                  what the key has signed (`node.signer_file`)
-    run/signer.sock       the socket, unless signer.toml says otherwise
+    signer.toml             whose keys they are, of which chain, the first key, and the socket's path
+    keys/consensus.key      the first key (`node.keystore`)
+    keys/consensus-2.key    the next, and so on (`node.rotation`)
+    passphrase              optional, mode 0600; opens them all
+    mark                    what the first key has signed (`node.signer_file`)
+    mark-KEY                what another has signed, by its public key in hexadecimal
+    run/signer.sock         the socket, unless signer.toml says otherwise
 
-`hand_over` takes the key out of a validator's home and puts it into a signer's. Its steps, in this order, so that the
+`hand_over` takes the keys out of a validator's home and puts them into a signer's. Its steps, in this order, so that a
 key can sign in one place at a time whenever the power fails:
 
-1. the key is copied, as it is, encrypted;
-2. the mark is made from the validator's safety state, which covers all that the key has signed;
-3. ``node.toml`` names the socket: from here on the node leaves its own key file alone;
-4. the node's key file is removed, and its mark of an unused key;
+1. the keys are copied, as they are, encrypted;
+2. their marks are made from the validator's safety state, which covers all that they have signed: what it says of an
+   epoch was signed by the key of that epoch, and it bars every earlier epoch;
+3. ``node.toml`` names the socket: from here on the node leaves its own key files alone;
+4. the node's key files are removed, the newest first, and its mark of an unused key;
 5. ``signer.toml`` is written. Without it no signer starts.
 
-It may be repeated until it succeeds: step 2 then raises the mark to what the node has signed meanwhile.
+It may be repeated until it succeeds: step 2 then raises the marks to what the node has signed meanwhile.
+
+`add_key` makes the next key: its mark first, then the key. A crash in between leaves a mark that no key belongs to,
+which nothing reads; after it the key is there with its mark, and the signer has it from its next start on.
 """
 
 from __future__ import annotations
 
+import secrets
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,13 +40,15 @@ import tomli_w
 
 from genesis.document import GenesisDocument
 from genesis.errors import Rejected
-from genesis.signing import PUBLIC_KEY_BYTES, SigningKey
+from genesis.signing import PUBLIC_KEY_BYTES, SEED_BYTES, SigningKey
 from node.config import NodeConfig, load_config
 from node.files import create_private, make_private_directory, read_private, remove_durably, write_private
 from node.home import consensus_public_key, exclusive, index_of, load_genesis, locked
-from node.keystore import KEY_FILE_BYTES_MAX, KeyStore
+from node.keystore import COST_STRONG, KEY_FILE_BYTES_MAX, KdfCost, KeyStore
+from node.rotation import later_keys, next_name
 from node.signer_file import SignerFile
 from node.signer_guard import Mark
+from node.signer_protocol import KEYS_MAX
 from node.unused_key import CONSENSUS_KEY, mark_used
 
 SIGNER_FILE: Final = "signer.toml"
@@ -53,7 +62,8 @@ class SignerConfig:
     Attributes:
         home: Its directory.
         name, network: The validator whose key it has, and its chain, for people.
-        chain_id, public_key: What a node must name in its greeting.
+        chain_id: What a node must name in its greeting.
+        public_key: The first key.
         socket: Where it listens; absolute.
     """
 
@@ -69,10 +79,9 @@ class SignerConfig:
         """``signer.toml``."""
         return self.home / SIGNER_FILE
 
-    @property
-    def mark_path(self) -> Path:
-        """The mark's file."""
-        return self.home / "mark"
+    def mark_path(self, public_key: bytes) -> Path:
+        """The file of a key's mark."""
+        return self.home / ("mark" if public_key == self.public_key else f"mark-{public_key.hex()}")
 
 
 def default_socket(home: Path) -> Path:
@@ -81,7 +90,7 @@ def default_socket(home: Path) -> Path:
 
 
 def hand_over(node_home: Path, home: Path, socket: Path) -> SignerConfig:
-    """Take the consensus key out of a validator's home, which must not run, and put it into a signer's.
+    """Take the consensus keys out of a validator's home, which must not run, and put them into a signer's.
 
     Raises:
         Rejected: ``already_running``; ``no_genesis``; ``inside_the_home`` when one directory is in the other;
@@ -126,37 +135,73 @@ def load_signer(home: Path) -> SignerConfig:
     return SignerConfig(home, str(table["name"]), str(table["network"]), chain_id, public_key, socket)
 
 
-def signer_file(signer: SignerConfig) -> SignerFile:
-    """The mark of this signer's key."""
-    return SignerFile(signer.mark_path, signer.chain_id, signer.public_key)
+def signer_file(signer: SignerConfig, public_key: bytes) -> SignerFile:
+    """The mark of one of this signer's keys."""
+    return SignerFile(signer.mark_path(public_key), signer.chain_id, public_key)
+
+
+def add_key(signer: SignerConfig, passphrase: bytes, cost: KdfCost = COST_STRONG) -> bytes:
+    """Make a consensus key that is to replace the present one: its public half, for a ``validator.rotate_key``.
+
+    A signer that runs from this directory goes on, and has the key once it is started again.
+
+    Raises:
+        Rejected: ``wrong_passphrase`` and its like; ``wrong_key``; ``too_many_keys``.
+        StorageFailure: The disk refused.
+    """
+    store = KeyStore(signer.home)
+    _first_key(signer, store, passphrase)
+    _check_count(1 + len(later_keys(store)) + 1, store)
+    seed = secrets.token_bytes(SEED_BYTES)
+    with closing(signer_file(signer, SigningKey(seed).public_key)) as file:
+        file.create(Mark())
+    return store.create(next_name(store), passphrase, cost, seed).public_key
 
 
 @contextmanager
-def opened(signer: SignerConfig, passphrase: bytes) -> Iterator[SigningKey]:
-    """The key, for one process at a time.
+def opened(signer: SignerConfig, passphrase: bytes) -> Iterator[tuple[SigningKey, ...]]:
+    """The keys, oldest first, for one process at a time.
 
     Raises:
-        Rejected: ``already_running``; ``unknown_key``, ``wrong_passphrase``, ``tampered_key``; ``wrong_key`` when it is
-            not the one that ``signer.toml`` names.
+        Rejected: ``already_running``; ``unknown_key``, ``wrong_passphrase``, ``tampered_key``; ``wrong_key`` when the
+            first is not the one that ``signer.toml`` names; ``too_many_keys``.
     """
     store = KeyStore(signer.home)
+    later = later_keys(store)
+    _check_count(1 + len(later), store)
+    keys = (_first_key(signer, store, passphrase), *(store.unlock(each, passphrase).signing_key for each in later))
+    with locked(store.path(CONSENSUS_KEY), "Another process runs this signer."):
+        yield keys
+
+
+def _first_key(signer: SignerConfig, store: KeyStore, passphrase: bytes) -> SigningKey:
     key = store.unlock(CONSENSUS_KEY, passphrase).signing_key
     if key.public_key != signer.public_key:
         raise Rejected("wrong_key", "signer.toml names another key.", named=signer.public_key.hex())
-    with locked(store.path(CONSENSUS_KEY), "Another process runs this signer."):
-        yield key
+    return key
+
+
+def _check_count(keys: int, store: KeyStore) -> None:
+    if keys > KEYS_MAX:
+        message = f"A signer has at most {KEYS_MAX} keys."
+        raise Rejected("too_many_keys", message, keys=keys, directory=str(store.directory))
 
 
 def _move(config: NodeConfig, document: GenesisDocument, signer: SignerConfig) -> None:
     """Steps 1 to 4."""
     known = _known(config, document)
     source, store = KeyStore(config.home), KeyStore(signer.home)
-    _copy(source, store)
-    with closing(signer_file(signer)) as file:
-        file.create(known)
+    names = (CONSENSUS_KEY, *later_keys(source))
+    _check_count(len(names), source)
+    for name in names:
+        _copy(source, store, name)
+    for name in names:
+        with closing(signer_file(signer, store.public(name).public_key)) as file:
+            file.create(known)
     named = replace(config, signer=signer.socket)
     write_private(config.path, tomli_w.dumps(named.to_mapping()).encode())
-    remove_durably(source.path(CONSENSUS_KEY))
+    for name in reversed(names):
+        remove_durably(source.path(name))
     mark_used(source)
 
 
@@ -173,24 +218,25 @@ def _check_moved(config: NodeConfig, signer: SignerConfig) -> None:
     if not KeyStore(signer.home).path(CONSENSUS_KEY).exists():
         message = "The key is neither in this validator's home nor in this signer's directory."
         raise Rejected("key_elsewhere", message, home=str(signer.home), node_asks=str(config.signer))
-    with closing(signer_file(signer)) as file:
+    with closing(signer_file(signer, signer.public_key)) as file:
         file.load()
+    KeyStore(signer.home).public(CONSENSUS_KEY)
 
 
-def _copy(source: KeyStore, store: KeyStore) -> None:
-    """Step 1; that it has been taken already is fine."""
-    path = store.path(CONSENSUS_KEY)
+def _copy(source: KeyStore, store: KeyStore, name: str) -> None:
+    """Step 1, of one key; that it has been taken already is fine."""
+    path = store.path(name)
     if path.exists():
-        if store.public(CONSENSUS_KEY) == source.public(CONSENSUS_KEY):
+        if store.public(name) == source.public(name):
             return
         raise Rejected("key_exists", "This signer's directory holds another key.", path=str(path))
     make_private_directory(store.directory.parent)
     make_private_directory(store.directory)
-    create_private(path, read_private(source.path(CONSENSUS_KEY), KEY_FILE_BYTES_MAX))
+    create_private(path, read_private(source.path(name), KEY_FILE_BYTES_MAX))
 
 
 def _known(config: NodeConfig, document: GenesisDocument) -> Mark:
-    """What the key has signed, from the validator's safety state."""
+    """What the keys have signed, from the validator's safety state."""
     # Imported here: the other commands on a signer's directory do not need the consensus core.
     from node.safety_file import SafetyFile
     from node.signing import known_of
@@ -198,7 +244,7 @@ def _known(config: NodeConfig, document: GenesisDocument) -> Mark:
     with closing(SafetyFile(config.safety_path, document.chain_id)) as file:
         state = file.load()
     if state is None:
-        message = "Nothing in this home tells what its key has signed."
+        message = "Nothing in this home tells what its keys have signed."
         raise Rejected("lost_safety_state", message, path=str(config.safety_path))
     return known_of(state)
 

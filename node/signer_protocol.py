@@ -6,8 +6,9 @@ Rules (docs/PROTOCOL.md, K):
    that opens with its tag. A longer one is refused by its length, before its bytes are read.
 2. Whoever connects asks, the signer answers each question with one frame, in order. A question waits for the answer to
    the one before.
-3. `Hello` comes first, and once: version, chain and key must be the signer's. It shows what the asker knows this key to
-   have signed, which raises the signer's mark. Then come `Sign`s. `Ask` may come at any time.
+3. `Hello` comes first, and once: version and chain must be the signer's, the key one of its keys, and every `Sign` that
+   follows is for that key. It shows what the asker knows this key to have signed, which raises the key's mark. `Ask`
+   may come at any time.
 4. A refusal answers the question and changes nothing. What breaks rules 1 to 3 is answered by one too, and ends the
    connection.
 5. Both ends belong to one user of one machine: the socket is 0600 in a directory of 0700, and each end asks the system
@@ -37,7 +38,10 @@ from node.signer_guard import (
     statement_values,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
+KEYS_MAX: Final = 16
+"""How many keys a signer has at most; each takes Argon2id's time when it starts."""
+
 FRAME_BYTES_MAX: Final = 1_024
 SOCKET_PATH_BYTES_MAX: Final = 107
 """What the system takes as a socket's path (``sun_path``, without its end)."""
@@ -69,7 +73,9 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """How do you stand?"""
+    """How does the key at this place, counted from 0, stand?"""
+
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +113,21 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the signer stands: its key, its mark, and what it has done since it was started."""
+    """How one key of a signer stands.
+
+    Attributes:
+        chain_id: The signer's chain.
+        keys: How many keys it has, this one included.
+        public_key: Which one this is.
+        silent: The code of what is wrong with its mark, for which it signs nothing; else empty.
+        mark: What it has signed.
+        signed, repeated, refused: What it has done since the signer was started.
+    """
 
     chain_id: bytes
+    keys: int
     public_key: bytes
+    silent: str
     mark: Mark
     signed: int
     repeated: int
@@ -124,7 +141,7 @@ _REQUEST: Final = choice(
     {
         1: record(integer(1, 1), integer(0, 2**16), DIGEST, PUBLIC_KEY, MARK),
         2: record(integer(2, 2), STATEMENT, VIEW),
-        3: record(integer(3, 3)),
+        3: record(integer(3, 3), integer(0, KEYS_MAX - 1)),
     }
 )
 _DETAIL: Final = record(text(0, _CODE_CHARACTERS_MAX), text(0, _TEXT_CHARACTERS_MAX))
@@ -138,7 +155,17 @@ _ANSWER: Final = choice(
             text(0, _TEXT_CHARACTERS_MAX),
             sequence(_DETAIL, 0, _DETAILS_MAX),
         ),
-        4: record(integer(4, 4), DIGEST, PUBLIC_KEY, MARK, uint(48), uint(48), uint(48)),
+        4: record(
+            integer(4, 4),
+            DIGEST,
+            integer(1, KEYS_MAX),
+            PUBLIC_KEY,
+            text(0, _CODE_CHARACTERS_MAX),
+            MARK,
+            uint(48),
+            uint(48),
+            uint(48),
+        ),
     }
 )
 
@@ -152,7 +179,7 @@ def encode_request(request: Request) -> bytes:
         case Sign():
             return _frame([2, statement_values(request.statement), request.lock_view])
         case Ask():
-            return _frame([3])
+            return _frame([3, request.place])
 
 
 def decode_request(payload: bytes) -> Request:
@@ -163,7 +190,7 @@ def decode_request(payload: bytes) -> Request:
         return Hello(version, chain_id, public_key, mark_of(shown))
     if tag == 2:
         return Sign(statement_of(fields[0]), fields[1])
-    return Ask()
+    return Ask(*fields)
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -177,7 +204,8 @@ def encode_answer(answer: Answer) -> bytes:
             return _frame([3, answer.code, answer.message, answer.details])
         case Standing():
             counts = (answer.signed, answer.repeated, answer.refused)
-            return _frame([4, answer.chain_id, answer.public_key, mark_values(answer.mark), *counts])
+            named = (answer.chain_id, answer.keys, answer.public_key, answer.silent)
+            return _frame([4, *named, mark_values(answer.mark), *counts])
 
 
 def decode_answer(payload: bytes) -> Answer:
@@ -189,8 +217,8 @@ def decode_answer(payload: bytes) -> Answer:
         return Signed(*fields)
     if tag == 3:
         return Refusal(*fields)
-    chain_id, public_key, mark, *counts = fields
-    return Standing(chain_id, public_key, mark_of(mark), *counts)
+    chain_id, keys, public_key, silent, mark, *counts = fields
+    return Standing(chain_id, keys, public_key, silent, mark_of(mark), *counts)
 
 
 class FrameBuffer:

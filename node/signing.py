@@ -21,6 +21,13 @@ _KINDS: Final = {phase: kind for kind, phase in guard.VOTES.items()}
 class Signing(Protocol):
     """Signs a validator's statements."""
 
+    def use(self, public_key: bytes) -> None:
+        """Sign with this one of our keys from now on: the one that the epoch's validator set names.
+
+        The safety state is that of the epoch by then.
+        """
+        ...
+
     async def sign(self, statement: Statement, lock_view: int) -> bytes | None:
         """The signature over `statement`, 64 bytes; None when none can be had now.
 
@@ -43,7 +50,7 @@ class LocalSigning:
         self._chain_id = chain_id
 
     def use(self, public_key: bytes) -> None:
-        """Sign with this one of the keys from now on: the one that the epoch's validator set names."""
+        """As `Signing.use`."""
         self._key = self._keys[public_key]
 
     async def sign(self, statement: Statement, lock_view: int) -> bytes:

@@ -92,6 +92,26 @@ def test_signer_without_its_mark_does_not_start(home: Path) -> None:
     assert "new key" in result.stderr
 
 
+def test_new_key_is_made_beside_the_first_and_printed_for_the_proposal(home: Path) -> None:
+    """What `gov propose validator.rotate_key` needs; the first key and its mark are not touched."""
+    signer = hand_over(home)
+    before = (signer / "mark").read_bytes()
+    made = document_of(run("signer", "new-key", "--home", signer, "--cost", "testnet", "--json"))
+    assert made["public_key"] == KeyStore(signer).public("consensus-2").public_key.hex()
+    assert (signer / f"mark-{made['public_key']}").exists()
+    assert (signer / "mark").read_bytes() == before
+    assert "start the signer again" in run("signer", "new-key", "--home", signer, "--cost", "testnet").stdout
+
+
+def test_new_key_in_the_home_of_a_validator_with_a_signer_says_where_to_make_it(home: Path) -> None:
+    """The refusal names the command that does it."""
+    hand_over(home)
+    result = run("node", "new-key", "--home", home)
+    assert result.exit_code == 1
+    assert "[signer_has_the_key]" in result.stderr
+    assert "novate signer new-key" in result.stderr
+
+
 def test_signer_whose_disk_fails_ends_with_a_message(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 1 and what to do, as for a validator."""
 

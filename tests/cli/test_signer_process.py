@@ -34,10 +34,18 @@ class Story:
     voting: Any
     without: Any
     back: Any
+    made: Any
+    unread: Any
+    both: Any
     node_killed: Any
     node_back: Any
     log: str
     left: list[int | None]
+
+
+def first(status: Any) -> Any:
+    """What a status says of the first key."""
+    return status["keys"][0]
 
 
 class SignerProcess:
@@ -54,6 +62,13 @@ class SignerProcess:
     def start(self) -> None:
         """``novate signer run``."""
         self._started.append(start(self.home, SIGNER_RUN))
+
+    def new_key(self) -> Any:
+        """``novate signer new-key``, beside the running process."""
+        command = [sys.executable, "-m", "cli.main", "signer", "new-key", "--home", str(self.home), "--json"]
+        done = subprocess.run([*command, "--cost", "testnet"], capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def collect(self) -> None:
         """Wait for what was started here and has been ended."""
@@ -76,13 +91,19 @@ def tell(net: Net, signer: SignerProcess) -> Story:
     """Live through it."""
     up = net.run("testnet", "up", "--detach", "--signers")
     home = net.directory / "v1"
-    voting = signer.until(lambda status: status["signed"] > 4)
+    voting = signer.until(lambda status: first(status)["signed"] > 4)
 
     signer.kill()
     level = max(heights(net.status()))
     without = net.until_level(level + 3)
     signer.start()
-    back = signer.until(lambda status: status["signed"] > 2)
+    back = signer.until(lambda status: first(status)["signed"] > 2)
+
+    made = signer.new_key()
+    unread = signer.until(lambda _: True)
+    signer.kill()
+    signer.start()
+    both = signer.until(lambda status: first(status)["signed"] > 2)
 
     net.kill("v1")
     node_killed = net.until(lambda status: max(heights(status)) > level + 6)
@@ -92,7 +113,7 @@ def tell(net: Net, signer: SignerProcess) -> Story:
     net.run("testnet", "down")
     left = [running_pid(net.directory / f"{name}-signer") for name in NAMES]
     log = (home / "node.log").read_text()
-    return Story(up, voting, without, back, node_killed, node_back, log, left)
+    return Story(up, voting, without, back, made, unread, both, node_killed, node_back, log, left)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +132,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 def test_network_whose_keys_are_all_with_signers_comes_up(story: Story) -> None:
     """``testnet up --signers``: every vote of it is a signature from another process."""
     assert [each["name"] for each in story.up["validators"]] == list(NAMES)
-    assert (story.voting["name"], story.voting["refused"]) == ("v1", 0)
+    assert (story.voting["name"], first(story.voting)["refused"]) == ("v1", 0)
 
 
 def test_chain_and_validator_go_on_while_the_signer_is_dead(story: Story) -> None:
@@ -122,8 +143,21 @@ def test_chain_and_validator_go_on_while_the_signer_is_dead(story: Story) -> Non
 
 def test_restarted_signer_signs_again_without_a_hand_on_the_node(story: Story) -> None:
     """From the mark on its disk, above which everything is; nothing is refused to an honest node."""
-    assert story.back["refused"] == 0
-    assert [each["view"] for each in story.back["last"]][1] > [each["view"] for each in story.voting["last"]][1]
+    assert first(story.back)["refused"] == 0
+    assert first(story.back)["last"][1]["view"] > first(story.voting)["last"][1]["view"]
+
+
+def test_key_that_is_made_beside_a_running_signer_is_served_after_its_next_start(story: Story) -> None:
+    """Making it disturbs nothing; the status says that the process has not read it, and shows both once it has. The
+    first key goes on signing from its own mark."""
+    old, new = story.unread["keys"]
+    assert (old["public_key"], old["silent"]) == (story.voting["public_key"], "")
+    assert new == {"public_key": story.made["public_key"], "silent": "not_read"}
+    old, new = story.both["keys"]
+    assert (old["public_key"], new["public_key"]) == (story.voting["public_key"], story.made["public_key"])
+    assert (old["silent"], old["refused"], new["silent"]) == ("", 0, "")
+    assert old["last"][1]["view"] > first(story.back)["last"][1]["view"]
+    assert (new["signed"], new["epoch"], new["last"][1]["view"]) == (0, 0, 0)
 
 
 def test_killed_node_comes_back_to_its_signer(story: Story) -> None:

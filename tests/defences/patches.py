@@ -24,6 +24,7 @@ from contracts.merkle import MerkleTree
 from genesis.codec import Shape, decode
 from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
+from node import signer_file
 from node.batch_fetcher import BatchFetcher
 from node.batch_offers import BatchOffers
 from node.batch_verifier import Arrival, BatchVerifier
@@ -31,6 +32,8 @@ from node.clock import Clock
 from node.database import Database
 from node.executor import Executor
 from node.offload import Offload
+from node.signer_file import SignerFile
+from node.signer_guard import Mark
 from node.slot_file import SlotFile
 from tests.mutants.model import Patch
 from tests.mutants.patches import swap, together
@@ -139,6 +142,17 @@ def _first_path_alone(self: MerkleTree, dirty: list[int]) -> None:
 
 REAL_REHASH: Final = MerkleTree._rehash
 FORGOTTEN_PATHS: Final = swap("contracts.merkle.MerkleTree._rehash", by=_first_path_alone)
+
+
+# --- signing ----------------------------------------------------------------------------------------------------------
+
+
+def _whatever_mark(self: SignerFile) -> Mark | None:
+    payload = self._file.load()
+    return None if payload is None else signer_file._decode(payload)[1]
+
+
+WHATEVER_MARK: Final = swap("node.signer_file.SignerFile._load", by=_whatever_mark)
 
 
 # --- disk -------------------------------------------------------------------------------------------------------------

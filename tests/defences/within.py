@@ -50,6 +50,15 @@ SIGNING: Final = (
     ),
     Defence(
         4,
+        "a key without its own mark is silent",
+        "node/signer_file.py",
+        patches.WHATEVER_MARK,
+        ("node/test_signer_ring.py::test_key_without_its_own_mark_is_silent_and_the_other_signs",),
+        ASSERTION,
+        "it signs by another key's memory",
+    ),
+    Defence(
+        4,
         "one home runs once",
         "node/home.py",
         nothing("fcntl.flock"),
@@ -60,8 +69,8 @@ SIGNING: Final = (
     Defence(
         5,
         "the signer's mark is durable before its key signs",
-        "node/signer.py",
-        nothing("node.signer.Signer._save"),
+        "node/signer_ring.py",
+        nothing("node.signer_ring.Signer._save"),
         ("node/test_signer.py::test_crash_at_any_step_never_lets_two_statements_out",),
         ASSERTION,
         "after a crash it signs otherwise",

@@ -313,6 +313,7 @@ RECORD = stored(committed(FIRST))
 IDS = bytes(range(64))
 SIGNER_FIELDS = {"name": "v0", "network": "n", "chain_id": "11" * 32, "public_key": "22" * 32, "socket": "/s"}
 SIGNER_TOML = tomli_w.dumps(SIGNER_FIELDS).encode()
+STANDING = signer_protocol.Standing(bytes(32), 2, bytes(32), "lost_mark", Mark(), 1, 2, 3)
 SET_KEY = validator_set_key(7)
 MEMBERS = [[each.name, each.public_key, each.power, each.address, each.certificate] for each in DOCUMENT.validators]
 VALIDATOR_SET = SET_KEY + encode([None, MEMBERS])
@@ -372,7 +373,7 @@ DECODERS: Final = (
             st.sampled_from([signer_protocol.Ask(), signer_protocol.Hello(1, bytes(32), bytes(32), Mark())]).map(
                 lambda each: signer_protocol.encode_request(each)[4:])),
     Decoder("node.signer_protocol:decode_answer", signer_protocol.decode_answer,
-            st.sampled_from([signer_protocol.Welcome(), signer_protocol.Signed(bytes(64))]).map(
+            st.sampled_from([signer_protocol.Welcome(), signer_protocol.Signed(bytes(64)), STANDING]).map(
                 lambda each: signer_protocol.encode_answer(each)[4:])),
     Decoder("node.proof:decode_proof", decode_proof, st.just(encode_proof(PROOF)), encode_proof),
     Decoder("node.retirement:decode_links_request", decode_links_request, st.integers(0, 2**32).map(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from genesis.signing import SigningKey
-from node.signer import Signer, SignerServer
+from node.signer import SignerServer
 from node.signer_client import RemoteSigning
 from node.signer_file import SignerFile
 from node.signer_guard import Kind, Mark, Statement
@@ -24,9 +25,13 @@ from node.signer_protocol import (
     decode_answer,
     encode_request,
 )
+from node.signer_ring import Signer, SignerRing, open_ring
 
 CHAIN_ID = b"\x51" * 32
 KEY = SigningKey(b"\x2a" * 32)
+NEXT = SigningKey(b"\x2b" * 32)
+"""The key that replaces it."""
+
 A, B = b"\xaa" * 32, b"\xbb" * 32
 PATIENCE_S = 10
 
@@ -36,14 +41,15 @@ def vote(view: int, block: bytes = A) -> Statement:
     return Statement(Kind.CERTIFY, 0, view, 7, block)
 
 
-def mark_file(directory: Path) -> SignerFile:
-    """The file of the rig's key."""
-    return SignerFile(directory / "mark", CHAIN_ID, KEY.public_key)
+def mark_file(directory: Path, public_key: bytes = KEY.public_key) -> SignerFile:
+    """The file of a key's mark; by default the rig's first one's."""
+    name = {KEY.public_key: "mark", NEXT.public_key: "mark-next"}[public_key]
+    return SignerFile(directory / name, CHAIN_ID, public_key)
 
 
-def make_signer(directory: Path, least: Mark | None = None) -> None:
-    """The directory of a key that has signed nothing, or what `least` says."""
-    with closing(mark_file(directory)) as file:
+def make_signer(directory: Path, least: Mark | None = None, key: SigningKey = KEY) -> None:
+    """The directory of a key that has signed nothing, or what `least` says; again for another key."""
+    with closing(mark_file(directory, key.public_key)) as file:
         file.create(least or Mark())
 
 
@@ -65,6 +71,10 @@ class Notes:
         """What was reported, without values."""
         return [kind for kind, _ in self.seen]
 
+    def of(self, kind: str) -> dict[str, int | str]:
+        """The values of the last report of a kind."""
+        return [details for each, details in self.seen if each == kind][-1]
+
     async def until(self, holds: Callable[[list[str]], bool]) -> None:
         """Wait until the reports so far look like this."""
         with trio.fail_after(PATIENCE_S):
@@ -72,12 +82,19 @@ class Notes:
                 await self._changed.wait()
 
 
+def server_of(file: SignerFile, path: Path, notes: Notes | None = None) -> SignerServer:
+    """A signer with the rig's key alone, on a mark that is open."""
+    return SignerServer(SignerRing(CHAIN_ID, [Signer(KEY, CHAIN_ID, file)]), path, notes or Notes())
+
+
 @asynccontextmanager
-async def serving(directory: Path, notes: Notes | None = None) -> AsyncIterator[Path]:
+async def serving(
+    directory: Path, notes: Notes | None = None, keys: Sequence[SigningKey] = (KEY,)
+) -> AsyncIterator[Path]:
     """A signer on this directory at ``run/s`` inside it; the socket's path."""
-    path = directory / "run" / "s"
-    with closing(mark_file(directory)) as file:
-        server = SignerServer(Signer(KEY, CHAIN_ID, file), path, notes or Notes())
+    path, told = directory / "run" / "s", notes or Notes()
+    with open_ring(CHAIN_ID, keys, partial(mark_file, directory), told) as ring:
+        server = SignerServer(ring, path, told)
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run)
             yield path
@@ -110,9 +127,9 @@ class Client:
         await self.say(encode_request(request))
         return await self.hear()
 
-    async def greet(self, shown: Mark | None = None) -> Answer | None:
+    async def greet(self, shown: Mark | None = None, key: SigningKey = KEY) -> Answer | None:
         """The rig's greeting."""
-        return await self.ask(Hello(VERSION, CHAIN_ID, KEY.public_key, shown or Mark()))
+        return await self.ask(Hello(VERSION, CHAIN_ID, key.public_key, shown or Mark()))
 
     async def sign(self, statement: Statement, lock_view: int = 0) -> Answer | None:
         """Ask for a signature."""
@@ -128,19 +145,28 @@ async def client_at(path: Path) -> AsyncIterator[Client]:
 
 @dataclass
 class Remote:
-    """A node's end at work, and what it reported."""
+    """A node's end at work, and what it reported.
 
-    signing: RemoteSigning
+    Attributes:
+        known: What its safety state says now.
+    """
+
     notes: Notes
     back: list[None]
+    known: Mark
+    signing: RemoteSigning = field(init=False)
 
 
 @asynccontextmanager
-async def remote(path: Path, known: Mark | None = None, public_key: bytes = KEY.public_key) -> AsyncIterator[Remote]:
+async def remote(
+    path: Path, known: Mark | None = None, public_key: bytes = KEY.public_key, chain_id: bytes = CHAIN_ID
+) -> AsyncIterator[Remote]:
     """What a node uses, running; ends with the body."""
-    notes, back = Notes(), list[None]()
-    signing = RemoteSigning(path, CHAIN_ID, public_key, known or Mark(), lambda: back.append(None), notes)
+    node = Remote(Notes(), [], known or Mark())
+    node.signing = RemoteSigning(
+        path, chain_id, public_key, lambda: node.known, lambda: node.back.append(None), node.notes
+    )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(signing.run)
-        yield Remote(signing, notes, back)
+        nursery.start_soon(node.signing.run)
+        yield node
         nursery.cancel_scope.cancel()

@@ -17,7 +17,7 @@ from trio.testing import MockClock
 from genesis.errors import Rejected
 from genesis.signing import SigningKey, is_valid
 from node.failures import StorageFailure
-from node.signer import CONNECTIONS_MAX, FRAME_S_MAX, Signer, SignerServer
+from node.signer import CONNECTIONS_MAX, FRAME_S_MAX
 from node.signer_guard import Kind, Mark, Statement, bars, signed
 from node.signer_protocol import (
     FRAME_BYTES_MAX,
@@ -31,8 +31,22 @@ from node.signer_protocol import (
     Welcome,
     encode_request,
 )
+from node.signer_ring import Signer
 from tests.node.safety_images import Disk, PowerLoss, failing
-from tests.node.signer_rig import CHAIN_ID, KEY, A, B, Client, Notes, client_at, make_signer, mark_file, serving, vote
+from tests.node.signer_rig import (
+    CHAIN_ID,
+    KEY,
+    A,
+    B,
+    Client,
+    Notes,
+    client_at,
+    make_signer,
+    mark_file,
+    server_of,
+    serving,
+    vote,
+)
 
 pytestmark = pytest.mark.trio
 
@@ -348,7 +362,7 @@ async def test_standing_tells_the_mark_and_the_counts(tmp_path: Path) -> None:
         await client.greet()
         for each in (X, X, Y):
             await client.sign(each, 5)
-        assert await watcher.ask(Ask()) == Standing(CHAIN_ID, KEY.public_key, signed(Mark(), X, 5), 1, 1, 1)
+        assert await watcher.ask(Ask()) == Standing(CHAIN_ID, 1, KEY.public_key, "", signed(Mark(), X, 5), 1, 1, 1)
 
 
 # --- the socket -----------------------------------------------------------------------------------------------------
@@ -383,7 +397,7 @@ async def test_another_user_is_cut_even_where_the_modes_let_it_in(tmp_path: Path
         "s.connect(chr(0) + sys.argv[1]); print(s.recv(1))"
     )
     with closing(mark_file(tmp_path)) as file:
-        server = SignerServer(Signer(KEY, CHAIN_ID, file), tmp_path / "run" / "s", notes)
+        server = server_of(file, tmp_path / "run" / "s", notes)
         listening = trio.socket.socket(trio.socket.AF_UNIX)
         name = f"novate-test-{os.getpid()}"
         with listening:
@@ -422,7 +436,7 @@ async def test_socket_at_which_another_signer_listens_is_left_to_it(tmp_path: Pa
     make_signer(tmp_path / "copy")
     async with serving(tmp_path) as path:
         with closing(mark_file(tmp_path / "copy")) as file:
-            copy = SignerServer(Signer(KEY, CHAIN_ID, file), path, Notes())
+            copy = server_of(file, path)
             with pytest.raises(Rejected, match="already_running"):
                 await copy.run()
         async with client_at(path) as client:
@@ -437,7 +451,7 @@ async def test_path_that_cannot_be_a_socket_is_refused(tmp_path: Path, name: str
     directory.mkdir(mode=0o700)
     (directory / "taken").write_text("precious")
     with closing(mark_file(tmp_path)) as file:
-        server = SignerServer(Signer(KEY, CHAIN_ID, file), directory / name, Notes())
+        server = server_of(file, directory / name)
         with pytest.raises(Rejected, match="bad_socket"):
             await server.run()
     assert (directory / "taken").read_text() == "precious"

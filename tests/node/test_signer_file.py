@@ -65,7 +65,7 @@ def test_creation_that_contradicts_the_mark_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("chain_id", "public_key", "code"),
-    [(b"\x52" * 32, KEY.public_key, "wrong_chain"), (CHAIN_ID, b"\x07" * 32, "wrong_key")],
+    [(b"\x52" * 32, KEY.public_key, "wrong_chain"), (CHAIN_ID, b"\x07" * 32, "wrong_mark")],
 )
 def test_mark_of_another_key_or_chain_is_refused(tmp_path: Path, chain_id: bytes, public_key: bytes, code: str) -> None:
     """A directory put together from two would sign by the other's memory."""

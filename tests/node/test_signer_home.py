@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import pytest
 
 from genesis.errors import Rejected
 from node.config import NodeConfig, load_config
-from node.home import exclusive, install_genesis, load_genesis, open_home, prepare_home
+from node.home import add_consensus_key, exclusive, install_genesis, load_genesis, open_home, prepare_home
 from node.keystore import COST_TESTNET, KeyStore
 from node.safety_file import SafetyFile
-from node.signer_home import SignerConfig, default_socket, hand_over, load_signer, opened, signer_file
+from node.signer_home import SignerConfig, add_key, default_socket, hand_over, load_signer, opened, signer_file
+from node.signer_protocol import KEYS_MAX
 from node.unused_key import CONSENSUS_KEY, mark_used
 from tests.node.dataplane import safety_of
 from tests.node.safety_images import PowerLoss
@@ -42,9 +44,9 @@ def voted(home: Path, view: int) -> None:
         file.save(safety_of(view))
 
 
-def views(signer: SignerConfig) -> list[int]:
-    """The mark's views, in the order of the kinds."""
-    with closing(signer_file(signer)) as file:
+def views(signer: SignerConfig, public_key: bytes | None = None) -> list[int]:
+    """The views of a key's mark, in the order of the kinds; by default the first key's."""
+    with closing(signer_file(signer, public_key or signer.public_key)) as file:
         return [each.view for each in file.load().last]
 
 
@@ -59,8 +61,8 @@ def test_key_moves_with_what_it_has_signed(home: Path, signer_home: Path) -> Non
     assert views(signer) == [7, 7, 7, 6, 0]
     assert not KeyStore(home).path("consensus").exists()
     assert not (home / "keys" / "consensus.unused").exists()
-    with opened(signer, PASSPHRASE) as key:
-        assert key.public_key == public_key
+    with opened(signer, PASSPHRASE) as keys:
+        assert [each.public_key for each in keys] == [public_key]
     for path in (signer_home, *signer_home.rglob("*")):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077
 
@@ -110,10 +112,18 @@ def test_hand_over_that_was_cut_short_is_completed_by_repeating_it(
 ) -> None:
     """At no step can both sign; and what the node has signed between the two attempts is in the mark."""
     voted(home, 7)
+    with dying(monkeypatch, dies_before):
+        give(home, signer_home)
+    again_after_death(home, signer_home)
+
+
+@contextmanager
+def dying(monkeypatch: pytest.MonkeyPatch, dies_before: int) -> Iterator[None]:
+    """The power fails before that sync of a file or directory; a body that has fewer of them fails the test."""
     calls = 0
     fsync = os.fsync
 
-    def dying(descriptor: int) -> None:
+    def counted(descriptor: int) -> None:
         nonlocal calls
         calls += 1
         if calls == dies_before:
@@ -121,24 +131,147 @@ def test_hand_over_that_was_cut_short_is_completed_by_repeating_it(
         fsync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", dying)
+        patch.setattr(os, "fsync", counted)
         try:
-            give(home, signer_home)
+            yield
         except PowerLoss:
-            pass
-        else:
-            pytest.fail("The table names a step that there is not.")
+            return
+    pytest.fail("The table names a step that there is not.")
+
+
+@pytest.mark.parametrize("dies_before", range(1, 15))
+def test_hand_over_of_a_rotated_key_that_was_cut_short_is_completed_by_repeating_it(
+    home: Path, signer_home: Path, monkeypatch: pytest.MonkeyPatch, dies_before: int
+) -> None:
+    """Whichever of the keys is in force comes along, with a mark that covers what any of them has signed."""
+    add_consensus_key(load_config(home), PASSPHRASE, COST_TESTNET)
+    voted(home, 7)
+    with dying(monkeypatch, dies_before):
+        give(home, signer_home)
+    again_after_death(home, signer_home, later=1)
+
+
+# --- the next key ---------------------------------------------------------------------------------------------------
+
+
+def test_next_key_is_made_beside_the_first_with_an_empty_mark_of_its_own(home: Path, signer_home: Path) -> None:
+    """It has signed nothing; what the first has signed stays with the first."""
+    voted(home, 7)
+    signer = give(home, signer_home)
+    fresh = add_key(signer, PASSPHRASE, COST_TESTNET)
+    with opened(signer, PASSPHRASE) as keys:
+        assert [each.public_key for each in keys] == [signer.public_key, fresh]
+        another = add_key(signer, PASSPHRASE, COST_TESTNET)
+    with opened(signer, PASSPHRASE) as keys:
+        assert [each.public_key for each in keys] == [signer.public_key, fresh, another]
+    assert (views(signer), views(signer, fresh), views(signer, another)) == ([7, 7, 7, 6, 0], [0] * 5, [0] * 5)
+    for path in signer_home.rglob("*"):
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o077
+
+
+@pytest.mark.parametrize("dies_before", range(1, 5))
+def test_key_that_was_half_made_leaves_the_signer_as_it_was(
+    home: Path, signer_home: Path, monkeypatch: pytest.MonkeyPatch, dies_before: int
+) -> None:
+    """Power lost before the mark, between mark and key, or before the key is whole: no key is ever there without its
+    mark, and the command, repeated, makes one that has both."""
+    signer = give(home, signer_home)
+    with dying(monkeypatch, dies_before):
+        add_key(signer, PASSPHRASE, COST_TESTNET)
+    with opened(signer, PASSPHRASE) as keys:
+        for key in keys:
+            views(signer, key.public_key)
+    made = add_key(signer, PASSPHRASE, COST_TESTNET)
+    with opened(signer, PASSPHRASE) as keys:
+        assert keys[-1].public_key == made
+        assert all(views(signer, each.public_key) for each in keys)
+
+
+def refuse_wrong_passphrase(signer: SignerConfig) -> bytes:
+    """Keys under two passphrases would not open together."""
+    return b"another"
+
+
+def exchange_first_key(signer: SignerConfig) -> bytes:
+    """A directory put together from two."""
+    prepare(signer.home.with_name("v2"), "v2")
+    other = KeyStore(signer.home.with_name("v2")).path("consensus")
+    KeyStore(signer.home).path("consensus").write_bytes(other.read_bytes())
+    return PASSPHRASE
+
+
+def fill_up(signer: SignerConfig) -> bytes:
+    """As many keys as a signer can have."""
+    for _ in range(KEYS_MAX - 1):
+        add_key(signer, PASSPHRASE, COST_TESTNET)
+    return PASSPHRASE
+
+
+def remove_first_key(signer: SignerConfig) -> bytes:
+    """Nothing to rotate."""
+    KeyStore(signer.home).path("consensus").unlink()
+    return PASSPHRASE
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (refuse_wrong_passphrase, "wrong_passphrase"),
+        (exchange_first_key, "wrong_key"),
+        (remove_first_key, "unknown_key"),
+        (fill_up, "too_many_keys"),
+    ],
+)
+def test_key_that_could_not_be_used_is_not_made(
+    home: Path, signer_home: Path, fault: Callable[[SignerConfig], bytes], code: str
+) -> None:
+    """Each with its code, and nothing in the directory changes."""
+    signer = give(home, signer_home)
+    passphrase = fault(signer)
+    before = sorted(signer_home.rglob("*"))
+    with pytest.raises(Rejected, match=code):
+        add_key(signer, passphrase, COST_TESTNET)
+    assert sorted(signer_home.rglob("*")) == before
+
+
+def test_retired_key_may_be_moved_away_and_its_number_and_mark_are_not_reused(home: Path, signer_home: Path) -> None:
+    """The way out of `too_many_keys`; a mark that stays behind still forbids, should the key come back."""
+    signer = give(home, signer_home)
+    retired, kept = (add_key(signer, PASSPHRASE, COST_TESTNET) for _ in range(2))
+    KeyStore(signer_home).path("consensus-2").rename(signer_home / "retired.key")
+    fresh = add_key(signer, PASSPHRASE, COST_TESTNET)
+    with opened(signer, PASSPHRASE) as keys:
+        assert [each.public_key for each in keys] == [signer.public_key, kept, fresh]
+    assert [each.name for each in KeyStore(signer_home).list()] == ["consensus", "consensus-3", "consensus-4"]
+    assert views(signer, retired) == [0] * 5
+
+
+def test_key_in_a_signer_is_not_made_in_the_validators_home(home: Path, signer_home: Path) -> None:
+    """A key there would never sign: the node does not read it."""
+    signer = give(home, signer_home)
+    with pytest.raises(Rejected, match="signer_has_the_key") as refusal:
+        add_consensus_key(load_config(home), PASSPHRASE, COST_TESTNET)
+    assert refusal.value.details["socket"] == str(signer.socket)
+    assert [each.name for each in KeyStore(home).list()] == ["network"]
+
+
+def again_after_death(home: Path, signer_home: Path, later: int = 0) -> None:
+    """A hand-over was cut short: whoever can sign now, repeating it ends well for the first key and `later` others."""
     config = load_config(home)
     node_signs = config.signer is None
     with pytest.raises(Rejected, match="no_signer_home"):
         load_signer(signer_home)
     if node_signs:
-        assert open_home(home, PASSPHRASE).keys.consensus is not None
+        keys = open_home(home, PASSPHRASE).keys
+        assert (keys.consensus is None, len(keys.later)) == (False, later)
         voted(home, 9)
     signer = give(home, signer_home)
-    assert views(signer)[:3] == ([9, 9, 9] if node_signs else [7, 7, 7])
+    with opened(signer, PASSPHRASE) as taken:
+        assert len(taken) == 1 + later
+        for key in taken:
+            assert views(signer, key.public_key)[:3] == ([9, 9, 9] if node_signs else [7, 7, 7])
     assert open_home(home, PASSPHRASE).keys.consensus is None
-    assert not KeyStore(home).path("consensus").exists()
+    assert [each.name for each in KeyStore(home).list()] == ["network"]
     assert give(home, signer_home) == signer
 
 
@@ -168,7 +301,7 @@ def test_directory_of_another_key_is_left_alone(home: Path, signer_home: Path, t
         give(other, signer_home)
     assert load_signer(signer_home) == signer
     assert load_config(other).signer is None
-    with closing(signer_file(signer)) as file:
+    with closing(signer_file(signer, signer.public_key)) as file:
         file.load()
 
 

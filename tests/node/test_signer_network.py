@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from node.config import NodeConfig
 from node.failures import ReplicaHalted
 from node.home import open_home, prepare_home
 from node.keystore import COST_TESTNET
-from node.signer import Signer, SignerServer
-from node.signer_client import ask_standing
+from node.signer import SignerServer
+from node.signer_client import ask_standings
 from node.signer_home import SignerConfig, default_socket, hand_over, load_signer, opened, signer_file
+from node.signer_protocol import Standing
+from node.signer_ring import open_ring
 from tests.node.signer_rig import Notes
 from tests.node.test_app import PASSPHRASE, Fleet, fleet_of, interpreter_left_as_found
 
@@ -40,8 +43,12 @@ def hand(config: NodeConfig) -> SignerConfig:
 @asynccontextmanager
 async def signing(signer: SignerConfig) -> AsyncIterator[None]:
     """The signer's process, as far as this one can play it."""
-    with opened(signer, PASSPHRASE) as key, closing(signer_file(signer)) as file:
-        server = SignerServer(Signer(key, signer.chain_id, file), signer.socket, Notes())
+    notes = Notes()
+    with (
+        opened(signer, PASSPHRASE) as keys,
+        open_ring(signer.chain_id, keys, partial(signer_file, signer), notes) as ring,
+    ):
+        server = SignerServer(ring, signer.socket, notes)
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run)
             yield
@@ -61,6 +68,12 @@ def copy_of(config: NodeConfig, name: str) -> NodeConfig:
 def load_signer_of(config: NodeConfig) -> SignerConfig:
     """The signer that `hand` made for this validator."""
     return load_signer(config.home.with_name(f"{config.name}-signer"))
+
+
+async def standing_of(signer: SignerConfig) -> Standing:
+    """How its one key stands."""
+    [standing] = await ask_standings(signer.socket)
+    return standing
 
 
 async def height_of(fleet: Fleet) -> int:
@@ -103,8 +116,7 @@ async def test_second_node_with_one_key_halts_and_the_first_goes_on(tmp_path: Pa
                 await run_node(open_home(twin.home, PASSPHRASE))
             assert (await fleet.register(0, "CCC"))["status"] == "committed"
             assert await height_of(fleet) > before
-            standing = await ask_standing(signer.socket)
-            assert standing.refused >= 1
+            assert (await standing_of(signer)).refused >= 1
 
 
 async def test_validator_without_its_signer_follows_and_votes_again_when_it_is_back(tmp_path: Path) -> None:
@@ -114,7 +126,7 @@ async def test_validator_without_its_signer_follows_and_votes_again_when_it_is_b
         async with signing(signer):
             await fleet.start(0, 1, 2, 3)
             first = (await fleet.register(3, "AAA"))["receipt"]
-            assert (await ask_standing(signer.socket)).signed > 0
+            assert (await standing_of(signer)).signed > 0
         second = (await fleet.register(0, "BBB"))["receipt"]
         assert (await fleet.get(3, "/v1/status"))["signer"] is False
         assert (await fleet.get(0, "/v1/status"))["signer"] is None
@@ -131,7 +143,7 @@ async def test_validator_without_its_signer_follows_and_votes_again_when_it_is_b
             block = await fleet.get(0, f"/v1/blocks/{third['height']}")
             assert block["voters"] == ["v0", "v1", "v3"]
             assert (await fleet.get(3, "/v1/status"))["signer"] is True
-            assert (await ask_standing(signer.socket)).refused == 0
+            assert (await standing_of(signer)).refused == 0
 
 
 async def test_validator_that_starts_before_its_signer_waits_for_it(tmp_path: Path) -> None:
