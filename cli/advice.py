@@ -63,6 +63,8 @@ ADVICE: Final[Mapping[str, str]] = {
         "Nothing tells what this key has signed: give the validator a new key (`novate signer new-key`). Never put an "
         "old mark back."
     ),
+    "silent_key": "`novate signer status` says what is wrong with this key's mark; its other keys sign.",
+    "wrong_place": "Ask again: the signer was started anew meanwhile, with other keys.",
     "wrong_mark": "Put every mark back beside its own key; a mark that is lost is not replaced by another.",
     "too_many_keys": "Move the files of retired keys, all but consensus.key, out of the directory; keep their marks.",
     "wrong_mark_format": "Run the version that wrote it; a new version needs a new chain, and so a new key's signer.",

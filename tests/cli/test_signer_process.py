@@ -56,8 +56,12 @@ class SignerProcess:
         self._started: list[Started] = []
 
     def kill(self) -> None:
-        """``kill -9``."""
-        os.kill(int((self.home / "node.pid").read_text()), signal.SIGKILL)
+        """``kill -9``; returns when it is dead, if it was started here."""
+        pid = int((self.home / "node.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        for each in self._started:
+            if each.pid == pid:
+                each.popen.wait(PATIENCE_S)
 
     def start(self) -> None:
         """``novate signer run``."""
