@@ -1,0 +1,152 @@
+"""The arithmetic under every price: the same bits on every machine, compiled or interpreted.
+
+Rules, which `tests/contracts/pricing/test_kernel_lint.py` holds against the syntax tree of this file:
+
+1. Nothing but ``+ - * /``, `sqrt`, `abs`, comparison, choice, shifts and bit casts between float64 and int64: what
+   IEEE 754 rounds in one way only. No libm, no ufunc, no reduction, no ``**``, no fused multiply-add, no fastmath.
+2. Constants are literals, frozen: another constant is another result.
+3. All compiled code of pricing is in this one file: Numba's cache does not notice an edited callee in another file.
+4. Ranges and NaN are the callers' matter: no function here is given what its docstring excludes. NaN and conversions
+   out of range have other bits on other machines, so none may arise.
+
+The functions are also plain Python: under ``NUMBA_DISABLE_JIT=1`` they give the same bits.
+Polynomials are evaluated in Estrin's order, which the processor works off in parallel; the order is part of the result.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+
+EXP_ARGUMENT_MIN: Final = -708.0
+EXP_ARGUMENT_MAX: Final = 709.0
+_ROUNDER: Final = 6755399441055744.0
+"""1.5 · 2⁵²: added to a number below 2⁵¹, it leaves the nearest integer, ties to even, in the low bits."""
+_ROUNDER_BITS: Final = 0x4338000000000000
+_SQRT_HALF_BITS: Final = 0x3FE6A09E667F3BCD
+_INV_LN2: Final = 1.4426950408889634
+_LN2_HIGH: Final = 0.6931471803691238
+_LN2_LOW: Final = 1.9082149292705877e-10
+"""ln 2 in two parts, the first with 21 trailing zero bits, so that its product with an exponent is exact (fdlibm)."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def exp(x: Any) -> Any:
+    """eˣ for finite x, within 1 ulp; 0 below `EXP_ARGUMENT_MIN`, e⁷⁰⁹ above `EXP_ARGUMENT_MAX`.
+
+    x = k ln 2 + r with abs(r) ≤ ln 2 / 2; the polynomial stands for (eʳ - 1 - r) / r².
+    Source: the reduction of fdlibm, `e_exp.c`; the coefficients are a minimax fit of this project.
+    """
+    clamped = -708.0 if x < -708.0 else (709.0 if x > 709.0 else x)
+    shifted = clamped * _INV_LN2 + _ROUNDER
+    k = shifted - _ROUNDER
+    high = clamped - k * _LN2_HIGH
+    low = k * _LN2_LOW
+    r = high - low
+    correction = (high - r) - low
+    t0 = 0.5000000000000001 + 0.16666666666666669 * r
+    t1 = 0.04166666666662317 + 0.008333333333329989 * r
+    t2 = 0.0013888888917690603 + 0.0001984126986342035 * r
+    t3 = 2.480152055701783e-05 + 2.755726789174553e-06 * r
+    t4 = 2.762043894863442e-07 + 2.510065503606659e-08 * r
+    r2 = r * r
+    r4 = r2 * r2
+    tail = ((t0 + t1 * r2) + (t2 + t3 * r2) * r4) + t4 * (r4 * r4)
+    mantissa = 1.0 + (r + (r2 * tail + correction))
+    scale = np.int64((np.float64(shifted).view(np.int64) + 1023) << 52).view(np.float64)
+    return 0.0 if x < -708.0 else mantissa * scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def log(x: Any) -> Any:
+    """The natural logarithm of a positive, finite, normal x, within 1 ulp.
+
+    x = 2ᵏ m with m in [√½, √2); log m by a polynomial in s² with s = f / (2 + f), f = m - 1.
+    Source: fdlibm, `e_log.c`, whose coefficients these are.
+    """
+    bits = np.float64(x).view(np.int64)
+    exponent = (bits - _SQRT_HALF_BITS) >> 52
+    m = np.int64(bits - (exponent << 52)).view(np.float64)
+    k = np.int64(exponent + _ROUNDER_BITS).view(np.float64) - _ROUNDER
+    f = m - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    low = 0.2857142874366239 + z * (0.22222198432149784 + z * (0.1818357216161805 + z * 0.15313837699209373))
+    tail = z * (0.6666666666666735 + z * (0.3999999999940942 + z * (low + z * z * z * z * 0.14798198605116586)))
+    half_square = 0.5 * f * f
+    return k * _LN2_HIGH - ((half_square - (s * (half_square + tail) + k * _LN2_LOW)) - f)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mills_ratio(a: Any) -> Any:
+    """Φ(-a) exp(a²/2) for a ≥ 0, relative error within 1e-15: the tail without its exponential.
+
+    A polynomial of degree 20 in t = (a - 4) / (a + 4) for (1 + a) times the ratio, a minimax fit of this project.
+    """
+    t = (a - 4.0) / (a + 4.0)
+    t0 = 0.47205320650984467 - 0.09670347732652589 * t
+    t1 = 0.013999634724426913 + 0.028600364053551368 * t
+    t2 = -0.032197837428202314 + 0.017936097479830534 * t
+    t3 = -0.005002378587924337 - 0.00028562310204568726 * t
+    t4 = 0.0006948970639268523 - 9.443021287482904e-05 * t
+    t5 = -8.78528827028205e-05 + 2.1249841558138296e-05 * t
+    t6 = 1.3625498468244153e-05 - 3.431650997346079e-06 * t
+    t7 = -2.6089272249411355e-06 + 4.038942092572571e-07 * t
+    t8 = 5.446110181557077e-07 + 9.8944714504506e-10 * t
+    t9 = -1.0250746632823001e-07 - 1.784786049881801e-08 * t
+    t10 = 1.2137444761040163e-08 + 4.093316707073133e-09 * t
+    p2 = t * t
+    p4 = p2 * p2
+    p8 = p4 * p4
+    lower = ((t0 + t1 * p2) + (t2 + t3 * p2) * p4) + ((t4 + t5 * p2) + (t6 + t7 * p2) * p4) * p8
+    return (lower + ((t8 + t9 * p2) + t10 * p4) * (p8 * p8)) / (1.0 + a)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def normal_cdf(x: Any) -> Any:
+    """Φ(x) for abs(x) up to 1e150: absolute error within 2.3e-16, in the lower tail relative error within 2e-13.
+
+    ``normal_cdf(x) == 1 - normal_cdf(-x)`` for positive x, bit for bit; 0 below about -37.6.
+    """
+    a = abs(x)
+    tail = exp(-0.5 * a * a) * mills_ratio(a)
+    return 1.0 - tail if x > 0.0 else tail
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def inverse_normal_cdf(p: Any) -> Any:
+    """The x with Φ(x) = p, for p from 1e-300 to 1 - 2⁻⁵³, relative error within 2e-15 (at 0.5: exactly 0).
+
+    Source: Wichura, Algorithm AS 241 (PPND16), Applied Statistics 37 (1988), pages 477 to 484.
+    """
+    q = p - 0.5
+    if abs(q) <= 0.425:
+        r = 0.180625 - q * q
+        above = 2509.0809287301226727 * r + 33430.575583588128105
+        above = ((above * r + 67265.770927008700853) * r + 45921.953931549871457) * r + 13731.693765509461125
+        above = ((above * r + 1971.5909503065514427) * r + 133.14166789178437745) * r + 3.387132872796366608
+        below = 5226.495278852545925 * r + 28729.085735721942674
+        below = ((below * r + 39307.89580009271061) * r + 21213.794301586595867) * r + 5394.1960214247511077
+        below = ((below * r + 687.1870074920579083) * r + 42.313330701600911252) * r + 1.0
+        return q * above / below
+    r = sqrt(-log(p if q < 0.0 else 1.0 - p))
+    if r <= 5.0:
+        r = r - 1.6
+        above = 7.7454501427834140764e-4 * r + 0.0227238449892691845833
+        above = ((above * r + 0.24178072517745061177) * r + 1.27045825245236838258) * r + 3.64784832476320460504
+        above = ((above * r + 5.7694972214606914055) * r + 4.6303378461565452959) * r + 1.42343711074968357734
+        below = 1.05075007164441684324e-9 * r + 5.475938084995344946e-4
+        below = ((below * r + 0.0151986665636164571966) * r + 0.14810397642748007459) * r + 0.68976733498510000455
+        below = ((below * r + 1.6763848301838038494) * r + 2.05319162663775882187) * r + 1.0
+    else:
+        r = r - 5.0
+        above = 2.01033439929228813265e-7 * r + 2.71155556874348757815e-5
+        above = ((above * r + 0.0012426609473880784386) * r + 0.026532189526576123093) * r + 0.29656057182850489123
+        above = ((above * r + 1.7848265399172913358) * r + 5.4637849111641143699) * r + 6.6579046435011037772
+        below = 2.04426310338993978564e-15 * r + 1.4215117583164458887e-7
+        below = ((below * r + 1.8463183175100546818e-5) * r + 7.868691311456132591e-4) * r + 0.0148753612908506148525
+        below = ((below * r + 0.13692988092273580531) * r + 0.59983220655588793769) * r + 1.0
+    return -(above / below) if q < 0.0 else above / below
