@@ -6,8 +6,8 @@ Rules:
    proposal is usually on its way on another link; then on every beat until it is here.
 2. An answer that brought blocks is followed by the next request at once.
 3. Ask from the last committed height; while answers bring blocks that commit nothing yet, from the last of those, also
-   where they were here before; after an answer that led no further, from the committed height again (that last block
-   may stand on a fork).
+   where they were here before; after an answer that led no further, or none within a beat, from the committed height
+   again: that last block may stand on a fork, or close an epoch by a certificate that whoever sent it had not seen yet.
 4. Not while the executor is far behind (`consensus.chain`, rule 6).
 5. A message of a later epoch shows that ours is over: blocks above the committed height are missing, those that close
    the epoch among them. Who only observes hears nothing, and asks on every beat.
@@ -44,6 +44,7 @@ class FetchPlan:
         self._params = params
         self._next_ms: int | None = None
         self._cursor_height = 0
+        self._was_led_further = False
 
     @property
     def next_ms(self) -> int | None:
@@ -62,6 +63,9 @@ class FetchPlan:
         if now_ms < self._next_ms:
             return False
         self._next_ms = now_ms + self._params.resend_interval_ms
+        if not self._was_led_further:
+            self._cursor_height = 0
+        self._was_led_further = False
         return True
 
     def from_height(self, committed_height: int) -> int:
@@ -75,7 +79,8 @@ class FetchPlan:
     def answered(self, now_ms: int, last_added_height: int) -> None:
         """An answer came; `last_added_height` is 0 when it led no further (rules 2 and 3)."""
         self._cursor_height = last_added_height
-        if last_added_height > 0:
+        self._was_led_further = last_added_height > 0
+        if self._was_led_further:
             self._next_ms = now_ms
 
 

@@ -17,6 +17,7 @@ from consensus import certificates
 from consensus.certificates import Verifier
 from consensus.config import CoreConfig
 from consensus.leaders import SLOTS_MAX, LeaderSchedule
+from consensus.syncing import FetchPlan
 from genesis.errors import Rejected
 from tests.consensus.bench import VALIDATORS, make_proposal, make_qc
 from tests.consensus.cluster import CHAIN_ID, GENESIS, PARAMS, fast_is_valid, make_validators
@@ -85,3 +86,17 @@ def test_the_verifiers_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_safety_rules_stay_readable(rules: ModuleType) -> None:
     """The files that decide what may be signed stay under 200 lines, so that they are read whole."""
     assert len(Path(str(rules.__file__)).read_text().splitlines()) < 200
+
+
+def test_a_request_that_nobody_answers_is_made_from_the_committed_height_again() -> None:
+    """The last block of an answer may close an epoch by a certificate that its sender had not seen yet, and above it
+    nobody has anything."""
+    params = PARAMS
+    plan = FetchPlan(params)
+    assert not plan.is_due(0)
+    now_ms = params.resend_interval_ms
+    assert (plan.is_due(now_ms), plan.from_height(24)) == (True, 24)
+    plan.answered(now_ms, 25)
+    assert (plan.is_due(now_ms), plan.from_height(24)) == (True, 25)
+    now_ms += params.resend_interval_ms
+    assert (plan.is_due(now_ms), plan.from_height(24)) == (True, 24)
