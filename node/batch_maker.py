@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A batch is sealed when it is full (`batch_envelopes_max`, `batch_bytes_max`, or what it may take decoded) or its first
-   envelope has waited `batch_age_ms`.
+1. A batch is sealed when it is full (`batch_envelopes_max`, `batch_bytes_max`, or what it may take decoded) or its
+   first envelope has waited `batch_age_ms`.
 2. While `UNACKNOWLEDGED_MAX` of our batches wait for a quorum's acknowledgement, nothing is sealed and the next batch
    goes on filling: batches grow with the load by themselves, and a slow network is not sent more than it takes.
 3. While half of either quota that others grant us (`node.batch_quotas`) is open, nothing is sealed: a peer that is a
