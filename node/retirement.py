@@ -32,6 +32,7 @@ from genesis.errors import Rejected
 from genesis.evidence import EPOCH_MAX
 from node.certificates import certificate_public_key
 from node.frames import SNAPSHOT_REQUEST_BYTES_MAX
+from node.seats import epoch_of_ledger
 from node.serving_rate import ServingRate
 from node.set_history import decode_history, encode_links, follow
 from node.store import Store
@@ -73,7 +74,9 @@ class Retirement:
         self._certificate = certificate
         self._report = report
         self._trust = Trust(document, None, (Reign(first, None, standing.validators),))
-        self._was_member = any(each.certificate == certificate for each in _earlier(state))
+        self._is_at_its_edge = _is_unclosed(state, store) and any(
+            each.certificate == certificate for each in standing.validators_of(state.epoch - 1)
+        )
         self._rate = ServingRate[bytes]()
         self._asking: defaultdict[bytes, trio.Lock] = defaultdict(trio.Lock)
         self._answering = trio.Lock()
@@ -112,7 +115,7 @@ class Retirement:
         if self._is_in(last):
             self._trust = replace(trust, shown=(last,))
             return
-        if self.notice or not (history.links or self._was_member):
+        if self.notice or not (history.links or self._is_at_its_edge):
             return
         epoch = next(each.first_epoch for each in trust.reigns if not self._is_in(each))
         height, names = first_height(epoch, trust.epoch_blocks), ", ".join(each.name for each in last.members)
@@ -151,6 +154,12 @@ def _former(state: State) -> frozenset[bytes]:
     present = {each.certificate for each in state.standing.validators}
     earlier = (each.certificate for each in _earlier(state))
     return frozenset(each for each in earlier if each not in present and _is_certificate(each))
+
+
+def _is_unclosed(state: State, store: Store) -> bool:
+    """Whether the ledger ends at an edge, without the blocks that closed the epoch."""
+    epoch_blocks = state.limits.epoch_blocks
+    return epoch_of_ledger(state.height, epoch_blocks, lambda epoch: store.closed(epoch) is not None) < state.epoch
 
 
 def _earlier(state: State) -> Iterator[GenesisValidator]:

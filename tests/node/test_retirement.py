@@ -21,7 +21,7 @@ from node.serving_rate import BURST_BYTES, BYTES_PER_S, REQUEST_BYTES
 from node.set_history import History, decode_history, encode_history, encode_link
 from node.store import Store
 from node.store_records import HEIGHT
-from tests.node.changing_chain import ChangingChain, changing_chain
+from tests.node.changing_chain import EPOCH_BLOCKS, ChangingChain, changing_chain
 from tests.node.dataplane import Reports
 from tests.node.network import (
     STRANGER,
@@ -91,9 +91,12 @@ async def test_whoever_is_still_a_validator_is_not_retired_by_any_links(tmp_path
             assert (stays.notice, reports.lines) == ("", [])
 
 
-async def test_one_whose_ledger_ends_at_the_edge_that_removed_it_needs_no_link(tmp_path: Path) -> None:
+async def test_one_whose_ledger_ends_at_the_edge_that_removed_it_needs_no_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has executed its removal, was stopped before the epoch closed, and there is no later change to show it."""
-    chain, reports = changing_chain(), Reports()
+    monkeypatch.setattr("tests.node.changing_chain.TOP", 3 * EPOCH_BLOCKS)
+    chain, reports = ChangingChain(changing_chain().document), Reports()
     with closing(Store.open(tmp_path / "ledger", chain.document.chain_id)) as store:
         for certificate, is_told in ((FIRST_CERTIFICATE, True), (bytes([2]), False), (bytes([99]), False)):
             node = Retirement(chain.document, store, chain.state, certificate, reports)
