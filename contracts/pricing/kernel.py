@@ -1,11 +1,11 @@
 """The arithmetic under every price: the same bits on every machine, compiled or interpreted.
 
-Rules, which `tests/contracts/pricing/test_kernel_lint.py` holds against the syntax tree of this file:
+Rules, which `tests/contracts/test_kernel_lint.py` holds against the syntax tree of this file:
 
 1. Nothing but ``+ - * /``, `sqrt`, `abs`, comparison, choice, shifts and bit casts between float64 and int64: what
    IEEE 754 rounds in one way only. No libm, no ufunc, no reduction, no ``**``, no fused multiply-add, no fastmath.
 2. Constants are literals, frozen: another constant is another result.
-3. All compiled code of pricing is in this one file: Numba's cache does not notice an edited callee in another file.
+3. What a model computes with these functions stands in a kernel file of its own, under the same rules.
 4. Ranges and NaN are the callers' matter: no function here is given what its docstring excludes. NaN and conversions
    out of range have other bits on other machines, so none may arise.
 
@@ -19,7 +19,8 @@ from math import sqrt
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
+
+from contracts.compiled import inlined
 
 EXP_ARGUMENT_MIN: Final = -708.0
 EXP_ARGUMENT_MAX: Final = 709.0
@@ -33,7 +34,7 @@ _LN2_LOW: Final = 1.9082149292705877e-10
 """ln 2 in two parts, the first with 21 trailing zero bits, so that its product with an exponent is exact (fdlibm)."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def exp(x: Any) -> Any:
     """eˣ for finite x, within 1 ulp; 0 below `EXP_ARGUMENT_MIN`, e⁷⁰⁹ above `EXP_ARGUMENT_MAX`.
 
@@ -60,7 +61,7 @@ def exp(x: Any) -> Any:
     return 0.0 if x < -708.0 else mantissa * scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def log(x: Any) -> Any:
     """The natural logarithm of a positive, finite, normal x, within 1 ulp.
 
@@ -80,7 +81,7 @@ def log(x: Any) -> Any:
     return k * _LN2_HIGH - ((half_square - (s * (half_square + tail) + k * _LN2_LOW)) - f)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def mills_ratio(a: Any) -> Any:
     """Φ(-a) exp(a²/2) for a ≥ 0, relative error within 1e-15: the tail without its exponential.
 
@@ -105,7 +106,7 @@ def mills_ratio(a: Any) -> Any:
     return (lower + ((t8 + t9 * p2) + t10 * p4) * (p8 * p8)) / (1.0 + a)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def normal_cdf(x: Any) -> Any:
     """Φ(x) for abs(x) up to 1e150: absolute error within 2.3e-16, in the lower tail relative error within 2e-13.
 
@@ -116,7 +117,7 @@ def normal_cdf(x: Any) -> Any:
     return 1.0 - tail if x > 0.0 else tail
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def inverse_normal_cdf(p: Any) -> Any:
     """The x with Φ(x) = p, for p from 1e-300 to 1 - 2⁻⁵³, relative error within 2e-15 (at 0.5: exactly 0).
 
