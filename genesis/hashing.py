@@ -29,6 +29,7 @@ class Domain(bytes, Enum):
     CHANGE = b"novate/change/1"
     EVIDENCE = b"novate/evidenc/1"
     KERNEL = b"novate/kernel/1"
+    PROGRAM = b"novate/program/1"
 
 
 def digest(domain: Domain, data: bytes) -> bytes:
