@@ -1,0 +1,147 @@
+"""A program over columns of scenarios: the public side of the kernel that values contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.vm import kernel
+from contracts.vm.bytecode import GAS, NO_DEPOSIT, WORD_MAX, Op
+from contracts.vm.interpreter import terms
+from contracts.vm.verifier import Verified
+from genesis.errors import Rejected
+
+OPEN: Final = kernel.OPEN
+ARRIVED: Final = kernel.ARRIVED
+ABSENT: Final = kernel.ABSENT
+CLOSED: Final = kernel.CLOSED
+
+Words = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Valued:
+    """What the runs of one instance over many scenarios came to.
+
+    Attributes:
+        received: [parties, assets, scenarios]: what each party receives in minor units, the close included.
+        waits_for: [scenarios]: the input at which the run halted, or `CLOSED`.
+        gas: [scenarios]: what the run used.
+        shortfall: [scenarios]: whether some payment was larger than what was locked.
+    """
+
+    received: Words
+    waits_for: Words
+    gas: Words
+    shortfall: NDArray[np.bool_]
+
+
+class Valuer:
+    """One instance, made ready for the kernel; `over` values it.
+
+    Raises:
+        Rejected: ``not_word_sized`` where 64 bits are not proved to hold every value; what `terms` raises.
+    """
+
+    def __init__(self, verified: Verified, parameters: Sequence[int]) -> None:
+        _require_word_sized(verified)
+        terms(verified, parameters)
+        program = verified.program
+        self._program = program
+        self._parameters = np.array(parameters, dtype=np.int64)
+        code = np.array([(each.op, *each.operands) for each in program.code], dtype=np.int64)
+        constants = np.array([each.value for each in program.constants], dtype=np.int64)
+        asset_of = np.array([_asset_of(verified, at) for at in range(len(program.code))], dtype=np.int64)
+        locks = [(each.amount, _asset(verified, each.amount)) for each in program.locks]
+        deposits = [
+            (each.deposit, _asset(verified, each.deposit) if each.deposit != NO_DEPOSIT else 0, each.source)
+            for each in program.inputs
+        ]
+        self._code = (code, constants, asset_of, _table(locks, 2), program.preamble_length)
+        self._tables = (_table(deposits, 3), np.array([each.rest for each in program.assets], dtype=np.int64))
+        self._gas_until = np.array(list(accumulate(GAS[each.op] for each in program.code)), dtype=np.int64)
+
+    def over(self, values: Words, states: Words) -> Valued:
+        """Run the instance over scenarios.
+
+        Args:
+            values: [inputs, scenarios]: each input's value where it arrived, within its range; else anything.
+            states: [inputs, scenarios]: `OPEN`, `ARRIVED` or `ABSENT`.
+
+        Raises:
+            Rejected: ``bad_input`` for a wrong shape, an unknown state or a value out of its range.
+        """
+        self._require_inputs(values, states)
+        scenarios = values.shape[1]
+        parties, assets = len(self._program.parties), len(self._program.assets)
+        received = np.zeros((parties, assets, scenarios), dtype=np.int64)
+        waits_for, gas, short = (np.zeros(scenarios, dtype=np.int64) for _ in range(3))
+        for start in range(0, scenarios, kernel.BLOCK_LANES):
+            lanes = slice(start, min(start + kernel.BLOCK_LANES, scenarios))
+            outputs = received[:, :, lanes], waits_for[lanes], gas[lanes], short[lanes]
+            self._run(np.ascontiguousarray(values[:, lanes]), np.ascontiguousarray(states[:, lanes]), *outputs)
+        return Valued(received, waits_for, gas, short.astype(np.bool_))
+
+    def _run(self, values: Words, states: Words, paid: Words, waits_for: Words, gas: Words, short: Words) -> None:
+        inputs, lanes = values.shape
+        registers = np.zeros((len(self._program.code), lanes), dtype=np.int64)
+        pot = np.zeros((len(self._program.assets), lanes), dtype=np.int64)
+        resume, skipped_gas = np.zeros(lanes, dtype=np.int64), np.zeros(lanes, dtype=np.int64)
+        awaited = np.zeros((inputs, lanes), dtype=np.int64)
+        block = (resume, waits_for, gas, skipped_gas, self._gas_until, awaited)
+        kernel.run_block(self._code, self._tables, self._parameters, values, states, registers, block, pot, paid, short)
+
+    def _require_inputs(self, values: Words, states: Words) -> None:
+        declared = self._program.inputs
+        if values.shape != states.shape or values.ndim != 2 or values.shape[0] != len(declared):
+            shapes = f"values {values.shape}, states {states.shape}"
+            raise Rejected("bad_input", f"There must be one row of scenarios for each input; here {shapes}.")
+        for number, each in enumerate(declared):
+            arrived = states[number] == ARRIVED
+            out = arrived & ((values[number] < each.low) | (values[number] > each.high))
+            if out.any() or not (arrived | (states[number] == ABSENT) | (states[number] == OPEN)).all():
+                where = int(np.flatnonzero(out)[0]) if out.any() else -1
+                raise Rejected(
+                    "bad_input",
+                    "An input's value is out of its range, or its state is unknown.",
+                    input=each.name,
+                    scenario=where,
+                    low=each.low,
+                    high=each.high,
+                )
+
+
+def _table(rows: Sequence[tuple[int, ...]], width: int) -> Words:
+    return np.array(rows, dtype=np.int64).reshape(len(rows), width)
+
+
+def _asset(verified: Verified, register: int) -> int:
+    kind: Any = verified.types[register]
+    return int(kind.asset)
+
+
+def _asset_of(verified: Verified, at: int) -> int:
+    """The asset that an instruction pays in; 0 for one that pays nothing."""
+    instruction = verified.program.code[at]
+    return _asset(verified, instruction.a) if instruction.op is Op.PAY else 0
+
+
+def _require_word_sized(verified: Verified) -> None:
+    """Values and products fit, and so does all that can ever be in the pot of one asset."""
+    program, pots = verified.program, [0] * len(verified.program.assets)
+    amounts = [each.amount for each in program.locks]
+    amounts += [each.deposit for each in program.inputs if each.deposit != NO_DEPOSIT]
+    for register in amounts:
+        values = verified.ranges[register]
+        pots[_asset(verified, register)] += values[1] if values is not None else 0
+    if not verified.word_sized or max(pots) > WORD_MAX:
+        raise Rejected(
+            "not_word_sized",
+            "By its declared ranges the program may need more than 64 bits; narrow them to value it with the kernel.",
+            pot_bits=max(pots).bit_length(),
+        )
