@@ -15,6 +15,8 @@ _GENESIS: Final = "Correct the file, or create it again with `novate genesis cre
 _NAMES: Final = "Use another name; `novate query` shows what exists."
 _PROOF: Final = "Do not believe it. Ask another validator for the proof."
 _LATER: Final = "Try again in a moment; the network is busy."
+_LANGUAGE_SEE: Final = "docs/CONTRACTS.md, section 1, states the language, and contracts/library has examples."
+_LANGUAGE: Final = "Correct that place; " + _LANGUAGE_SEE
 
 ADVICE: Final[Mapping[str, str]] = {
     # Keys, passphrases, files.
@@ -49,7 +51,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "corrupt_safety_file": "Never copy one from elsewhere. See the message before deleting anything.",
     "genesis_installed": "A home serves one chain under one name; make another with `novate node init --home OTHER`.",
     "bad_genesis": _GENESIS,
-    "bad_parameter": "Correct --param, or the [params] table of the genesis document.",
+    "bad_parameter": (
+        "Correct --param, or the [params] table of the genesis document; of a contract, `novate contract check FILE` "
+        "lists the parameters and their ranges."
+    ),
     "bad_state": "The ledger on disk cannot be read: move data/ledger of its home away (not data/safety), start again.",
     "wrong_safety_format": "Run the version that wrote it; a new version needs a new chain, and so a new home.",
     "wrong_store_format": "Run the version that wrote it, or move data/ledger of its home away (not data/safety).",
@@ -212,6 +217,31 @@ ADVICE: Final[Mapping[str, str]] = {
     "trade_refused": "Look at both accounts with `novate query account`; a fresh testnet replays from the start.",
     "conflicting_setup": "Start a fresh testnet in another --dir.",
     "price_outside_band": "Start a fresh testnet: the band of an index is fixed by its first replay.",
+    # Contracts.
+    "source_too_large": "Shorten it: leave out comments, or make it two contracts.",
+    "bad_text": _LANGUAGE,
+    "bad_syntax": _LANGUAGE,
+    "too_deep": "Name an inner part with `let`, and use the name.",
+    "too_many": "Use fewer of them, or make it two contracts.",
+    "too_few": "Declare one; " + _LANGUAGE_SEE,
+    "unknown_name": "Declare it before it is used, or correct its spelling.",
+    "name_taken": "Choose another name.",
+    "not_yet_known": "Move it into that block, or let it follow from parameters.",
+    "wrong_type": "Convert it as the section on types says: docs/CONTRACTS.md, section 1.",
+    "no_type": "Give the number a unit or a type, as the message says.",
+    "bad_rounding": "Say how to round where something is divided, and nowhere else.",
+    "bad_range": "Correct the range, as the message says.",
+    "not_reached": "Remove it, or the `close` before it.",
+    "no_close": "Add `close` as the last statement.",
+    "never_used": "Wait for it with `when`, or remove its declaration.",
+    "program_too_long": "Look at fewer prices, or make it two contracts.",
+    "bad_program": "Narrow the ranges, or bound the value with `min` and `max`; docs/CONTRACTS.md, section 3.",
+    "gas_limit": "Make the program shorter: its gas is the sum over its instructions.",
+    "bad_window": "Let it end after it opens: look at the parameters that are times.",
+    "bad_input": "Give it a value within its range; `novate contract check FILE` lists the inputs.",
+    "not_word_sized": "Narrow the ranges of its parameters and observations.",
+    "no_payoff": "Leave the payoff out, or ask for fewer points.",
+    "no_plots": "Install the extra `plots`, or leave --png out: the terminal draws the payoff too.",
 }
 """What to do about a refusal, by its code."""
 

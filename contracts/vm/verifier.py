@@ -227,7 +227,7 @@ _ARITHMETIC: Final = {
 
 
 def _refuse(at: int, why: str) -> NoReturn:
-    raise Rejected("bad_program", f"Instruction {at}: {why}.")
+    raise Rejected("bad_program", f"Instruction {at}: {why}.", instruction=at)
 
 
 def _require(at: int, holds: bool, why: str) -> None:

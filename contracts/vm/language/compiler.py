@@ -34,7 +34,8 @@ from contracts.vm.language.checker import check_contract
 from contracts.vm.language.lexer import At, fault
 from contracts.vm.language.parser import parse_contract
 from contracts.vm.language.typed import CheckedContract, Expected, TypedBlock, Value
-from genesis.errors import violated
+from contracts.vm.verifier import Verified, verify
+from genesis.errors import Rejected, violated
 
 VALUES_MAX: Final = 2**18
 
@@ -61,6 +62,26 @@ def compile_text(source: bytes) -> Compiled:
         Rejected: As `parse_contract`, `check_contract` and `compile_contract`.
     """
     return compile_contract(check_contract(parse_contract(source)))
+
+
+def compile_verified(source: bytes, gas_max: int) -> tuple[Compiled, Verified]:
+    """The program of a text, held to what every node checks; a refusal of the verifier says where in the text.
+
+    Args:
+        source: UTF-8.
+        gas_max: The most gas that a program may need.
+
+    Raises:
+        Rejected: As `compile_text` and `contracts.vm.verifier.verify`.
+    """
+    compiled = compile_text(source)
+    try:
+        return compiled, verify(compiled.program, gas_max)
+    except Rejected as error:
+        number = error.details.get("instruction")
+        if not isinstance(number, int) or number >= len(compiled.origins):
+            raise
+        raise fault(error.code, error.message, compiled.origins[number]) from error
 
 
 def compile_contract(contract: CheckedContract) -> Compiled:
