@@ -313,7 +313,13 @@ def _check_tables(walk: _Walk) -> None:
     for register in amounts:
         kind, values = walk.types[register], walk.ranges[register]
         if kind is None or values is None or kind.kind is not Kind.MONEY or values[0] < 0:
-            raise Rejected("bad_program", f"Register {register} is locked, but is no money or may be negative.")
+            raise Rejected(
+                "bad_program",
+                f"Register {register} is locked, but is no money or may be negative.",
+                instruction=register,
+            )
     for register in [register for each in program.inputs for register in (each.opens, each.until)]:
         if walk.types[register] != TIME:
-            raise Rejected("bad_program", f"Register {register} bounds an input's window, but is no time.")
+            raise Rejected(
+                "bad_program", f"Register {register} bounds an input's window, but is no time.", instruction=register
+            )
