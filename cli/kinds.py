@@ -35,6 +35,9 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "bond.deposit": ("Put money behind a validator.", "the account's member"),
     "bond.withdraw": ("Take a bond back; it is released epochs later.", "the account's member"),
     "evidence.submit": ("Accuse a validator that contradicted itself.", "any member, role or validator"),
+    "program.store": ("Store a contract's program; novate contract compile makes it.", "any member"),
+    "contract.start": ("Start an instance of a stored program; every lock is taken.", "the members of all accounts"),
+    "contract.elect": ("Settle an election of a contract, e.g. exercise it.", "the electing party's member"),
 }
 """Kind -> what it does, who must sign."""
 
@@ -71,6 +74,14 @@ NOTES: Final[Mapping[str, str]] = {
     "certificate": "its certificate's DER bytes in hexadecimal",
     "proposal": "64 digits, as `novate gov list` shows",
     "evidence": "encoded evidence in hexadecimal",
+    "program": "a program's bytecode, or where it is stored its id, in hexadecimal",
+    "contract": "up to 48 of A-Z 0-9 -_., a name for this instance",
+    "accounts": "one for each party: MEMBER/NAME,MEMBER/NAME",
+    "assets": "one for each asset of the program, e.g. BTC,USD",
+    "feeds": "one index for each feed of the program, e.g. BTC_USD",
+    "parameters": "the program's parameters in its order, e.g. 10,-5",
+    "election": "the election's name in the program",
+    "value": "1 is true, 0 false; or a quantity",
 }
 """Field -> its unit and form."""
 

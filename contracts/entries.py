@@ -21,6 +21,7 @@ from contracts.tables import (
     AssetRow,
     BalanceRow,
     BondRow,
+    ContractRow,
     ExpiredRow,
     IndexRow,
     InterestRow,
@@ -29,6 +30,7 @@ from contracts.tables import (
     MetaRow,
     OffenceRow,
     PositionRow,
+    ProgramRow,
     ProposalRow,
     QuarantineRow,
     SampleRow,
@@ -90,6 +92,8 @@ FORMS: Final[Mapping[str, TableForm]] = MappingProxyType(
         "unbonding": TableForm(19, ("epoch", "validator", "account", "asset"), UnbondingRow._fields),
         "offences": TableForm(20, ("epoch", "validator", "kind", "view"), OffenceRow._fields),
         "jail": TableForm(21, ("validator",), JailRow._fields),
+        "programs": TableForm(22, ("id",), ProgramRow._fields),
+        "contracts": TableForm(23, ("contract",), ContractRow._fields),
     }
 )
 """Every table of the state, by its name there."""

@@ -2,7 +2,7 @@
 
 A block executes in this order, and every replica arrives at the same bits:
 
-1. The system step, which nobody signs: ended replay slots and old samples are dropped, due expiries settle.
+1. The system step, which nobody signs: ended replay slots and old samples are dropped; expiries and contracts settle.
 2. The envelopes, in the block's order, each whole or not at all. One that is expired, replayed or too long-lived is
    *refused*: it never counts as executed and leaves no receipt, for its id may have one already. Any other is
    executed: its id is remembered and it gets its one receipt, applied or rejected.
@@ -17,8 +17,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from contracts import bonds, conservation, edge, expiry, funds, governance, offences, oracle, registry, trading
+from contracts import (
+    bonds,
+    conservation,
+    edge,
+    expiry,
+    funds,
+    governance,
+    instances,
+    offences,
+    oracle,
+    registry,
+    trading,
+)
 from contracts import operations as ops
+from contracts import operations_contracts as con
 from contracts import operations_governance as gov
 from contracts.conservation import Alarm
 from contracts.receipts import Event, Receipt
@@ -95,6 +108,9 @@ _APPLY: Final[Mapping[type[ops.Operation], Callable[[Step, Any], None]]] = {
     gov.DepositBond: bonds.deposit,
     gov.WithdrawBond: bonds.withdraw,
     gov.SubmitEvidence: offences.submit,
+    con.StoreProgram: instances.store,
+    con.StartContract: instances.start,
+    con.ElectContract: instances.elect,
 }
 
 
@@ -127,6 +143,7 @@ def apply_block(state: State, block: BlockInput) -> BlockOutput:
     system = Step(state, block.height, block.time_unix_ms)
     dropped = state.replay.drop_ended(block.time_unix_ms)
     expiry.settle_due(system)
+    instances.settle_due(system)
     oracle.drop_old_samples(system)
     receipts, refused = _execute_all(state, block)
     edge.end_block(system)
@@ -149,6 +166,7 @@ def system_work(state: State, time_unix_ms: int) -> int:
     """
     return (
         expiry.work_due(state, time_unix_ms)
+        + instances.work_due(state, time_unix_ms)
         + oracle.work_due(state, time_unix_ms)
         + state.replay.work_due(time_unix_ms)
         + edge.work_due(state)

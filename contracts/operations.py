@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
+from contracts.operations_contracts import ElectContract, StartContract, StoreProgram
 from contracts.operations_governance import (
     AddValidator,
     ApproveProposal,
@@ -25,9 +26,18 @@ from contracts.operations_governance import (
     WithdrawBond,
     WithdrawProposal,
 )
+from contracts.vm.bytecode import (
+    ASSETS_MAX,
+    FEEDS_MAX,
+    NAME_LENGTH_MAX,
+    PARAMETERS_MAX,
+    PARTIES_MAX,
+    PROGRAM_BYTES_MAX,
+    WORD_MAX,
+)
 from genesis import values
 from genesis.addresses import split_address
-from genesis.codec import Shape, Value, describe, integer, raw
+from genesis.codec import Shape, Value, describe, integer, raw, sequence, text
 from genesis.document import CERTIFICATE_BYTES_MAX, POWER_MAX
 from genesis.errors import Rejected
 from genesis.evidence import EVIDENCE_BYTES_MAX
@@ -40,7 +50,13 @@ UNIT_MINOR_MAX: Final = 2**48
 
 _INTEGER: Final = re.compile("0|[1-9][0-9]{0,19}")
 _HEX: Final = re.compile("([0-9a-fA-F]{2})*")
-_WRITTEN: Final = {"integer": "an integer in plain decimal digits", "hex": "bytes in hexadecimal digits"}
+_SIGNED: Final = "-?(0|[1-9][0-9]{0,19})"
+_WRITTEN: Final = {
+    "integer": "an integer in plain decimal digits",
+    "hex": "bytes in hexadecimal digits",
+    "integers": "integers in plain decimal digits, with commas between them",
+}
+_FORMS: Final = {"integer": _INTEGER, "hex": _HEX, "integers": re.compile(f"({_SIGNED}(,{_SIGNED})*)?")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +197,18 @@ Operation = (
     | DepositBond
     | WithdrawBond
     | SubmitEvidence
+    | StoreProgram
+    | StartContract
+    | ElectContract
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of an operation: its name, how people write it (``text``, ``integer`` or ``hex``), and its bounds."""
+    """One field of an operation: its name, how people write it, and its bounds.
+
+    It is written as ``text``, ``integer`` or ``hex``; as ``texts`` or ``integers``, several of them between commas.
+    """
 
     name: str
     written_as: str
@@ -234,6 +256,8 @@ _POWER = Field("power", "integer", integer(1, POWER_MAX))
 _ADDRESS = Field("address", "text", _address)
 _CERTIFICATE = Field("certificate", "hex", raw(1, CERTIFICATE_BYTES_MAX))
 _PROPOSAL = Field("proposal", "hex", values.DIGEST)
+_CONTRACT = Field("contract", "text", values.SERIES_ID)
+_WORD = integer(-WORD_MAX, WORD_MAX)
 _BOND = (_VALIDATOR, _ACCOUNT, _ASSET, _AMOUNT)
 
 _KINDS: Final = (
@@ -300,6 +324,30 @@ _KINDS: Final = (
     Kind(19, "bond.deposit", DepositBond, _BOND),
     Kind(20, "bond.withdraw", WithdrawBond, _BOND),
     Kind(21, "evidence.submit", SubmitEvidence, (Field("evidence", "hex", raw(1, EVIDENCE_BYTES_MAX)),)),
+    Kind(22, "program.store", StoreProgram, (Field("program", "hex", raw(1, PROGRAM_BYTES_MAX)),)),
+    Kind(
+        23,
+        "contract.start",
+        StartContract,
+        (
+            _CONTRACT,
+            Field("program", "hex", values.DIGEST),
+            Field("accounts", "texts", sequence(values.ACCOUNT_ID, 1, PARTIES_MAX)),
+            Field("assets", "texts", sequence(values.ASSET_ID, 1, ASSETS_MAX)),
+            Field("feeds", "texts", sequence(values.INDEX_ID, 0, FEEDS_MAX)),
+            Field("parameters", "integers", sequence(_WORD, 0, PARAMETERS_MAX)),
+        ),
+    ),
+    Kind(
+        24,
+        "contract.elect",
+        ElectContract,
+        (
+            _CONTRACT,
+            Field("election", "text", text(1, NAME_LENGTH_MAX + 8)),
+            Field("value", "integer", integer(0, WORD_MAX)),
+        ),
+    ),
 )
 
 KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _KINDS}
@@ -376,12 +424,21 @@ def build_operation(kind: str, fields: Mapping[str, str]) -> tuple[Value, ...]:
 def _read(field: Field, written: str) -> Value:
     if field.written_as == "text":
         return written
-    form = _INTEGER if field.written_as == "integer" else _HEX
-    if form.fullmatch(written) is None:
+    if field.written_as in _FORMS and _FORMS[field.written_as].fullmatch(written) is None:
         raise Rejected("malformed", f"Expected {_WRITTEN[field.written_as]}.", field=field.name, found=written[:64])
     try:
-        value: Value = int(written) if field.written_as == "integer" else bytes.fromhex(written)
+        value = _value(field, written)
         field.shape(value)
     except Rejected as error:
         raise Rejected("malformed", error.message, field=field.name, found=written[:64]) from error
     return value
+
+
+def _value(field: Field, written: str) -> Value:
+    """What is written, its form checked."""
+    if field.written_as == "integer":
+        return int(written)
+    if field.written_as == "hex":
+        return bytes.fromhex(written)
+    parts = written.split(",") if written else []
+    return tuple(int(part) for part in parts) if field.written_as == "integers" else tuple(parts)

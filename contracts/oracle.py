@@ -4,13 +4,14 @@ Rules:
 
 1. Every oracle among an envelope's signers reports the price; an oracle reports an instant of an index once.
 2. The price lies in the index's band. The instant is ahead of block time by no more than a bound, and not too old: it
-   could still bear on the price of an expiry that is not settled, or of one that comes to pass now or has within the
-   settlement delay. So what a stalled chain held up is not lost, and what no price can need is not taken.
+   could still bear on the price of an expiry that is not settled, on a contract's open input, or on an expiry that
+   comes to pass now or has within the settlement delay. So what a stalled chain held up is not lost, and what no price
+   can need is not taken.
 3. An index keeps at most `oracle_samples_per_index_max` reports, an equal share for each oracle, so that none can
    crowd out the others.
-4. What no expiry can need any more is dropped: instants before the earliest of block time and the first unsettled
-   expiry, less the window and the validity; except the last priced one, from which the fallback of an expiry may have
-   to be taken.
+4. What nothing can need any more is dropped: instants before the earliest of block time and the first unsettled expiry,
+   less the window and the validity, and before the first price that a contract waits for, less the validity; except
+   the last priced one, from which the fallback of an expiry may have to be taken.
 """
 
 from __future__ import annotations
@@ -99,8 +100,12 @@ def last_priced(state: State, index: str, at_unix_ms: int) -> PricedInstant | No
 
 
 def needed_from_unix_ms(state: State, index: str, time_unix_ms: int) -> int:
-    """The first instant that can bear on the price of an unsettled expiry, or of one at `time_unix_ms` or later."""
-    return state.derived.first_expiry_unix_ms(index, time_unix_ms) - state.limits.settlement_reach_ms
+    """The first instant that can bear on the price of an unsettled expiry or of a contract's open input, or of one at
+    `time_unix_ms` or later."""
+    first_expiry_unix_ms = state.derived.first_expiry_unix_ms(index, time_unix_ms)
+    first_instant_unix_ms = state.open_inputs.first_instant_unix_ms(index, time_unix_ms)
+    validity_ms = state.limits.settlement_sample_validity_ms
+    return min(first_expiry_unix_ms - state.limits.settlement_reach_ms, first_instant_unix_ms - validity_ms)
 
 
 def drop_old_samples(step: Step) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from contracts.derived import Derived, ExpiryKey
 from contracts.merkle import MerkleTree
 from contracts.merkle_proof import BucketProof
+from contracts.open_inputs import OpenInputs
 from contracts.replay import SLOT_WALL_MS, ReplayMemory
 from contracts.standing import BondKey, OffenceKey, Standing, UnbondingKey
 from contracts.tables import (
@@ -23,6 +24,7 @@ from contracts.tables import (
     AssetRow,
     BalanceRow,
     BondRow,
+    ContractRow,
     ExpiredRow,
     IndexRow,
     InterestRow,
@@ -32,6 +34,7 @@ from contracts.tables import (
     MetaRow,
     OffenceRow,
     PositionRow,
+    ProgramRow,
     ProposalRow,
     QuarantineRow,
     SampleRow,
@@ -80,6 +83,9 @@ class State:
         unbonding: By (release_epoch, validator, account, asset).
         offences: By (epoch, validator, kind, view).
         jail: By validator.
+        programs: By id.
+        contracts: By the instance's name.
+        open_inputs: What follows from these two.
         standing: What follows from these six.
         chain_id: What evidence is verified for.
     """
@@ -115,9 +121,12 @@ class State:
         self.unbonding: Table[UnbondingKey, UnbondingRow] = Table(19, UnbondingRow, journal)
         self.offences: Table[OffenceKey, OffenceRow] = Table(20, OffenceRow, journal)
         self.jail: Table[str, JailRow] = Table(21, JailRow, journal)
+        self.programs: Table[bytes, ProgramRow] = Table(22, ProgramRow, journal)
+        self.contracts: Table[str, ContractRow] = Table(23, ContractRow, journal)
         self.chain_id = document.chain_id
         self.standing = Standing()
         self.derived = Derived()
+        self.open_inputs = OpenInputs(self.limits.contract_gas_max, self.limits.settlement_delay_ms)
         self.replay = ReplayMemory(
             self.replay_slots, SLOT_WALL_MS * document.clock.speed, self.limits.envelope_lifetime_ms_max
         )
@@ -133,6 +142,7 @@ class State:
         self.samples.watch(derived.on_sample)
         self.settled.watch(derived.on_settled)
         self.standing.watch(self.validator_sets, self.bonds, self.unbonding, self.offences)
+        self.open_inputs.watch(self.programs, self.contracts)
 
     @property
     def tables(self) -> tuple[Table[Any, Any], ...]:
@@ -159,6 +169,8 @@ class State:
             self.unbonding,
             self.offences,
             self.jail,
+            self.programs,
+            self.contracts,
         )
 
     @property

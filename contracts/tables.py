@@ -185,6 +185,31 @@ class JailRow(NamedTuple):
     since_epoch: int
 
 
+class ProgramRow(NamedTuple):
+    """A stored program in its canonical encoding (`contracts.vm.bytecode`)."""
+
+    encoded: bytes
+
+
+class ContractRow(NamedTuple):
+    """A running or closed instance of a program; see `contracts.instances`.
+
+    `accounts`, `assets` and `feeds` stand for the program's parties, assets and feeds. `settled` holds, in ascending
+    order of input, ``(input, value)``, with None for one that was absent. `payments` of the run over these are made.
+    `overdue_unix_ms` is the time of the first block that found a price missing at its window's end; 0 where none is.
+    """
+
+    program_id: bytes
+    accounts: tuple[str, ...]
+    assets: tuple[str, ...]
+    feeds: tuple[str, ...]
+    parameters: tuple[int, ...]
+    settled: tuple[tuple[int, int | None], ...]
+    payments: int
+    overdue_unix_ms: int
+    is_open: bool
+
+
 K = TypeVar("K")
 R = TypeVar("R", bound=tuple[Any, ...])
 

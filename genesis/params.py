@@ -83,6 +83,9 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "slash_ppm": (1, PPM),
     "unbonding_epochs": (2, 20_000),
     "bonds_per_member_max": (1, 256),
+    "programs_max": (1, 65_536),
+    "contracts_max": (1, 1_000_000),
+    "contract_gas_max": (16, 65_536),
 }
 """From and to: what the encoding, the frames, the memory of a node or the meaning of a share allows."""
 
@@ -144,6 +147,11 @@ class ChainParams:
         slash_ppm: The share of every deposit behind an offender that one offence costs, rounded up.
         unbonding_epochs: For how many epochs a withdrawn bond still answers for offences.
         bonds_per_member_max: Deposits that one member may have, over all validators and assets.
+
+    Contracts
+        programs_max: Programs that the state stores.
+        contracts_max: Instances that run at one time.
+        contract_gas_max: What one run of a program may need (docs/CONTRACTS.md, section 2).
     """
 
     view_timeout_ms: int = 1_000
@@ -198,6 +206,10 @@ class ChainParams:
     slash_ppm: int = 50_000
     unbonding_epochs: int = 120
     bonds_per_member_max: int = 8
+
+    programs_max: int = 1_024
+    contracts_max: int = 10_000
+    contract_gas_max: int = 16_384
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():

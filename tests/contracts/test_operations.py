@@ -42,6 +42,9 @@ def test_kinds_are_numbered_as_the_protocol_says() -> None:
         (19, "bond.deposit"),
         (20, "bond.withdraw"),
         (21, "evidence.submit"),
+        (22, "program.store"),
+        (23, "contract.start"),
+        (24, "contract.elect"),
     ]
 
 

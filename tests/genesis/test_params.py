@@ -93,6 +93,9 @@ RANGES: list[tuple[str, int, int, dict[str, int]]] = [
     ("slash_ppm", 1, 1_000_000, {}),
     ("unbonding_epochs", 2, 20_000, {"evidence_epochs": 1}),
     ("bonds_per_member_max", 1, 256, {}),
+    ("programs_max", 1, 65_536, {}),
+    ("contracts_max", 1, 1_000_000, {}),
+    ("contract_gas_max", 16, 65_536, {}),
 ]
 
 

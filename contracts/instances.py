@@ -1,0 +1,251 @@
+"""Instances of contract programs on the ledger: stored, started, settled input by input, closed.
+
+Rules:
+
+1. *Store.* A member stores a program that passes the checks of docs/CONTRACTS.md, section 3.
+2. *Start.* The members of all parties sign one envelope. The parameters lie in their ranges; each feed's band lies in
+   the range of every price that is observed on it; every price is still to come and no election is over. Every lock
+   moves from its party into the instance's pot, or nothing happens.
+3. *Prices.* The price of an instant is the last one at or before it that is not older than the validity of a sample. It
+   is looked up by the first block at or after the instant and the settlement delay, and then by every block until it is
+   there, whether or not the program waits for it yet. It is absent once the settlement delay has passed since the first
+   block at or after its window's end: samples that were held up with the chain must find it open.
+4. *Elections.* The party's member elects once, within the window; with a value above zero the deposit moves into the
+   pot. At the window's end an election is absent.
+5. After each settled input the program runs from its beginning; the payments that are new are made. At the close the
+   pot is empty.
+6. One block looks at no more than `INPUTS_PER_BLOCK_MAX` open inputs and runs programs for no more than
+   `GAS_PER_BLOCK_MAX`; the next one goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from contracts.ledger import balance, post
+from contracts.open_inputs import Due
+from contracts.operations_contracts import ElectContract, StartContract, StoreProgram
+from contracts.oracle import last_priced
+from contracts.state import State
+from contracts.step import Step, known, require_new, require_owner, require_sound
+from contracts.tables import ContractRow, ProgramRow
+from contracts.vm.bytecode import NO_DEPOSIT, Input, InputKind, Program, decode_program
+from contracts.vm.interpreter import Window, run, terms
+from contracts.vm.verifier import Verified, verify
+from genesis.errors import Rejected, invariant
+
+INPUTS_PER_BLOCK_MAX: Final = 5_000
+GAS_PER_BLOCK_MAX: Final = 1_000_000
+CONTRACTS_EVER_MAX: Final = 2**32
+
+
+def pot_account(contract: str) -> str:
+    """The account that holds what an instance has locked; no member can own one of this form."""
+    return f"@contract/{contract}"
+
+
+def store(step: Step, operation: StoreProgram) -> None:
+    """Rule 1. Storing a program again is refused (``already_exists``)."""
+    state = step.state
+    if not any(key in state.derived.member_of_key for key in step.signers):
+        raise Rejected("not_authorised", "Only a member may store a program.", role="member")
+    program = decode_program(operation.program)
+    if program.program_id in state.programs.rows:
+        raise Rejected("already_exists", "This program is stored already.", program=program.program_id.hex())
+    if len(state.programs.rows) >= state.limits.programs_max:
+        raise Rejected("limit_reached", "There is no room for another program.", count_max=state.limits.programs_max)
+    verified = verify(program, state.limits.contract_gas_max)
+    state.programs.put(program.program_id, ProgramRow(operation.program))
+    state.open_inputs.remember(program.program_id, verified)
+    step.emit("program_stored", program=program.program_id, name=program.name, gas=program.gas)
+
+
+def start(step: Step, operation: StartContract) -> None:
+    """Rule 2."""
+    state, name = step.state, operation.contract
+    require_new(state.contracts, name, "contract", CONTRACTS_EVER_MAX)
+    if state.open_inputs.live >= state.limits.contracts_max:
+        raise Rejected("limit_reached", "No more contracts may run.", count_max=state.limits.contracts_max)
+    if operation.program not in state.programs.rows:
+        raise Rejected("unknown_program", "There is no program of this id.", program=operation.program.hex())
+    verified = state.open_inputs.verified(operation.program)
+    _require_bound(step, verified.program, operation)
+    agreed = terms(verified, operation.parameters)
+    for each, window in zip(verified.program.inputs, agreed.windows, strict=True):
+        _require_ahead(step, each, window)
+    for party, asset, amount in agreed.locks:
+        account, pot = operation.accounts[party], pot_account(name)
+        post(state, operation.assets[asset], ((account, -amount, 0), (pot, amount, 0)))
+    row = ContractRow(
+        operation.program,
+        operation.accounts,
+        operation.assets,
+        operation.feeds,
+        operation.parameters,
+        settled=(),
+        payments=0,
+        overdue_unix_ms=0,
+        is_open=True,
+    )
+    step.emit("contract_started", contract=name, program=operation.program)
+    _advance(step, name, row, verified)
+
+
+def _require_bound(step: Step, program: Program, operation: StartContract) -> None:
+    """Accounts, assets and feeds stand for those of the program, exist, are sound, and their owners signed."""
+    state = step.state
+    for what, given, formal in (
+        ("accounts", operation.accounts, program.parties),
+        ("assets", operation.assets, program.assets),
+        ("feeds", operation.feeds, program.feeds),
+    ):
+        if len(given) != len(formal):
+            raise Rejected(
+                "bad_binding", f"The program has another number of {what}.", given=len(given), needed=len(formal)
+            )
+    for account in operation.accounts:
+        require_owner(step, account)
+    for asset in operation.assets:
+        known(state.assets, asset, "asset")
+        require_sound(step, "asset", asset)
+    for feed, index in enumerate(operation.feeds):
+        band = known(state.indices, index, "index")
+        for each in program.inputs:
+            observed = each.kind is InputKind.PRICE and each.source == feed
+            if observed and not each.low <= band.price_min_ticks <= band.price_max_ticks <= each.high:
+                raise Rejected(
+                    "bad_binding",
+                    "The index may have prices that the program does not provide for.",
+                    input=each.name,
+                    index=index,
+                    low=each.low,
+                    high=each.high,
+                    price_min_ticks=band.price_min_ticks,
+                    price_max_ticks=band.price_max_ticks,
+                )
+
+
+def _require_ahead(step: Step, each: Input, window: Window) -> None:
+    """A price's instant, and the end of an election, are in the future."""
+    ahead_unix_ms = window.opens_unix_ms if each.kind is InputKind.PRICE else window.until_unix_ms
+    if ahead_unix_ms <= step.time_unix_ms:
+        raise Rejected(
+            "bad_window",
+            "A price must still be to come, and an election not be over.",
+            input=each.name,
+            opens_unix_ms=window.opens_unix_ms,
+            until_unix_ms=window.until_unix_ms,
+            block_time_unix_ms=step.time_unix_ms,
+        )
+
+
+def elect(step: Step, operation: ElectContract) -> None:
+    """Rule 4."""
+    state, name = step.state, operation.contract
+    row = known(state.contracts, name, "contract")
+    if not row.is_open:
+        raise Rejected("contract_closed", "The contract is closed.", contract=name)
+    verified = state.open_inputs.verified(row.program_id)
+    number = _election(verified.program, operation.election)
+    each, window = verified.program.inputs[number], state.open_inputs.terms(row).windows[number]
+    require_owner(step, row.accounts[each.source])
+    if number in dict(row.settled):
+        raise Rejected("already_elected", "This election is settled.", election=each.name)
+    if not window.opens_unix_ms <= step.time_unix_ms < window.until_unix_ms:
+        raise Rejected(
+            "not_open",
+            "The election is not open now.",
+            opens_unix_ms=window.opens_unix_ms,
+            until_unix_ms=window.until_unix_ms,
+            block_time_unix_ms=step.time_unix_ms,
+        )
+    if not each.low <= operation.value <= each.high:
+        raise Rejected(
+            "bad_input", "The value is out of its range.", value=operation.value, low=each.low, high=each.high
+        )
+    if operation.value and each.deposit != NO_DEPOSIT:
+        account, amount = row.accounts[each.source], window.deposit_minor
+        post(state, row.assets[window.deposit_asset], ((account, -amount, 0), (pot_account(name), amount, 0)))
+    step.emit("elected", contract=name, election=each.name, value=operation.value)
+    _settle(step, name, row, verified, number, operation.value)
+
+
+def _election(program: Program, name: str) -> int:
+    for number, each in enumerate(program.inputs):
+        if each.kind is InputKind.ELECTION and each.name == name:
+            return number
+    raise Rejected("unknown_election", "The contract has no election of this name.", election=name)
+
+
+def settle_due(step: Step) -> None:
+    """The system step: settle the open inputs that are due (rules 3 and 6)."""
+    state, gas = step.state, 0
+    for due in state.open_inputs.due(step.time_unix_ms)[:INPUTS_PER_BLOCK_MAX]:
+        row = state.contracts.rows[due[1]]
+        if not row.is_open:
+            continue
+        verified = state.open_inputs.verified(row.program_id)
+        is_settled, value = _found(step, row, verified.program, due)
+        if not is_settled:
+            _note_overdue(step, due, row)
+            continue
+        if gas + verified.program.gas > GAS_PER_BLOCK_MAX:
+            return
+        gas += verified.program.gas
+        _settle(step, due[1], row, verified, due[2], value)
+
+
+def work_due(state: State, time_unix_ms: int) -> int:
+    """About how many inputs `settle_due` would look at in a block of that time."""
+    return min(len(state.open_inputs.due(time_unix_ms)), INPUTS_PER_BLOCK_MAX)
+
+
+def _found(step: Step, row: ContractRow, program: Program, due: Due) -> tuple[bool, int | None]:
+    """Whether an open input can be settled now, and its value; None is absence."""
+    state, each = step.state, program.inputs[due[2]]
+    window = state.open_inputs.terms(row).windows[due[2]]
+    if each.kind is InputKind.ELECTION:
+        return True, None
+    found = last_priced(state, row.feeds[each.source], window.opens_unix_ms)
+    if found is not None and found[0] + state.limits.settlement_sample_validity_ms > window.opens_unix_ms:
+        return True, found[1]
+    waited = row.overdue_unix_ms and step.time_unix_ms >= row.overdue_unix_ms + state.limits.settlement_delay_ms
+    return bool(waited and step.time_unix_ms >= window.until_unix_ms), None
+
+
+def _note_overdue(step: Step, due: Due, row: ContractRow) -> None:
+    """From here on a price whose window has ended is awaited for the settlement delay."""
+    window = step.state.open_inputs.terms(row).windows[due[2]]
+    if step.time_unix_ms >= window.until_unix_ms and not row.overdue_unix_ms:
+        step.state.contracts.put(due[1], row._replace(overdue_unix_ms=step.time_unix_ms))
+
+
+def _settle(step: Step, name: str, row: ContractRow, verified: Verified, number: int, value: int | None) -> None:
+    """Settle one input and let the program go on."""
+    settled = tuple(sorted({**dict(row.settled), number: value}.items()))
+    _advance(step, name, row._replace(settled=settled, overdue_unix_ms=0), verified)
+
+
+def _advance(step: Step, name: str, row: ContractRow, verified: Verified) -> None:
+    """Rule 5: run the program over what is settled and make the payments that are new."""
+    state, pot = step.state, pot_account(name)
+    reached = run(verified, row.parameters, dict(row.settled))
+    for payment in reached.payments[row.payments :]:
+        asset, account = row.assets[payment.asset], row.accounts[payment.party]
+        if payment.amount_minor:
+            post(state, asset, ((pot, -payment.amount_minor, 0), (account, payment.amount_minor, 0)))
+        if payment.due_minor:
+            step.emit(
+                "contract_paid",
+                contract=name,
+                account=account,
+                asset=asset,
+                amount_minor=payment.amount_minor,
+                shortfall_minor=payment.due_minor - payment.amount_minor,
+            )
+    is_open = reached.waits_for is not None
+    state.contracts.put(name, row._replace(payments=len(reached.payments), is_open=is_open))
+    if not is_open:
+        left = [balance(state, pot, asset).free_minor for asset in row.assets]
+        invariant(not any(left), "A closed contract's pot is not empty.", contract=name)
+        step.emit("contract_closed", contract=name)
