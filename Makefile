@@ -38,7 +38,7 @@ export PYTHON_PROBE
 
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help setup test test-long fuzz-long check format demo sim sim-long mutants bench lock clean
+.PHONY: help setup test test-long fuzz-long check format demo sim sim-long mutants library bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7, every fault, both e
 
 mutants: setup ## every safety rule and every defence taken out in turn: the simulator, or the row's test, must fail
 	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants tests/defences $(ARGS)
+
+library: setup ## compile the exchange's two programs anew into contracts/library/exchange.py
+	@$(PY) -m tests.contracts.exchange_library > $(VENV)/exchange.py && mv $(VENV)/exchange.py contracts/library/exchange.py
 
 bench: setup ## measure four validators with each engine: throughput, then latency at BENCH_RATE a second
 	@for engine in $(ENGINES); do \
