@@ -16,7 +16,7 @@ BENCH_SECONDS ?= 10
 BENCH_RATE ?= 200
 SEED ?= 0
 ENGINES ?= hotstuff pbft
-JOBS ?= 2
+JOBS ?= 3
 FUZZ_SECONDS ?= 600
 
 # The interpreter .venv is made from: PYTHON=... chooses. Else the first python3, python3.12 or python3.11 in PATH that is
@@ -76,8 +76,10 @@ COMPILE := from contracts import merkle; merkle.self_test(); merkle.MerkleTree(2
 $(VENV)/.kernels: $(VENV)/.installed contracts/merkle.py node/signatures.py
 	@echo "Compiling the kernels"; $(PY) -c '$(COMPILE)'; touch $@
 
+# One worker more than two cores: whoever runs a network of processes mostly waits (tests/schedule.py). Bytecode is kept
+# whatever the environment says, or each of some hundred processes would compile the project anew.
 test: setup ## run the tests (ARGS=... goes to pytest)
-	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-long: setup ## what takes minutes: a validator stopped for a real minute, long partitions
 	@NOVATE_LONG=1 $(PY) -m pytest -m long $(ARGS)

@@ -90,7 +90,7 @@ def test_the_view_timeout_grows_and_is_capped(engine: str) -> None:
 # --- network ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_loss_duplicates_and_reordering_cost_time_only(engine: str, seed: int) -> None:
     """Row 19: 5 % loss, 5 % duplicates, delays from 1 to 100 ms."""
     cluster = Cluster(engine=engine, seed=seed)
@@ -198,7 +198,7 @@ def test_clock_skew_on_one_replica_only_costs_its_own_views(engine: str) -> None
 # --- crashes ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at_ms", range(1_000, 1_030, 2))
+@pytest.mark.parametrize("at_ms", range(200, 230, 2))
 def test_all_replicas_crash_together_and_go_on(engine: str, at_ms: int) -> None:
     """Row 10: whatever was pending, the chain goes on from the last committed block."""
     cluster = Cluster(engine=engine).start()
