@@ -90,7 +90,7 @@ def test_the_view_timeout_grows_and_is_capped(engine: str) -> None:
 # --- network ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(8))
 def test_loss_duplicates_and_reordering_cost_time_only(engine: str, seed: int) -> None:
     """Row 19: 5 % loss, 5 % duplicates, delays from 1 to 100 ms."""
     cluster = Cluster(engine=engine, seed=seed)

@@ -24,7 +24,7 @@ FAST = replace(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 def test_twins_partitions_losses_and_restarts_together_never_split_the_chain(engine: str, seed: int) -> None:
     """f of 3f + 1 validators run as two nodes with one key, and the network does its worst at random; S throughout."""
     cluster = Cluster(engine=engine, seed=seed, twins=(3,), params=FAST)
