@@ -99,5 +99,8 @@ def _write_new(path: Path, data: bytes) -> None:
     try:
         write_all(file, data, 0)
         os.fsync(file)
+    except OSError:  # A full disk: what was written so far would only fill it more, under a new name each time.
+        path.unlink()
+        raise
     finally:
         os.close(file)
