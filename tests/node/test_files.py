@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from node.files import create_private, write_private
+from node.files import create_private, make_private_directory, write_private
+
+
+def test_new_directories_are_private_and_durable_from_the_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 6: a synced file in a directory whose own name is not on the disk is lost with it."""
+    synced: list[Path] = []
+    monkeypatch.setattr("node.files.sync_directory", synced.append)
+    deep = tmp_path / "signer" / "keys"
+    make_private_directory(deep)
+    assert synced == [tmp_path, tmp_path / "signer"]
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (deep, deep.parent)] == [0o700] * 2
+    make_private_directory(deep)
+    assert len(synced) == 2
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_private_directory(tmp_path / "file")
+
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

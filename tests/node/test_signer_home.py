@@ -108,7 +108,7 @@ def test_lost_safety_state_beside_a_signer_is_never_made_anew(home: Path, signer
     assert not config.safety_path.exists()
 
 
-@pytest.mark.parametrize("dies_before", range(1, 11))
+@pytest.mark.parametrize("dies_before", range(1, 13))
 def test_hand_over_that_was_cut_short_is_completed_by_repeating_it(
     home: Path, signer_home: Path, monkeypatch: pytest.MonkeyPatch, dies_before: int
 ) -> None:
@@ -141,7 +141,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, dies_before: int) -> Iterator[None]:
     pytest.fail("The table names a step that there is not.")
 
 
-@pytest.mark.parametrize("dies_before", range(1, 15))
+@pytest.mark.parametrize("dies_before", range(1, 18))
 def test_hand_over_of_a_rotated_key_that_was_cut_short_is_completed_by_repeating_it(
     home: Path, signer_home: Path, monkeypatch: pytest.MonkeyPatch, dies_before: int
 ) -> None:
