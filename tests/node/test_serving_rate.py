@@ -76,7 +76,7 @@ async def test_a_node_that_catches_up_5000_blocks_never_waits(autojump_clock: ob
 
 def blocks_of(store: Store, hub: Hub) -> Serve:
     """Asks for blocks."""
-    server = BlockServer(store, PARAMS, hub.wires[0], lambda: certificate(CHAIN[-1].header))
+    server = BlockServer(store, PARAMS, hub.wires[0], lambda: certificate(CHAIN[-1].header), lambda _: None)
     return lambda peer: server.handle(peer, encode([0, 0]))
 
 

@@ -97,6 +97,28 @@ def test_a_crash_where_an_epoch_ends_or_begins_costs_nothing(engine: str, point:
 
 
 @engines
+def test_who_leaves_with_the_only_proof_that_the_epoch_is_over_still_hands_it_on(engine: str) -> None:
+    """Row 33: one of five is dead, and the last votes of the one that leaves are lost on their way. It alone has the
+    votes of a quorum then; without its own the others are none, and it has nothing more to say."""
+    five = FOUR | {4: 1}
+    scenes = 0
+    for delay_ms in range(0, 20, 2):
+        made = make(engine, five, FOUR)
+        dead, leaving = made.replicas[0], made.replicas[4]
+        made.honest.remove(dead)
+        made.links.cut |= {(dead.place, each.place) for each in made.replicas}
+        rises_to(leaving, BLOCKS - 1)
+        made.heap.run(delay_ms)
+        ways_out = {(leaving.place, each.place) for each in made.replicas}
+        made.links.cut |= ways_out
+        made.heap.run(2 * SIMULATED.view_timeout_ms)
+        scenes += [each.term.epoch for each in made.replicas[1:]] == [0, 0, 0, 1]
+        made.links.cut -= ways_out
+        progress(made)
+    assert scenes
+
+
+@engines
 @pytest.mark.parametrize("keeps_safety", [False, True])
 def test_a_lost_ledger_is_made_up_for_from_edge_to_edge(engine: str, keeps_safety: bool) -> None:
     """Rows 10 and 11: with its safety state it signs nothing before the epoch of that; without, nothing that it might
