@@ -186,7 +186,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "already_elected": "An election is made once; `novate query entry contracts NAME` shows what was settled.",
     "contract_closed": "It has paid and is over; start another one with `tx send contract.start`.",
     "not_open": "Elect within the window that the message names.",
-    "bad_binding": "Give one account, asset and index for each of the program's; `novate contract check FILE` lists them.",
+    "bad_binding": "Give one account, asset and index for each that `novate contract check FILE` lists.",
     "pricing_range": "Correct that row; the message names the column and its range.",
     "pricing_shape": "Give columns of one length, or single values that stand for every row.",
     "limit_reached": "Free what is no longer used, or have the limit raised: it is a chain parameter.",
