@@ -127,6 +127,7 @@ class Face:
             "peers": len(self._mesh.connected),
             "committed_txs": tip.envelopes_total,
             "mempool": self._intake.waiting,
+            "mempool_bytes": self._intake.waiting_bytes,
             "clock": {
                 "wall_origin_unix_ms": clock.wall_origin_unix_ms,
                 "chain_origin_unix_ms": clock.chain_origin_unix_ms,
