@@ -22,6 +22,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "no_passphrase": "Set NOVATE_PASSPHRASE, give --passphrase-file, or run it on a terminal.",
     "bad_passphrase": "Choose a passphrase that is neither empty nor that long.",
     "unknown_key": "See `novate keys list`, or make one with `novate keys new NAME`; --home says where.",
+    "no_key_home": "Give the directory that holds keys/ with --home, or make a key there with `novate keys new NAME`.",
     "key_exists": "Choose another name; keys are never overwritten.",
     "exposed_file": "Run `chmod 600` on the file, and consider the secret known to others.",
     "tampered_key": "Restore the key file from a backup.",
