@@ -119,7 +119,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "unknown_expiry": "See `novate query series` for the expiries there are.",
     "unknown_settlement": "See `novate query series` for the expiries there are; one settles after its expiry.",
     "unknown_block": "See `novate query block` for the latest; a validator that catches up has it later.",
-    "unknown_transaction": "Ask again if it was sent a moment ago; if not, it expired and moved nothing: send it anew.",
+    "unknown_transaction": (
+        "Ask again if it was sent a moment ago. Where the refusal names a lowest_height, first ask a validator that "
+        "keeps all blocks, with --url. If none has it, it expired and moved nothing: send it anew."
+    ),
     "unknown_table": "The message names the tables; docs/PROTOCOL.md, R1, says what their keys are.",
     "pruned": "Ask an archive with --url; this validator keeps blocks from lowest_height on.",
     # Proofs.
