@@ -145,9 +145,9 @@ def stop_some(out: Output, names: Sequence[str], directory: Path) -> None:
 @directory_option
 @reporting
 def restart(out: Output, names: Sequence[str], directory: Path) -> None:
-    """Stop validators if they run, start them, and wait until they are ready.
+    """Restart validators, and wait until they are ready.
 
-    One that does not become ready, as when too few others run, is reported with its reason; it runs on.
+    Those that do not run are started. One that does not become ready, as when too few others run, is reported with its reason; it runs on.
     """
     network = load_testnet(directory)
     chosen = _named(network, names)
