@@ -147,7 +147,8 @@ def stop_some(out: Output, names: Sequence[str], directory: Path) -> None:
 def restart(out: Output, names: Sequence[str], directory: Path) -> None:
     """Restart validators, and wait until they are ready.
 
-    Those that do not run are started. One that does not become ready, as when too few others run, is reported with its reason; it runs on.
+    Those that do not run are started. One that does not become ready, as when too few others run, is reported with its
+    reason; it runs on.
     """
     network = load_testnet(directory)
     chosen = _named(network, names)
