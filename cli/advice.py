@@ -24,6 +24,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "no_passphrase": "Set NOVATE_PASSPHRASE, give --passphrase-file, or run it on a terminal.",
     "bad_passphrase": "Choose a passphrase that is neither empty nor that long.",
     "unknown_key": "See `novate keys list`, or make one with `novate keys new NAME`; --home says where.",
+    "no_key_home": "Give the directory that holds keys/ with --home, or make a key there with `novate keys new NAME`.",
     "key_exists": "Choose another name; keys are never overwritten.",
     "exposed_file": "Run `chmod 600` on the file, and consider the secret known to others.",
     "tampered_key": "Restore the key file from a backup.",
@@ -123,7 +124,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "unknown_expiry": "See `novate query series` for the expiries there are.",
     "unknown_settlement": "See `novate query series` for the expiries there are; one settles after its expiry.",
     "unknown_block": "See `novate query block` for the latest; a validator that catches up has it later.",
-    "unknown_transaction": "Ask again if it was sent a moment ago; if not, it expired and moved nothing: send it anew.",
+    "unknown_transaction": (
+        "Ask again if it was sent a moment ago. Where the refusal names a lowest_height, first ask a validator that "
+        "keeps all blocks, with --url. If none has it, it expired and moved nothing: send it anew."
+    ),
     "unknown_table": "The message names the tables; docs/PROTOCOL.md, R1, says what their keys are.",
     "pruned": "Ask an archive with --url; this validator keeps blocks from lowest_height on.",
     # Proofs.

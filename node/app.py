@@ -246,7 +246,7 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     limits, clock = document.limits, Clock(document.clock)
     epochs = Epochs(document, opened.is_ours, opened.certificate, store, safety, state, genesis, clock.now, report)
     data = _data_plane(opened, epochs, store, state)
-    intake = Intake(document.chain_id, limits, partial(admit, state), data.maker)
+    intake = Intake(document.chain_id, limits, partial(admit, state), data.maker, config.mempool_bytes_max)
     receipts = ReceiptWaits(store)
 
     def executed(height: int, block_hash: bytes, root: bytes) -> None:

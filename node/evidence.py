@@ -14,7 +14,8 @@ Rules:
 5. It is submitted like any client's envelope, signed with this validator's own key and signed anew when the envelope
    has expired. Validators take turns, beginning at the place that the evidence's id names and a beat apart, so mostly
    one envelope is enough, and a validator that keeps silent delays it by a beat. Where the key is not at hand (it lives
-   in a signer), the others submit.
+   in a signer, which signs no envelopes), the others submit what rule 4 brings them. Where that is so everywhere,
+   anyone with a member's or a role's key does: `contracts.queries.evidence` shows the bytes.
 
 What the chain made of it is read from the state, not from receipts: whoever submitted it, the state says when it is
 done. Nothing here is on the path of a vote; a disk that fails stops the node as everywhere else.
