@@ -24,6 +24,7 @@ from contracts.compiled import inlined
 
 EXP_ARGUMENT_MIN: Final = -708.0
 EXP_ARGUMENT_MAX: Final = 709.0
+INV_SQRT_2PI: Final = 0.3989422804014327
 _ROUNDER: Final = 6755399441055744.0
 """1.5 · 2⁵²: added to a number below 2⁵¹, it leaves the nearest integer, ties to even, in the low bits."""
 _ROUNDER_BITS: Final = 0x4338000000000000
@@ -85,10 +86,11 @@ def log(x: Any) -> Any:
 def mills_ratio(a: Any) -> Any:
     """Φ(-a) exp(a²/2) for a ≥ 0, relative error within 1e-15: the tail without its exponential.
 
-    A polynomial of degree 20 in t = (a - 4) / (a + 4) for (1 + a) times the ratio, a minimax fit of this project.
+    A polynomial of degree 20 in t = (a - 4) / (a + 4) for (1 + a) times the ratio, a minimax fit of this project; the
+    constant term is two units in its last place above the fit, which makes the ratio at 0 exactly ½.
     """
     t = (a - 4.0) / (a + 4.0)
-    t0 = 0.47205320650984467 - 0.09670347732652589 * t
+    t0 = 0.4720532065098448 - 0.09670347732652589 * t
     t1 = 0.013999634724426913 + 0.028600364053551368 * t
     t2 = -0.032197837428202314 + 0.017936097479830534 * t
     t3 = -0.005002378587924337 - 0.00028562310204568726 * t
@@ -110,11 +112,17 @@ def mills_ratio(a: Any) -> Any:
 def normal_cdf(x: Any) -> Any:
     """Φ(x) for abs(x) up to 1e150: absolute error within 2.3e-16, in the lower tail relative error within 2e-13.
 
-    ``normal_cdf(x) == 1 - normal_cdf(-x)`` for positive x, bit for bit; 0 below about -37.6.
+    ``normal_cdf(x) == 1 - normal_cdf(-x)`` for positive x, bit for bit; exactly ½ at 0; 0 below about -37.6.
     """
     a = abs(x)
     tail = exp(-0.5 * a * a) * mills_ratio(a)
     return 1.0 - tail if x > 0.0 else tail
+
+
+@inlined
+def normal_density(x: Any) -> Any:
+    """φ(x) = exp(-x²/2) / √(2π) for abs(x) up to 1e150, relative error within 2e-13; 0 beyond about 37.6."""
+    return exp(-0.5 * x * x) * INV_SQRT_2PI
 
 
 @inlined
