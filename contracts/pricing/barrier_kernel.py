@@ -1,7 +1,8 @@
 """Single barriers, watched continuously: all eight European kinds, with rebate.
 
-With s = vol √t, level = ln(barrier / spot), k = ln(strike / spot), and m = (r - q) t ± s²/2 (plus for the asset's part, minus
-for the cash's), a term reflected at the barrier has weight w = 2 m level / s² and argument x = (2 level - k + m) / s, and
+With s = vol √t, level = ln(barrier / spot), k = ln(strike / spot), and m = (r - q) t ± s²/2 (plus for the asset's part,
+minus for the cash's), a term reflected at the barrier has weight w = 2 m level / s² and argument
+x = (2 level - k + m) / s, and
 
     w - x²/2 = -((m - k) / s)²/2 - 2 level (level - k) / s²,
 

@@ -6,9 +6,9 @@ Each derivative takes the price at four points about its own, at ±h and ±2h, w
 
 The steps h, fixed by the row's own numbers alone:
 
-- spot: the spot times 0.02 of the model's scale in ln spot (usually s = vol √t), at least 1e-6 and at most 1e-2 of it;
+- spot: the spot times 0.01 of the model's scale in ln spot (usually s = vol √t), at least 1e-6 and at most 1e-2 of it;
 - vol: 0.002 of it;
-- r: 1e-4, less where 0.02 s / t is less, but at least 1e-7.
+- r: 1e-4, less where 0.01 s / t is less, but at least 1e-7.
 
 What has happened already (a touched barrier, a running extremum, a past average) does not move with the spot: the price
 function must hold it fixed, as a column of its own, and go on smoothly to both sides. Theta then needs no step: between
@@ -34,7 +34,7 @@ from contracts.pricing.inputs import Column, Columns
 POINTS: Final = (1.0, -1.0, 2.0, -2.0)
 SPOT_STEP_MIN: Final = 1e-6
 SPOT_STEP_MAX: Final = 1e-2
-STEP_OF_SCALE: Final = 0.02
+STEP_OF_SCALE: Final = 0.01
 VOL_STEP: Final = 2e-3
 RATE_STEP_MIN: Final = 1e-7
 RATE_STEP_MAX: Final = 1e-4
