@@ -1,0 +1,30 @@
+"""The bits of the exotic models over their samples; as a program, prints their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from contracts.pricing import barrier, barrier_kernel, lookback
+from tests.contracts.pricing.grid import digest_of
+
+GOLDEN = {
+    "barrier": "393e137c61479aa8d050118e084488ab",
+    "lookback": "70ae7238ba8a79658e1c922260549106",
+}
+SAMPLES: dict[str, Callable[[], tuple[np.ndarray, ...]]] = {
+    "barrier": barrier.sample,
+    "lookback": lookback.sample,
+}
+
+
+def digests() -> dict[str, str]:
+    """The digest of each model's sample, its arrays one after another."""
+    return {name: digest_of(np.concatenate(sample())) for name, sample in SAMPLES.items()}
+
+
+if __name__ == "__main__":
+    print("compiled" if hasattr(barrier_kernel.barrier_price, "py_func") else "interpreted")
+    for name, value in digests().items():
+        print(name, value)
