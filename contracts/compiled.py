@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from numba import njit
 from numba.core import config as numba_config
-from numba.core.codegen import get_host_cpu_features
+from numba.core.codegen import get_host_cpu_features as numba_cpu_features
 
 CACHE_FOLDER: Final = "kernels"
 KEY_BYTES: Final = 12
 config: Final[Any] = numba_config
 """Numba fills it with its settings as attributes, which a type checker cannot see."""
+cpu_features: Final[Callable[[], str]] = numba_cpu_features
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -71,6 +72,6 @@ def _use_whole_vectors() -> None:
     The width changes no bit: every lane does what the scalar code does.
     """
     if config.CPU_NAME is None and config.CPU_FEATURES is None:
-        features = get_host_cpu_features()
+        features = cpu_features()
         if "+avx512f" in features.split(","):
             config.CPU_FEATURES = f"{features},-prefer-256-bit"

@@ -95,15 +95,19 @@ def black_76_second_order(**given: ArrayLike) -> SecondOrder:
 
 def sample() -> tuple[Column, ...]:
     """A few rows through every kernel, for the guard: both rights, all moneyness, and the edges."""
-    rows = {
+    rows: dict[str, ArrayLike] = {
         "right": np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0]),
         "strike": np.array([100.0, 100.0, 1000.0, 10.0, 90.0, 130.0, 100.0, 103.5, 100.0]),
         "r": np.array([0.05, 0.05, 0.03, -0.01, 0.5, 0.0, 0.0, 0.01, 0.02]),
         "t_years": np.array([0.5, 0.5, 0.25, 3.0, 10.0, 0.01, 1.0, 0.0, 2.0]),
         "vol": np.array([0.2, 0.2, 0.3, 1.5, 0.01, 0.6, 0.0, 0.4, 0.35]),
     }
-    first = {"spot": 100.0, "q": np.array([0.0, 0.0, 0.02, 0.03, 0.1, 0.0, 0.0, 0.02, 0.02]), **rows}
-    second = {"forward": 100.0, **rows}
+    first: dict[str, ArrayLike] = {
+        "spot": 100.0,
+        "q": np.array([0.0, 0.0, 0.02, 0.03, 0.1, 0.0, 0.0, 0.02, 0.02]),
+        **rows,
+    }
+    second: dict[str, ArrayLike] = {"forward": 100.0, **rows}
     scholes, black = black_scholes_second_order(**first), black_76_second_order(**second)
     return (
         black_scholes_price(**first),
