@@ -31,7 +31,7 @@ Ticks = NDArray[np.int64]
 
 OPTIONS_MAX: Final = 100_000
 SCENARIOS_MAX: Final = 10_000_000
-CHUNK_SCENARIOS: Final = 2048
+CHUNK_SCENARIOS: Final = 4096
 """What is revalued at a time: an underlying's shocks and the profits stay in the innermost cache."""
 SUM_MAX: Final = 1 << 62
 PPM: Final = 1_000_000

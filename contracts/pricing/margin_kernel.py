@@ -79,7 +79,11 @@ def profits(
                 cash = ticks_per_unit * (strikes[k] * exp(-r[u] * t_years[k]))
                 moneyness = log(spots[u] / strikes[k]) + (r[u] - q[u]) * t_years[k]
                 root_t = sqrt(t_years[k])
+                right = rights[k]
+                vol = vols[k]
+                value = values_ticks[k]
+                quantity = quantities[k]
                 for i in range(profits_ticks.size):
-                    s = deviation(vols[k] * vol_factors[u, i], root_t)
-                    price = price_of(rights[k], asset * growths[i], cash, moneyness + returns[u, i], s)
-                    profits_ticks[i] = profits_ticks[i] + (ticks_of(price) - values_ticks[k]) * quantities[k]
+                    s = deviation(vol * vol_factors[u, i], root_t)
+                    price = price_of(right, asset * growths[i], cash, moneyness + returns[u, i], s)
+                    profits_ticks[i] = profits_ticks[i] + (ticks_of(price) - value) * quantity
