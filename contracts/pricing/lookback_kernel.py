@@ -19,7 +19,7 @@ from typing import Any
 
 from contracts.compiled import kernel
 from contracts.pricing.kernel import INV_SQRT_2PI, exp, log, mills_ratio, normal_cdf
-from contracts.pricing.tail_kernel import DEVIATION_MIN, deviation_of, forward_value, weighted_cdf
+from contracts.pricing.tail_kernel import DEVIATION_MIN, deviation_of, exponential_slope, forward_value, weighted_cdf
 
 
 @kernel
@@ -39,17 +39,6 @@ def mills_slope(c: Any, delta: Any) -> Any:
     m7 = c * m6 + 6.0 * m5
     square = delta * delta
     return m1 + square * (m3 / 24.0 + square * (m5 / 1920.0 + square * (m7 / 322560.0)))
-
-
-@kernel
-def exponential_slope(z: Any) -> Any:
-    """(eᶻ - 1) / z, and 1 at 0."""
-    if abs(z) > 0.5:
-        return (exp(z) - 1.0) / z
-    total = 1.0
-    for n in range(15, 1, -1):
-        total = 1.0 + total * z / n
-    return total
 
 
 @kernel

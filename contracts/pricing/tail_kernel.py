@@ -53,6 +53,17 @@ def forward_value(right: Any, forward: Any, strike: Any, deviation: Any) -> Any:
     return gain + (value if value > 0.0 else 0.0)
 
 
+@kernel
+def exponential_slope(z: Any) -> Any:
+    """(eᶻ - 1) / z, and 1 at 0."""
+    if abs(z) > 0.5:
+        return (exp(z) - 1.0) / z
+    total = 1.0
+    for n in range(15, 1, -1):
+        total = 1.0 + total * z / n
+    return total
+
+
 @inlined
 def deviation_of(vol: Any, t: Any) -> Any:
     """vol √t, the standard deviation of the logarithm of the spot at t."""

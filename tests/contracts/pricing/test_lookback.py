@@ -1,4 +1,4 @@
-"""Lookbacks against published values, against quadrature of the extremum's distribution, and where the carry is zero."""
+"""Lookbacks against published values, against quadrature of the extremum, and where the carry is zero."""
 
 from __future__ import annotations
 
