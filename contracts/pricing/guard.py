@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.pricing import vanilla
+from contracts.pricing import implied_volatility, vanilla
 from contracts.pricing.guard_kernel import sums_and_products
 from genesis.codec import encode
 from genesis.errors import invariant
@@ -28,6 +28,7 @@ from genesis.hashing import Domain, digest
 Sample = Callable[[], tuple[NDArray[Any], ...]]
 DIGEST_BYTES: Final = 16
 MODELS: Final[Mapping[str, tuple[Sample, str]]] = {
+    "implied_volatility": (implied_volatility.sample, "f4b594ad196567d3e37aa9e9dd59229f"),
     "vanilla": (vanilla.sample, "8e2824ee70c7964c339ffdf4cb99efe0"),
 }
 """Name, sample, and the digest of its bits."""
