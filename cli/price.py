@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from cli.output import Amount, Failure, Output, reporting
+from cli.price_mc import mc
 
 OPTIONS: Final = (
     ("kind", "vanilla, barrier, asian_arithmetic and so on; a wrong one lists them all."),
@@ -114,3 +115,17 @@ def _show(out: Output, answers: Sequence[dict[str, Any]], *, greeks: bool) -> No
 def _shown(value: float | None) -> str:
     """A number for people: ten digits are more than any market quotes."""
     return "-" if value is None else f"{value:.10g}"
+
+
+@price.command("keys")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@reporting
+def keys(out: Output, folder: Path) -> None:
+    """Make the certificates of a cluster's scheduler, workers and clients."""
+    from node.cluster_keys import make_cluster_keys
+
+    files = [str(path) for path in make_cluster_keys(folder)]
+    out.result({"files": files}, lambda: out.table("Written", ("file",), [(each,) for each in files]))
+
+
+price.add_command(mc)

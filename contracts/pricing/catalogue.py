@@ -1,7 +1,7 @@
 """Every model that there is, by kind of option and exercise: one table for all who price by name.
 
-A row that is not here is not supported. Columns have the names that `contracts.pricing.inputs` gives them; the signs that
-a model takes for a kind of barrier are looked up here from the kind's name.
+A row that is not here is not supported. Columns have the names that `contracts.pricing.inputs` gives them; the signs
+that a model takes for a kind of barrier are looked up here from the kind's name.
 """
 
 from __future__ import annotations

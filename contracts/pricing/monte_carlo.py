@@ -46,8 +46,10 @@ CHUNK_NORMALS_MAX: Final = 1 << 17
 """What is simulated at a time: enough to amortise calls, small enough to stay in the caches."""
 NORMAL_MAX: Final = 8.3
 """No simulated normal is beyond it: it is the quantile of 1 - 2⁻⁵³, rounded up."""
-SHARD_NORMALS: Final = 32_000_000
-"""Normals in a shard: at 10 ns each, more than three times the 100 ms that make a shard worth sending."""
+SHARD_NORMALS: Final = 16_000_000
+"""Normals in a shard: at 10 ns each, 160 ms, where 100 ms make a shard worth sending."""
+JOB_NORMALS_MAX: Final = 1 << 40
+"""Normals in a job: three hours of a core, and no more shards than a scheduler holds."""
 _HALF_BITS: Final = 25
 
 
@@ -182,6 +184,8 @@ def _check_counts(job: Job) -> None:
         _require(whole, message, found=job.paths)
     message = f"Underlyings times times must be at most {DIMENSIONS_PSEUDO_MAX}."
     _require(job.dimensions <= DIMENSIONS_PSEUDO_MAX, message, found=job.dimensions)
+    normals = job.dimensions * job.paths
+    _require(normals <= JOB_NORMALS_MAX, f"Paths times dimensions must be at most {JOB_NORMALS_MAX}.", found=normals)
 
 
 def _check_prices(job: Job) -> None:
