@@ -15,16 +15,14 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from contracts.pricing.monte_carlo import Job, Shard, ShardResult, run
 from genesis.errors import Rejected
 from node.files import read_private
 from node.shards import Advance
-
-if TYPE_CHECKING:
-    from distributed import Client, Security
 
 CONNECT_S: Final = 30.0
 PEM_BYTES_MAX: Final = 1 << 20
@@ -45,16 +43,19 @@ class ClusterIdentity:
         Raises:
             Rejected: ``bad_cluster_key`` for what is no PEM text; ``exposed_file`` for a key that others may read.
         """
-        texts = [_read_pem(trusted, _read(trusted)), _read_pem(certificate, _read(certificate))]
-        return cls(*texts, _read_pem(key, read_private(key, PEM_BYTES_MAX)))
+        return cls(
+            _read_pem(trusted, _read(trusted)),
+            _read_pem(certificate, _read(certificate)),
+            _read_pem(key, read_private(key, PEM_BYTES_MAX)),
+        )
 
     @property
-    def security(self) -> Security:
-        """The same for Dask, in every role; nothing without TLS."""
-        from distributed import Security
+    def security(self) -> Any:
+        """The same for Dask (its `Security`), in every role; nothing without TLS."""
+        distributed = import_module("distributed")
 
         roles = {f"tls_{role}_{what}": text for role in ("client", "scheduler", "worker") for what, text in self._pair}
-        return Security(
+        return distributed.Security(
             tls_ca_file=self.trusted, require_encryption=True, tls_min_version=ssl.TLSVersion.TLSv1_3, **roles
         )
 
@@ -103,33 +104,30 @@ def run_on_cluster(
         client.close()
 
 
-def _connected(address: str, identity: ClusterIdentity, connect_s: float) -> Client:
+def _connected(address: str, identity: ClusterIdentity, connect_s: float) -> Any:
     try:
-        from distributed import Client
+        distributed = import_module("distributed")
     except ImportError as error:
         message = "Clusters need the extra `cluster` of this package (dask.distributed)."
         raise Rejected("cluster_extra", message) from error
     try:
-        return Client(address, security=identity.security, timeout=connect_s, set_as_default=False)
+        return distributed.Client(address, security=identity.security, timeout=connect_s, set_as_default=False)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise Rejected("cluster_unreachable", f"No cluster answers at {address}: {reason}.") from error
 
 
-def _gathered(client: Client, job: Job, shards: Sequence[Shard], advance: Advance) -> list[ShardResult]:
-    from distributed import KilledWorker
-    from distributed import as_completed as completed
-    from distributed.client import FutureCancelledError
-
+def _gathered(client: Any, job: Job, shards: Sequence[Shard], advance: Advance) -> list[ShardResult]:
+    distributed = import_module("distributed")
     futures = client.map(partial(run, job), shards, pure=False)
     try:
-        for each in completed(futures, loop=client.loop):
+        for each in distributed.as_completed(futures, loop=client.loop):
             each.result()
             advance()
         found = client.gather(futures)
-    except KilledWorker as error:
+    except distributed.KilledWorker as error:
         raise Rejected("cluster_failed", f"Workers died of a shard: {error}.") from error
-    except (FutureCancelledError, OSError) as error:
+    except (distributed.client.FutureCancelledError, OSError) as error:
         raise Rejected("cluster_failed", f"The cluster was lost: {error}.") from error
     for shard, result in zip(shards, found, strict=True):
         if not isinstance(result, ShardResult) or result.shard != shard:

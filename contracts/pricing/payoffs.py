@@ -64,7 +64,8 @@ def _check_one(underlyings: int) -> None:
 
 
 def _intrinsic(right: int, prices: Ticks, strikes: Ticks | int) -> Ticks:
-    return np.maximum(right * (prices - strikes), 0)
+    gains: Ticks = np.maximum(right * (prices - strikes), 0)
+    return gains
 
 
 @dataclass(frozen=True)
