@@ -91,7 +91,8 @@ def test_every_model_is_guarded() -> None:
 
 def test_a_model_of_other_bits_stops_the_node_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever operates it must know what to look at."""
-    monkeypatch.setattr(guard, "MODELS", {"vanilla": (guard.MODELS["vanilla"][0], "00" * guard.DIGEST_BYTES)})
+    wrong = (guard.MODELS["vanilla"][0], "00" * guard.DIGEST_BYTES)
+    monkeypatch.setattr(guard, "MODELS", {**guard.MODELS, "vanilla": wrong})
     with pytest.raises(InvariantViolation, match="The kernels of vanilla compute other bits"):
         guard.self_test()
 
@@ -102,7 +103,8 @@ def test_one_bit_of_one_sample_is_another_kernel_hash(monkeypatch: pytest.Monkey
     first, *others = guard.MODELS["vanilla"][0]()
     changed = guard.digest_of("vanilla", (np.nextafter(first, 1e9), *others))
     assert changed != guard.digests()["vanilla"]
-    monkeypatch.setattr(guard, "digests", lambda: {"vanilla": changed})
+    found = {**guard.digests(), "vanilla": changed}
+    monkeypatch.setattr(guard, "digests", lambda: found)
     assert kernels.kernel_hash.__wrapped__() != right
 
 
