@@ -137,6 +137,8 @@ def _price_group(
     """Answers of rows that one model values."""
     try:
         model = model_of(kind, exercise, barrier_kind)
+        if greeks and model.greeks is None:
+            raise Rejected("price_row", f"not supported: greeks of {exercise} {kind}")
     except Rejected as error:
         return [{"error": error.message} for _ in rows]
     errors: dict[int, str] = {}
@@ -182,7 +184,7 @@ def _no_number(kind: str, name: str, text: str) -> str:
 
 def _valued(model: Model, columns: Mapping[str, Column], *, greeks: bool) -> list[Answer]:
     """Answers from columns without offences."""
-    if not greeks:
+    if not greeks or model.greeks is None:
         return [{"price": price} for price in model.price(**columns).tolist()]
     found = model.greeks(**columns)
     names = ("price", *GREEKS)

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from contracts.pricing import asian, barrier, lookback, vanilla
+from numpy.typing import ArrayLike
+
+from contracts.pricing import american, asian, barrier, digital, lookback, touch, vanilla
 from contracts.pricing.inputs import Column, Inputs
 
 EUROPEAN: Final = "european"
@@ -38,13 +40,13 @@ class Model:
     Args:
         inputs: The columns it takes, their ranges and relations.
         price: Prices from those columns by name.
-        greeks: An object with `price` and each of `GREEKS`, from the same.
+        greeks: An object with `price` and each of `GREEKS`, from the same; None where they are not supported.
         barrier_kinds: For each name of a kind of barrier, the columns that it stands for; empty where there is none.
     """
 
     inputs: Inputs
     price: Callable[..., Column]
-    greeks: Callable[..., Any]
+    greeks: Callable[..., Any] | None
     barrier_kinds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -54,8 +56,30 @@ class Model:
         return tuple(name for name in self.inputs.names if name not in signs)
 
 
+def _with_strike(inputs: Inputs) -> Inputs:
+    """The same columns, with the barrier given as the strike."""
+    names = tuple("strike" if name == "barrier" else name for name in inputs.names)
+    return Inputs(names, inputs.relations, inputs.narrowed)
+
+
+def _cash_at_hit(*, strike: ArrayLike, **given: ArrayLike) -> Column:
+    """An American cash-or-nothing option pays when the spot first reaches its strike: it is a one-touch."""
+    return touch.cash_at_hit_price(barrier=strike, **given)
+
+
+def _asset_at_hit(*, strike: ArrayLike, **given: ArrayLike) -> Column:
+    """The same for asset-or-nothing."""
+    return touch.asset_at_hit_price(barrier=strike, **given)
+
+
 MODELS: Final[Mapping[tuple[str, str], Model]] = {
     ("vanilla", EUROPEAN): Model(vanilla.BLACK_SCHOLES, vanilla.black_scholes_price, vanilla.black_scholes_greeks),
+    ("vanilla", AMERICAN): Model(american.INPUTS, american.price, american.greeks),
+    ("digital_cash", EUROPEAN): Model(digital.CASH, digital.cash_or_nothing_price, digital.cash_or_nothing_greeks),
+    ("digital_cash", AMERICAN): Model(_with_strike(touch.CASH_AT_HIT), _cash_at_hit, None),
+    ("digital_asset", EUROPEAN): Model(digital.ASSET, digital.asset_or_nothing_price, digital.asset_or_nothing_greeks),
+    ("digital_asset", AMERICAN): Model(_with_strike(touch.ASSET_AT_HIT), _asset_at_hit, None),
+    ("gap", EUROPEAN): Model(digital.GAP, digital.gap_price, digital.gap_greeks),
     ("barrier", EUROPEAN): Model(barrier.INPUTS, barrier.barrier_prices, barrier.barrier_greeks, _SINGLE),
     ("asian_arithmetic", EUROPEAN): Model(
         asian.ARITHMETIC_INPUTS, asian.asian_arithmetic_prices, asian.asian_arithmetic_greeks

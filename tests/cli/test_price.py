@@ -78,11 +78,16 @@ def test_every_column_is_an_option_and_every_number_has_a_range() -> None:
 def test_every_model_answers_from_text(kind: str, exercise: str) -> None:
     """A model that only its own tests can reach prices nothing."""
     row = {**ROW, "kind": kind, "exercise": exercise, **TERMS.get(kind, {})}
-    for name in MODELS[kind, exercise].barrier_kinds or [""]:
+    model = MODELS[kind, exercise]
+    for name in model.barrier_kinds or [""]:
         found = rows_of(row | {"barrier_kind": name}, greeks=True)[0]
-        assert set(found) == {"price", "delta", "gamma", "vega", "theta", "rho"}, found
+        if model.greeks is None:
+            assert found == {"error": f"not supported: greeks of {exercise} {kind}"}
+            found = rows_of(row | {"barrier_kind": name})[0]
+        else:
+            assert set(found) == {"price", "delta", "gamma", "vega", "theta", "rho"}, found
         assert all(math.isfinite(x) for x in found.values())
-        assert 0.0 <= found["price"] < 100.0
+        assert 0.0 <= found["price"] <= 100.0
 
 
 @pytest.mark.parametrize("kind", KINDS)
