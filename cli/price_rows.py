@@ -29,10 +29,11 @@ DEFAULTS: Final[Mapping[str, float]] = {
     "q": 0.0,
     "rebate": 0.0,
     "fixings": 0.0,
+    "first_fixing_years": 0.0,
     "average_so_far": 0.0,
     "extremum_so_far": 0.0,
 }
-"""What an empty cell stands for: no yield, no rebate, a continuous average, a past that is not known."""
+"""What an empty cell stands for: no yield, no rebate, a continuous average from now on, a past that is not known."""
 RIGHTS: Final[Mapping[str, float]] = {"call": CALL, "put": PUT}
 ROWS_MAX: Final = 1_000_000
 BYTES_MAX: Final = 1 << 28
@@ -143,6 +144,8 @@ def _price_group(
         return [{"error": error.message} for _ in rows]
     errors: dict[int, str] = {}
     columns = {name: _numbers(kind, name, [*map(_cells(place, name), rows)], errors) for name in model.columns}
+    if "fixings" in columns:
+        _require_first_fixing(columns["fixings"], [*map(_cells(place, "first_fixing_years"), rows)], errors)
     for name, sign in model.barrier_kinds.get(barrier_kind, {}).items():
         columns[name] = np.full(len(rows), sign)
     columns = {name: columns[name] for name in model.inputs.names}
@@ -169,6 +172,13 @@ def _numbers(kind: str, name: str, texts: Sequence[str], errors: dict[int, str])
     for at, reason in reasons.items():
         errors.setdefault(at, reason)
     return np.array(found)
+
+
+def _require_first_fixing(fixings: Column, first: Sequence[str], errors: dict[int, str]) -> None:
+    """Of several fixings the first must be dated: now, and a step from now, are both usual."""
+    for at in np.flatnonzero(fixings > 1.0).tolist():
+        if not first[at]:
+            errors.setdefault(at, "first_fixing_years is empty; several fixings need it")
 
 
 def _number(text: str) -> float:

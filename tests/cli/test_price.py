@@ -17,6 +17,7 @@ from contracts.pricing.catalogue import EXERCISES, KINDS, MODELS
 from contracts.pricing.inputs import RANGES
 from contracts.pricing.vanilla import black_scholes_greeks
 from genesis.errors import Rejected
+from tests.contracts.pricing.vectors import NEEDS_DATA, european_tables
 
 ONE = ["--right", "call", "--spot", "100", "--strike", "95.5", "--r", "0.05", "--t-years", "0.75", "--vol", "0.2"]
 ROW = {
@@ -113,6 +114,7 @@ WRONG = [
     ({"vol": "inf"}, "vol is inf; it must be from 0 to 10"),
     ({"spot": "-5"}, "spot is -5; it must be from 1e-09 to 1e+12"),
     ({"kind": "barrier", "barrier": "90"}, "barrier_kind is ''; for barrier it must be one of down_out, "),
+    ({"kind": "asian_arithmetic", "fixings": "4"}, "first_fixing_years is empty; several fixings need it"),
     ({"kind": "barrier", "barrier_kind": "down_out"}, "barrier is empty; barrier needs it"),
 ]
 
@@ -124,6 +126,42 @@ def test_a_bad_row_says_why_and_stops_no_other(change: dict[str, str], reason: s
     assert set(answers[1]) == {"error"}
     assert answers[1]["error"].startswith(reason)
     assert answers[0] == answers[2] == {"price": exact("price")}
+
+
+def test_an_empty_cell_is_the_default_of_its_column() -> None:
+    """No yield, no rebate, an average over all time from now on, a past that is not known: European, too."""
+    full = {"exercise": "european", "q": "0", "rebate": "0", "fixings": "0", "first_fixing_years": "0"}
+    full |= {"average_so_far": "0", "extremum_so_far": "0"}
+    for kind in ("vanilla", "barrier", "asian_arithmetic", "lookback_floating"):
+        row = ROW | {"kind": kind, "barrier_kind": "down_out", "barrier": "90"}
+        short, long = rows_of(row, row | full)
+        assert short == long
+        assert "price" in short
+
+
+TABLES = [
+    ("testValues", {"kind": "vanilla"}),
+    ("testCashOrNothingEuropeanValues", {"kind": "digital_cash", "cash": "10"}),
+    ("testAssetOrNothingEuropeanValues", {"kind": "digital_asset"}),
+    ("testGapEuropeanValues", {"kind": "gap", "second_strike": "57"}),
+    ("testCashAtHitOrNothingAmericanValues", {"kind": "digital_cash", "exercise": "american", "cash": "15"}),
+    ("testAssetAtHitOrNothingAmericanValues", {"kind": "digital_asset", "exercise": "american"}),
+]
+KEYS = {"spot": "s", "strike": "strike", "q": "q", "r": "r", "t_years": "t", "vol": "v"}
+
+
+@NEEDS_DATA
+@pytest.mark.parametrize(("table", "terms"), TABLES, ids=[each[0] for each in TABLES])
+def test_a_published_table_comes_out_of_the_command(table: str, terms: dict[str, str]) -> None:
+    """From the text of a file to the document: signs, units and columns are where two right halves go wrong."""
+    rows = european_tables()[table]
+    lines = [",".join(COLUMNS)]
+    for row in rows:
+        cells = {"right": row["type"].lower(), **{name: str(row[key]) for name, key in KEYS.items()}, **terms}
+        lines.append(",".join(cells.get(name, "") for name in COLUMNS))
+    found = json.loads(price("--csv", "-", "--json", given="\n".join(lines)).stdout)["rows"]
+    for row, answer in zip(rows, found, strict=True):
+        assert answer["price"] == pytest.approx(row["result"], abs=row["tol"]), row
 
 
 def test_a_file_is_answered_in_its_order() -> None:
