@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.pricing import digital, implied_volatility, touch, vanilla
+from contracts.pricing import digital, implied_volatility, inverse, touch, vanilla
 from contracts.pricing.guard_kernel import sums_and_products
 from genesis.codec import encode
 from genesis.errors import invariant
@@ -30,6 +30,7 @@ DIGEST_BYTES: Final = 16
 MODELS: Final[Mapping[str, tuple[Sample, str]]] = {
     "digital": (digital.sample, "a921ff1e44bab1e03bb6748f521a8328"),
     "implied_volatility": (implied_volatility.sample, "f4b594ad196567d3e37aa9e9dd59229f"),
+    "inverse": (inverse.sample, "e23162571eb3a05337fb9d694e45cb25"),
     "touch": (touch.sample, "84e4e990ef67d3ca42cea0a876d4bc56"),
     "vanilla": (vanilla.sample, "8e2824ee70c7964c339ffdf4cb99efe0"),
 }
