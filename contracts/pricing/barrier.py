@@ -33,7 +33,7 @@ def barrier_prices(
     """Prices, in the unit of spot and strike, absolute error below 1e-13 of the larger of spot and strike.
 
     Where r is below zero and (r - q - vol²/2)² < -2 r vol², the rebate of a knock-out is integrated numerically, to
-    1e-9 of the rebate.
+    1e-7 of the rebate for r t_years down to -1.
 
     Args:
         right: 1 call, -1 put.

@@ -76,7 +76,7 @@ def hit_value(side: Any, level: Any, drift: Any, s: Any, rt: Any, nodes: Any, we
     """What 1 is worth that is paid when the barrier is touched, if it is by t (term F); `rt` is r t.
 
     Where rates are so far below zero that the closed form has no real λ, it is integrated by parts,
-    e^(-rt) P(t) + r ∫ e^(-ru) P(u) du with P(u) the probability of a touch by u, over u = t v² with the given nodes.
+    e^(-rt) P(t) + r ∫ e^(-ru) P(u) du with P(u) the probability of a touch by u, over u = t v⁴ with the given nodes.
     """
     variance = s * s
     under_root = drift * drift + 2.0 * rt * variance
@@ -90,9 +90,10 @@ def hit_value(side: Any, level: Any, drift: Any, s: Any, rt: Any, nodes: Any, we
         return first + weighted_cdf(minus * level / variance, exponent, side * (level - root) / s)
     total = 0.0
     for n in range(nodes.size):
-        v = nodes[n]
-        touched = 1.0 - untouched_probability(side, level, drift * v * v, s * v)
-        total = total + weights[n] * 2.0 * v * exp(-rt * v * v) * touched
+        square = nodes[n] * nodes[n]
+        part = square * square
+        touched = 1.0 - untouched_probability(side, level, drift * part, s * square)
+        total = total + weights[n] * 4.0 * square * nodes[n] * exp(-rt * part) * touched
     return exp(-rt) * (1.0 - untouched_probability(side, level, drift, s)) + rt * total
 
 

@@ -93,8 +93,10 @@ def bumped_greeks(
 
 
 def _first(at: Column, step: Column) -> Column:
-    return (8.0 * (at[0] - at[1]) - (at[2] - at[3])) / (12.0 * step)
+    slope: Column = (8.0 * (at[0] - at[1]) - (at[2] - at[3])) / (12.0 * step)
+    return slope
 
 
 def _second(centre: Column, at: Column, step: Column) -> Column:
-    return (16.0 * (at[0] + at[1]) - (at[2] + at[3]) - 30.0 * centre) / (12.0 * step * step)
+    curve: Column = (16.0 * (at[0] + at[1]) - (at[2] + at[3]) - 30.0 * centre) / (12.0 * step * step)
+    return curve
