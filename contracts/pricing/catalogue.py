@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from numpy.typing import ArrayLike
 
-from contracts.pricing import american, asian, barrier, digital, lookback, touch, vanilla
+from contracts.pricing import american, asian, barrier, digital, double_barrier, lookback, touch, vanilla
 from contracts.pricing.inputs import Column, Inputs
 
 EUROPEAN: Final = "european"
@@ -31,6 +31,7 @@ _SINGLE: Final[Mapping[str, Mapping[str, float]]] = {
     "up_out": {"direction": 1.0, "knock": -1.0},
     "up_in": {"direction": 1.0, "knock": 1.0},
 }
+_DOUBLE: Final[Mapping[str, Mapping[str, float]]] = {"out": {"knock": -1.0}, "in": {"knock": 1.0}}
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ MODELS: Final[Mapping[tuple[str, str], Model]] = {
     ("digital_asset", AMERICAN): Model(_with_strike(touch.ASSET_AT_HIT), _asset_at_hit, None),
     ("gap", EUROPEAN): Model(digital.GAP, digital.gap_price, digital.gap_greeks),
     ("barrier", EUROPEAN): Model(barrier.INPUTS, barrier.barrier_prices, barrier.barrier_greeks, _SINGLE),
+    ("double_barrier", EUROPEAN): Model(
+        double_barrier.INPUTS, double_barrier.double_barrier_prices, double_barrier.double_barrier_greeks, _DOUBLE
+    ),
     ("asian_arithmetic", EUROPEAN): Model(
         asian.ARITHMETIC_INPUTS, asian.asian_arithmetic_prices, asian.asian_arithmetic_greeks
     ),

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.pricing import digital, implied_volatility, inverse, touch, vanilla
+from contracts.pricing import digital, implied_volatility, inverse, margin, monte_carlo, touch, vanilla
 from contracts.pricing.guard_kernel import sums_and_products
 from genesis.codec import encode
 from genesis.errors import invariant
@@ -32,6 +32,8 @@ MODELS: Final[Mapping[str, tuple[Sample, str]]] = {
     "implied_volatility": (implied_volatility.sample, "f4b594ad196567d3e37aa9e9dd59229f"),
     "inverse": (inverse.sample, "e23162571eb3a05337fb9d694e45cb25"),
     "touch": (touch.sample, "84e4e990ef67d3ca42cea0a876d4bc56"),
+    "margin": (margin.sample, "0b4316afeb0910ded7ef10738711f8c0"),
+    "monte_carlo": (monte_carlo.sample, "b367af095e23e2b695f46a1baaed442d"),
     "vanilla": (vanilla.sample, "8e2824ee70c7964c339ffdf4cb99efe0"),
 }
 """Name, sample, and the digest of its bits."""
