@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cli.main import novate
 from contracts.pricing.monte_carlo import Job, Market, merge, recheck, run, shards_of
 from contracts.pricing.payoffs import Asian, Basket
 from genesis.errors import Rejected
@@ -87,6 +90,18 @@ def test_a_worker_that_is_killed_in_mid_job_changes_nothing(running: Running) ->
     assert killed
     assert merge(JOB, results) == HERE
     assert recheck(JOB, results, [0, len(SHARDS) - 1]) == ()
+
+
+@pytest.mark.process
+def test_the_command_gives_the_same_document_here_and_there(running: Running) -> None:
+    """The digest of a run on a laptop and of one on the cluster is how two people agree."""
+    option = ["--right", "put", "--spot", "100", "--vol", "0.3", "--r", "0.02", "--t-years", "1", "--strike", "90"]
+    there = ["--cluster", running.address, "--recheck", "2"]
+    for name, file in (("trusted", "trusted.pem"), ("cert", "client.pem"), ("key", "client-key.pem")):
+        there += [f"--tls-{name}", str(running.keys / file)]
+    found = [CliRunner().invoke(novate, ["price", "mc", *option, *more, "--json"]) for more in ([], there)]
+    assert [each.exit_code for each in found] == [0, 0], found[1].stderr
+    assert json.loads(found[0].stdout) == json.loads(found[1].stdout)
 
 
 @pytest.mark.process
