@@ -37,15 +37,26 @@ _LN2_LOW: Final = 1.9082149292705877e-10
 
 @inlined
 def exp(x: Any) -> Any:
-    """eˣ for finite x, within 1 ulp; 0 below `EXP_ARGUMENT_MIN`, e⁷⁰⁹ above `EXP_ARGUMENT_MAX`.
+    """eˣ for finite x, within 1 ulp; 0 below `EXP_ARGUMENT_MIN`, e⁷⁰⁹ above `EXP_ARGUMENT_MAX`."""
+    return exp_of_negative(709.0 if x > 709.0 else x)
+
+
+@inlined
+def exp_of_negative(x: Any) -> Any:
+    """eˣ for x up to `EXP_ARGUMENT_MAX`, which is not looked at; 0 below `EXP_ARGUMENT_MIN`."""
+    return 0.0 if x < -708.0 else exp_within(-708.0 if x < -708.0 else x)
+
+
+@inlined
+def exp_within(x: Any) -> Any:
+    """eˣ for x from `EXP_ARGUMENT_MIN` to `EXP_ARGUMENT_MAX`, which is not looked at.
 
     x = k ln 2 + r with abs(r) ≤ ln 2 / 2; the polynomial stands for (eʳ - 1 - r) / r².
     Source: the reduction of fdlibm, `e_exp.c`; the coefficients are a minimax fit of this project.
     """
-    clamped = -708.0 if x < -708.0 else (709.0 if x > 709.0 else x)
-    shifted = clamped * _INV_LN2 + _ROUNDER
+    shifted = x * _INV_LN2 + _ROUNDER
     k = shifted - _ROUNDER
-    high = clamped - k * _LN2_HIGH
+    high = x - k * _LN2_HIGH
     low = k * _LN2_LOW
     r = high - low
     correction = (high - r) - low
@@ -59,7 +70,7 @@ def exp(x: Any) -> Any:
     tail = ((t0 + t1 * r2) + (t2 + t3 * r2) * r4) + t4 * (r4 * r4)
     mantissa = 1.0 + (r + (r2 * tail + correction))
     scale = np.int64((np.float64(shifted).view(np.int64) + 1023) << 52).view(np.float64)
-    return 0.0 if x < -708.0 else mantissa * scale
+    return mantissa * scale
 
 
 @inlined
