@@ -18,13 +18,14 @@ from numpy.typing import ArrayLike
 
 from contracts.pricing.asian_arithmetic_kernel import POINTS_MAX, SIZE, arithmetic_prices
 from contracts.pricing.asian_kernel import geometric_prices
-from contracts.pricing.bumped import Greeks, bumped_greeks
+from contracts.pricing.bumped import bumped_greeks
+from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Columns, Inputs, Relation
 
-NAMES: Final = (
+VARIANCE_MAX: Final = 25.0
+_NAMES: Final = (
     "right", "spot", "strike", "q", "r", "t_years", "vol", "fixings", "first_fixing_years", "average_so_far",
 )  # fmt: skip
-VARIANCE_MAX: Final = 25.0
 _WHOLE: Final = Relation("fixings must be a whole number", ("fixings",), lambda c: c["fixings"] == c["fixings"].round())
 _IN_ORDER: Final = Relation(
     "the first fixing must not come after the last, which is at expiry",
@@ -36,80 +37,52 @@ _BOUNDED: Final = Relation(
     ("vol", "t_years"),
     lambda c: c["vol"] * c["vol"] * c["t_years"] <= VARIANCE_MAX,
 )
-GEOMETRIC_INPUTS: Final = Inputs(NAMES, (_WHOLE, _IN_ORDER))
-ARITHMETIC_INPUTS: Final = Inputs(NAMES, (_WHOLE, _IN_ORDER, _BOUNDED))
+GEOMETRIC: Final = Inputs(_NAMES, (_WHOLE, _IN_ORDER))
+ARITHMETIC: Final = Inputs(_NAMES, (_WHOLE, _IN_ORDER, _BOUNDED))
 
 
-def asian_arithmetic_prices(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, q: ArrayLike, r: ArrayLike, t_years: ArrayLike,
-    vol: ArrayLike, fixings: ArrayLike, first_fixing_years: ArrayLike, average_so_far: ArrayLike,
-) -> Column:  # fmt: skip
-    """Prices on the arithmetic average, in the unit of spot and strike.
+def asian_arithmetic_price(**given: ArrayLike) -> Column:
+    """The price on the arithmetic average of each row, in the unit of spot and strike.
 
-    Up to 25 fixings to come the error is below 1e-9 of the forward of the average; with more, or continuously, below
-    1e-8 of it for vol √t_years up to 0.7, 1e-6 up to 1.5, and 1e-4 up to 5. (Found by doubling the intervals, and
-    against quadrature and Linetsky's values: tests.)
+    For vol √t_years up to 1.5 the error is below 1e-6 of the forward of the average, up to 0.7 below 1e-8; up to the
+    5 that are allowed it is below 1e-3. (Held against quadrature, Linetsky's values, and twice as many intervals.)
 
     Args:
-        right: 1 call, -1 put.
-        spot, strike: Amounts above 0.
-        q, r: Dividend yield and rate a year, continuous.
-        t_years: Years to expiry.
-        vol: Volatility, per square root of a year; vol² t_years at most 25.
-        fixings: A whole number from 0 (continuous) to 10,000, those past included.
-        first_fixing_years: Years from now to the first fixing, or to the beginning of a continuous average.
-        average_so_far: The average of what is past, 0 for the spot.
+        given: The columns of `ARITHMETIC`, by name; `fixings` counts the past ones too.
 
     Raises:
-        Rejected: ``pricing_shape`` or ``pricing_range``, see `Inputs.checked`.
+        Rejected: As `Inputs.checked`.
 
     Source: see `asian_arithmetic_kernel`.
     """
-    columns = ARITHMETIC_INPUTS.checked(
-        right=right, spot=spot, strike=strike, q=q, r=r, t_years=t_years, vol=vol, fixings=fixings,
-        first_fixing_years=first_fixing_years, average_so_far=average_so_far,
-    )  # fmt: skip
-    return _arithmetic(_with_average(columns))
+    return _arithmetic(_with_average(ARITHMETIC.checked(**given)))
 
 
-def asian_arithmetic_greeks(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, q: ArrayLike, r: ArrayLike, t_years: ArrayLike,
-    vol: ArrayLike, fixings: ArrayLike, first_fixing_years: ArrayLike, average_so_far: ArrayLike,
-) -> Greeks:  # fmt: skip
-    """Prices and greeks; arguments as of `asian_arithmetic_prices`, differences as of `bumped_greeks`."""
-    columns = ARITHMETIC_INPUTS.checked(
-        right=right, spot=spot, strike=strike, q=q, r=r, t_years=t_years, vol=vol, fixings=fixings,
-        first_fixing_years=first_fixing_years, average_so_far=average_so_far,
-    )  # fmt: skip
-    return bumped_greeks(_arithmetic, _with_average(columns), scale=_scale(columns), settled=_none(columns))
+def asian_arithmetic_greeks(**given: ArrayLike) -> Greeks:
+    """Price and greeks of each row; arguments as `asian_arithmetic_price`, differences as `bumped_greeks`."""
+    columns = _with_average(ARITHMETIC.checked(**given))
+    return bumped_greeks(_arithmetic, columns, scale=_scale(columns), settled=_none(columns))
 
 
-def asian_geometric_prices(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, q: ArrayLike, r: ArrayLike, t_years: ArrayLike,
-    vol: ArrayLike, fixings: ArrayLike, first_fixing_years: ArrayLike, average_so_far: ArrayLike,
-) -> Column:  # fmt: skip
-    """Prices on the geometric average, relative error below 1e-12 of the forward; arguments and errors as above.
+def asian_geometric_price(**given: ArrayLike) -> Column:
+    """The price on the geometric average of each row, relative error below 1e-12 of the forward.
+
+    Args:
+        given: The columns of `GEOMETRIC`, by name.
+
+    Raises:
+        Rejected: As `Inputs.checked`.
 
     Source: Kemna and Vorst (1990) for the continuous average; Clewlow and Strickland, Implementing Derivatives Models
     (1998), pages 118 to 123, for fixings.
     """
-    columns = GEOMETRIC_INPUTS.checked(
-        right=right, spot=spot, strike=strike, q=q, r=r, t_years=t_years, vol=vol, fixings=fixings,
-        first_fixing_years=first_fixing_years, average_so_far=average_so_far,
-    )  # fmt: skip
-    return _geometric(_with_average(columns))
+    return _geometric(_with_average(GEOMETRIC.checked(**given)))
 
 
-def asian_geometric_greeks(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, q: ArrayLike, r: ArrayLike, t_years: ArrayLike,
-    vol: ArrayLike, fixings: ArrayLike, first_fixing_years: ArrayLike, average_so_far: ArrayLike,
-) -> Greeks:  # fmt: skip
-    """Prices and greeks; arguments as of `asian_geometric_prices`, differences as of `bumped_greeks`."""
-    columns = GEOMETRIC_INPUTS.checked(
-        right=right, spot=spot, strike=strike, q=q, r=r, t_years=t_years, vol=vol, fixings=fixings,
-        first_fixing_years=first_fixing_years, average_so_far=average_so_far,
-    )  # fmt: skip
-    return bumped_greeks(_geometric, _with_average(columns), scale=_scale(columns), settled=_none(columns))
+def asian_geometric_greeks(**given: ArrayLike) -> Greeks:
+    """Price and greeks of each row; arguments as `asian_geometric_price`, differences as `bumped_greeks`."""
+    columns = _with_average(GEOMETRIC.checked(**given))
+    return bumped_greeks(_geometric, columns, scale=_scale(columns), settled=_none(columns))
 
 
 def sample() -> tuple[Column, ...]:
@@ -126,7 +99,7 @@ def sample() -> tuple[Column, ...]:
         "first_fixing_years": [0.25, 0.03125, 0.0, 0.0625, 0.0, -1.0, -2.0, 0.125],
         "average_so_far": [0.0, 0.0, 0.0, 0.0, 0.0, 102.0, 98.0, 0.0],
     }
-    return asian_arithmetic_prices(**rows), asian_geometric_prices(**rows)
+    return asian_arithmetic_price(**rows), asian_geometric_price(**rows)
 
 
 def _with_average(columns: dict[str, Column]) -> dict[str, Column]:
@@ -147,11 +120,11 @@ def _none(columns: Columns) -> np.ndarray:
 def _arithmetic(columns: Columns) -> Column:
     price = np.empty_like(columns["spot"])
     room = np.empty(POINTS_MAX), *(np.empty(SIZE) for _ in range(4))
-    arithmetic_prices(*(columns[name] for name in NAMES), *room, price)
+    arithmetic_prices(*(columns[name] for name in _NAMES), *room, price)
     return price
 
 
 def _geometric(columns: Columns) -> Column:
     price = np.empty_like(columns["spot"])
-    geometric_prices(*(columns[name] for name in NAMES), price)
+    geometric_prices(*(columns[name] for name in _NAMES), price)
     return price

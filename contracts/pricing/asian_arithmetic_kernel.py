@@ -30,7 +30,8 @@ import numpy as np
 from contracts.compiled import kernel
 from contracts.pricing.asian_kernel import mean_growth, schedule_of
 from contracts.pricing.kernel import INV_SQRT_2PI, exp, log
-from contracts.pricing.tail_kernel import certain_value, forward_value
+from contracts.pricing.tail_kernel import forward_value
+from contracts.pricing.vanilla_kernel import intrinsic
 
 POINTS_MAX: Final = 25
 CENTRE: Final = 640
@@ -219,7 +220,7 @@ def arithmetic_price(
     forward = spot * weight * mean_growth(carry, first, spacing, points)
     left = strike - (1.0 - weight) * average
     discount = exp(-r * t)
-    gain = certain_value(right, forward, left)
+    gain = intrinsic(right, forward, left)
     if left <= 0.0 or weight == 0.0:
         return discount * gain
     if points == 1:

@@ -15,60 +15,41 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from contracts.pricing.barrier_kernel import barrier_prices as _barrier_prices
-from contracts.pricing.bumped import Greeks, bumped_greeks
+from contracts.pricing.barrier_kernel import barrier_prices
+from contracts.pricing.bumped import bumped_greeks
 from contracts.pricing.gauss_legendre import NODES, WEIGHTS
+from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Columns, Inputs
 
-NAMES: Final = (
-    "right", "spot", "strike", "barrier", "direction", "knock", "rebate", "q", "r", "t_years", "vol",
-)  # fmt: skip
-INPUTS: Final = Inputs(NAMES)
+BARRIER: Final = Inputs(
+    ("right", "spot", "strike", "barrier", "direction", "knock", "rebate", "q", "r", "t_years", "vol")
+)
 
 
-def barrier_prices(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, barrier: ArrayLike, direction: ArrayLike,
-    knock: ArrayLike, rebate: ArrayLike, q: ArrayLike, r: ArrayLike, t_years: ArrayLike, vol: ArrayLike,
-) -> Column:  # fmt: skip
-    """Prices, in the unit of spot and strike, absolute error below 1e-13 of the larger of spot and strike.
+def barrier_price(**given: ArrayLike) -> Column:
+    """The price of each row, in the unit of spot and strike, absolute error below 1e-13 of the larger of the two.
 
     Where r is below zero and (r - q - vol²/2)² < -2 r vol², the rebate of a knock-out is integrated numerically, to
     1e-7 of the rebate for r t_years down to -1.
 
     Args:
-        right: 1 call, -1 put.
-        spot, strike, barrier: Amounts above 0.
-        direction: 1 up, -1 down.
-        knock: 1 in, -1 out.
-        rebate: 0 or more.
-        q, r: Dividend yield and rate a year, continuous.
-        t_years: Years to expiry.
-        vol: Volatility, per square root of a year.
+        given: The columns of `BARRIER`, by name.
 
     Raises:
-        Rejected: ``pricing_shape`` or ``pricing_range``, see `Inputs.checked`.
+        Rejected: As `Inputs.checked`.
 
-    Source: Reiner and Rubinstein (1991); Haug, 2nd edition, section 4.17.1.
+    Source: Reiner and Rubinstein, Breaking Down the Barriers, Risk 4 (1991); Haug, The Complete Guide to Option Pricing
+    Formulas, second edition, section 4.17.1.
     """
-    columns = INPUTS.checked(
-        right=right, spot=spot, strike=strike, barrier=barrier, direction=direction, knock=knock, rebate=rebate,
-        q=q, r=r, t_years=t_years, vol=vol,
-    )  # fmt: skip
-    return _price(_with_touched(columns))
+    return _price(_with_touched(BARRIER.checked(**given)))
 
 
-def barrier_greeks(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, barrier: ArrayLike, direction: ArrayLike,
-    knock: ArrayLike, rebate: ArrayLike, q: ArrayLike, r: ArrayLike, t_years: ArrayLike, vol: ArrayLike,
-) -> Greeks:  # fmt: skip
-    """Prices and greeks; arguments as of `barrier_prices`, differences as of `bumped_greeks`.
+def barrier_greeks(**given: ArrayLike) -> Greeks:
+    """Price and greeks of each row; arguments and errors as `barrier_price`, differences as `bumped_greeks`.
 
-    At the barrier delta and gamma are those of the side the spot is on.
+    Next to the barrier they are those of the side that the spot is on.
     """
-    columns = _with_touched(INPUTS.checked(
-        right=right, spot=spot, strike=strike, barrier=barrier, direction=direction, knock=knock, rebate=rebate,
-        q=q, r=r, t_years=t_years, vol=vol,
-    ))  # fmt: skip
+    columns = _with_touched(BARRIER.checked(**given))
     scale = columns["vol"] * np.sqrt(columns["t_years"])
     settled = (columns["touched"] > 0.0) & (columns["knock"] < 0.0)
     return bumped_greeks(_price, columns, scale=scale, settled=settled)
@@ -78,7 +59,7 @@ def sample() -> tuple[Column, ...]:
     """A few rows through the kernel: every kind, a rate that needs the quadrature, a touched and a certain path."""
     rows = np.arange(32)
     sign = np.where(rows & 1, 1.0, -1.0), np.where(rows & 2, 1.0, -1.0), np.where(rows & 4, 1.0, -1.0)
-    prices = barrier_prices(
+    prices = barrier_price(
         right=sign[0], direction=sign[1], knock=sign[2],
         spot=100.0, strike=np.where(rows & 8, 88.0, 112.0), barrier=np.where(rows == 31, 100.0, 100.0 + 8.0 * sign[1]),
         rebate=3.0, q=0.03125, r=np.where(rows & 16, 0.0625, -0.125), t_years=0.75, vol=np.where(rows == 30, 0.0, 0.25),
@@ -93,5 +74,5 @@ def _with_touched(columns: dict[str, Column]) -> dict[str, Column]:
 
 def _price(columns: Columns) -> Column:
     price = np.empty_like(columns["spot"])
-    _barrier_prices(*(columns[name] for name in (*NAMES, "touched")), NODES, WEIGHTS, price)
+    barrier_prices(*(columns[name] for name in (*BARRIER.names, "touched")), NODES, WEIGHTS, price)
     return price

@@ -17,7 +17,8 @@ from typing import Any
 
 from contracts.compiled import kernel
 from contracts.pricing.kernel import exp, log, normal_cdf
-from contracts.pricing.tail_kernel import DEVIATION_MIN, certain_value, deviation_of, forward_value, weighted_cdf
+from contracts.pricing.tail_kernel import DEVIATION_MIN, deviation_of, forward_value, weighted_cdf
+from contracts.pricing.vanilla_kernel import intrinsic
 
 
 @kernel
@@ -103,7 +104,7 @@ def certain_path_value(
 ) -> Any:
     """The limit without volatility: the spot follows its forward, and touches where that reaches the barrier."""
     reached = direction * (carry - level) >= 0.0
-    value = certain_value(right, asset, cash)
+    value = intrinsic(right, asset, cash)
     if knock > 0.0:
         return value if reached else rebate * exp(-rt)
     return rebate * exp(-rt * (level / carry)) if reached else value

@@ -23,12 +23,12 @@ equation 7, with a dividend yield as in Merton (1973).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Columns
 
 POINTS: Final = (1.0, -1.0, 2.0, -2.0)
@@ -40,18 +40,6 @@ RATE_STEP_MIN: Final = 1e-7
 RATE_STEP_MAX: Final = 1e-4
 CERTAIN: Final = 1e-8
 """Below this vol √t prices are those of a certain path (`tail_kernel.DEVIATION_MIN`): gamma and vega are 0."""
-
-
-@dataclass(frozen=True)
-class Greeks:
-    """Price and derivatives, one a row: theta a year (of time that passes), vega per 1.0 of vol, rho per 1.0 of r."""
-
-    price: Column
-    delta: Column
-    gamma: Column
-    vega: Column
-    theta: Column
-    rho: Column
 
 
 def bumped_greeks(

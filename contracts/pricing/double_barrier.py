@@ -13,16 +13,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from contracts.pricing.bumped import Greeks, bumped_greeks
-from contracts.pricing.double_barrier_kernel import double_barrier_prices as _double_barrier_prices
+from contracts.pricing.bumped import bumped_greeks
+from contracts.pricing.double_barrier_kernel import double_barrier_prices
 from contracts.pricing.gauss_legendre import NODES, WEIGHTS
+from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Columns, Inputs, Relation
 
-NAMES: Final = (
-    "right", "spot", "strike", "barrier", "barrier_high", "knock", "rebate", "q", "r", "t_years", "vol",
-)  # fmt: skip
-INPUTS: Final = Inputs(
-    NAMES,
+DOUBLE_BARRIER: Final = Inputs(
+    ("right", "spot", "strike", "barrier", "barrier_high", "knock", "rebate", "q", "r", "t_years", "vol"),
     (
         Relation(
             "barrier_high must be above barrier, by at least a millionth of it",
@@ -33,45 +31,26 @@ INPUTS: Final = Inputs(
 )
 
 
-def double_barrier_prices(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, barrier: ArrayLike, barrier_high: ArrayLike,
-    knock: ArrayLike, rebate: ArrayLike, q: ArrayLike, r: ArrayLike, t_years: ArrayLike, vol: ArrayLike,
-) -> Column:  # fmt: skip
-    """Prices, in the unit of spot and strike, absolute error below 1e-12 of the larger of spot and strike.
+def double_barrier_price(**given: ArrayLike) -> Column:
+    """The price of each row, in the unit of spot and strike, absolute error below 1e-12 of the larger of the two.
 
     Where r is below zero and (r - q - vol²/2)² < -2 r vol², the rebate of a knock-out is integrated numerically, to
     1e-7 of the rebate for r t_years down to -1.
 
     Args:
-        right: 1 call, -1 put.
-        spot, strike, barrier, barrier_high: Amounts above 0; the corridor may lie anywhere about the strike.
-        knock: 1 in, -1 out.
-        rebate: 0 or more.
-        q, r: Dividend yield and rate a year, continuous.
-        t_years: Years to expiry.
-        vol: Volatility, per square root of a year.
+        given: The columns of `DOUBLE_BARRIER`, by name; the corridor may lie anywhere about the strike.
 
     Raises:
-        Rejected: ``pricing_shape`` or ``pricing_range``, see `Inputs.checked`.
+        Rejected: As `Inputs.checked`.
 
     Source: see `double_barrier_kernel`.
     """
-    columns = INPUTS.checked(
-        right=right, spot=spot, strike=strike, barrier=barrier, barrier_high=barrier_high, knock=knock, rebate=rebate,
-        q=q, r=r, t_years=t_years, vol=vol,
-    )  # fmt: skip
-    return _price(_with_touched(columns))
+    return _price(_with_touched(DOUBLE_BARRIER.checked(**given)))
 
 
-def double_barrier_greeks(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, barrier: ArrayLike, barrier_high: ArrayLike,
-    knock: ArrayLike, rebate: ArrayLike, q: ArrayLike, r: ArrayLike, t_years: ArrayLike, vol: ArrayLike,
-) -> Greeks:  # fmt: skip
-    """Prices and greeks; arguments as of `double_barrier_prices`, differences as of `bumped_greeks`."""
-    columns = _with_touched(INPUTS.checked(
-        right=right, spot=spot, strike=strike, barrier=barrier, barrier_high=barrier_high, knock=knock, rebate=rebate,
-        q=q, r=r, t_years=t_years, vol=vol,
-    ))  # fmt: skip
+def double_barrier_greeks(**given: ArrayLike) -> Greeks:
+    """Price and greeks of each row; arguments and errors as `double_barrier_price`, differences as `bumped_greeks`."""
+    columns = _with_touched(DOUBLE_BARRIER.checked(**given))
     corridor = columns["barrier_high"] / columns["barrier"] - 1.0
     scale = np.minimum(columns["vol"] * np.sqrt(columns["t_years"]), 0.5 * corridor)
     settled = (columns["touched"] > 0.0) & (columns["knock"] < 0.0)
@@ -81,7 +60,7 @@ def double_barrier_greeks(
 def sample() -> tuple[Column, ...]:
     """A few rows through the kernel: both series, both kinds and rights, with rebate, a touched and a certain path."""
     rows = np.arange(16)
-    prices = double_barrier_prices(
+    prices = double_barrier_price(
         right=np.where(rows & 1, 1.0, -1.0), knock=np.where(rows & 2, 1.0, -1.0), spot=100.0,
         strike=np.where(rows & 4, 96.0, 108.0), barrier=np.where(rows == 14, 100.0, 80.0),
         barrier_high=125.0, rebate=np.where(rows & 4, 3.0, 0.0), q=0.03125, r=0.0625, t_years=0.5,
@@ -97,5 +76,5 @@ def _with_touched(columns: dict[str, Column]) -> dict[str, Column]:
 
 def _price(columns: Columns) -> Column:
     price = np.empty_like(columns["spot"])
-    _double_barrier_prices(*(columns[name] for name in (*NAMES, "touched")), NODES, WEIGHTS, price)
+    double_barrier_prices(*(columns[name] for name in (*DOUBLE_BARRIER.names, "touched")), NODES, WEIGHTS, price)
     return price

@@ -26,12 +26,12 @@ from contracts.compiled import kernel
 from contracts.pricing.kernel import exp, log, mills_ratio
 from contracts.pricing.tail_kernel import (
     DEVIATION_MIN,
-    certain_value,
     deviation_of,
     exponential_slope,
     forward_value,
     weighted_cdf,
 )
+from contracts.pricing.vanilla_kernel import intrinsic
 
 SWITCH: Final = 0.1
 PI: Final = 3.141592653589793
@@ -240,7 +240,7 @@ def double_barrier_price(
     low, high = log(barrier / spot), log(barrier_high / spot)
     carry = (r - q) * t
     if s < DEVIATION_MIN:
-        return certain_double_value(knock, certain_value(right, asset, cash), low, high, carry, rebate, rt)
+        return certain_double_value(knock, intrinsic(right, asset, cash), low, high, carry, rebate, rt)
     drift = carry - 0.5 * s * s
     value = knocked_out_value(right, asset, cash, log(strike / spot), low, high, drift, s)
     if knock > 0.0:

@@ -13,91 +13,65 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from contracts.pricing.bumped import Greeks, bumped_greeks
+from contracts.pricing.bumped import bumped_greeks
+from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Columns, Inputs, Range
 from contracts.pricing.lookback_kernel import fixed_prices, floating_prices
 
 _NARROWED: Final = {"extremum_so_far": Range(0.0, 1e12, "(0 for the spot)")}
-FLOATING_NAMES: Final = ("right", "spot", "extremum_so_far", "q", "r", "t_years", "vol")
-FIXED_NAMES: Final = ("right", "spot", "strike", "extremum_so_far", "q", "r", "t_years", "vol")
-FLOATING_INPUTS: Final = Inputs(FLOATING_NAMES, narrowed=_NARROWED)
-FIXED_INPUTS: Final = Inputs(FIXED_NAMES, narrowed=_NARROWED)
+FLOATING: Final = Inputs(("right", "spot", "extremum_so_far", "q", "r", "t_years", "vol"), narrowed=_NARROWED)
+FIXED: Final = Inputs(("right", "spot", "strike", "extremum_so_far", "q", "r", "t_years", "vol"), narrowed=_NARROWED)
 
 
-def lookback_floating_prices(
-    *, right: ArrayLike, spot: ArrayLike, extremum_so_far: ArrayLike, q: ArrayLike, r: ArrayLike,
-    t_years: ArrayLike, vol: ArrayLike,
-) -> Column:  # fmt: skip
-    """Prices, in the unit of the spot, absolute error below 1e-13 of the largest present value that enters.
+def lookback_floating_price(**given: ArrayLike) -> Column:
+    """The price of each row, in the unit of the spot, absolute error below 1e-12 of the largest present value in it.
 
     Args:
-        right: 1 call (on the minimum), -1 put (on the maximum).
-        spot: Above 0.
-        extremum_so_far: The minimum or maximum so far, 0 for the spot.
-        q, r: Dividend yield and rate a year, continuous.
-        t_years: Years to expiry.
-        vol: Volatility, per square root of a year.
+        given: The columns of `FLOATING`, by name: a call looks at the minimum, a put at the maximum.
 
     Raises:
-        Rejected: ``pricing_shape`` or ``pricing_range``, see `Inputs.checked`.
+        Rejected: As `Inputs.checked`.
 
-    Source: Goldman, Sosin and Gatto (1979); Haug, 2nd edition, section 4.15.1.
+    Source: Goldman, Sosin and Gatto, Journal of Finance 34 (1979); Haug, second edition, section 4.15.1.
     """
-    columns = FLOATING_INPUTS.checked(
-        right=right, spot=spot, extremum_so_far=extremum_so_far, q=q, r=r, t_years=t_years, vol=vol
-    )
-    return _floating(_with_extremum(columns, side=-1.0))
+    return _floating(_with_extremum(FLOATING.checked(**given), side=-1.0))
 
 
-def lookback_floating_greeks(
-    *, right: ArrayLike, spot: ArrayLike, extremum_so_far: ArrayLike, q: ArrayLike, r: ArrayLike,
-    t_years: ArrayLike, vol: ArrayLike,
-) -> Greeks:  # fmt: skip
-    """Prices and greeks; arguments as of `lookback_floating_prices`, the extremum so far held fixed."""
-    columns = FLOATING_INPUTS.checked(
-        right=right, spot=spot, extremum_so_far=extremum_so_far, q=q, r=r, t_years=t_years, vol=vol
-    )
-    return bumped_greeks(_floating, _with_extremum(columns, side=-1.0), scale=_scale(columns), settled=_none(columns))
+def lookback_floating_greeks(**given: ArrayLike) -> Greeks:
+    """Price and greeks of each row, the extremum so far held fixed; arguments as `lookback_floating_price`."""
+    columns = _with_extremum(FLOATING.checked(**given), side=-1.0)
+    return bumped_greeks(_floating, columns, scale=_scale(columns), settled=_none(columns))
 
 
-def lookback_fixed_prices(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, extremum_so_far: ArrayLike, q: ArrayLike, r: ArrayLike,
-    t_years: ArrayLike, vol: ArrayLike,
-) -> Column:  # fmt: skip
-    """Prices; arguments and errors as of `lookback_floating_prices`, with a `strike` above 0.
+def lookback_fixed_price(**given: ArrayLike) -> Column:
+    """The price of each row; accuracy and errors as `lookback_floating_price`.
 
-    Here a call looks at the maximum, a put at the minimum.
-    Source: Conze and Viswanathan, Journal of Finance 46 (1991); Haug, 2nd edition, section 4.15.2.
+    Args:
+        given: The columns of `FIXED`, by name: a call looks at the maximum, a put at the minimum.
+
+    Source: Conze and Viswanathan, Journal of Finance 46 (1991); Haug, second edition, section 4.15.2.
     """
-    columns = FIXED_INPUTS.checked(
-        right=right, spot=spot, strike=strike, extremum_so_far=extremum_so_far, q=q, r=r, t_years=t_years, vol=vol
-    )
-    return _fixed(_with_extremum(columns, side=1.0))
+    return _fixed(_with_extremum(FIXED.checked(**given), side=1.0))
 
 
-def lookback_fixed_greeks(
-    *, right: ArrayLike, spot: ArrayLike, strike: ArrayLike, extremum_so_far: ArrayLike, q: ArrayLike, r: ArrayLike,
-    t_years: ArrayLike, vol: ArrayLike,
-) -> Greeks:  # fmt: skip
-    """Prices and greeks; arguments as of `lookback_fixed_prices`, the extremum so far held fixed."""
-    columns = FIXED_INPUTS.checked(
-        right=right, spot=spot, strike=strike, extremum_so_far=extremum_so_far, q=q, r=r, t_years=t_years, vol=vol
-    )
-    return bumped_greeks(_fixed, _with_extremum(columns, side=1.0), scale=_scale(columns), settled=_none(columns))
+def lookback_fixed_greeks(**given: ArrayLike) -> Greeks:
+    """Price and greeks of each row, the extremum so far held fixed; arguments as `lookback_fixed_price`."""
+    columns = _with_extremum(FIXED.checked(**given), side=1.0)
+    return bumped_greeks(_fixed, columns, scale=_scale(columns), settled=_none(columns))
 
 
 def sample() -> tuple[Column, ...]:
     """A few rows through each kernel: zero, small and large carry, fresh and old extrema, a certain path."""
     rows = np.arange(16)
-    common = {
+    common: dict[str, ArrayLike] = {
         "right": np.where(rows & 1, 1.0, -1.0), "spot": 100.0, "r": 0.0625,
         "q": np.array([0.0625, 0.0634765625, 0.0, 0.25])[rows >> 2], "t_years": 1.5,
         "vol": np.where(rows == 15, 0.0, 0.375),
     }  # fmt: skip
     low_or_high = np.where(rows & 2, 0.0, np.where(rows & 1, 75.0, 125.0))
-    floating = lookback_floating_prices(extremum_so_far=low_or_high, **common)
+    floating = lookback_floating_price(extremum_so_far=low_or_high, **common)
     other = np.where(rows & 2, 0.0, np.where(rows & 1, 125.0, 75.0))
-    return floating, lookback_fixed_prices(strike=96.0, extremum_so_far=other, **common)
+    return floating, lookback_fixed_price(strike=96.0, extremum_so_far=other, **common)
 
 
 def _with_extremum(columns: dict[str, Column], *, side: float) -> dict[str, Column]:
@@ -118,11 +92,11 @@ def _none(columns: Columns) -> np.ndarray:
 
 def _floating(columns: Columns) -> Column:
     price = np.empty_like(columns["spot"])
-    floating_prices(*(columns[name] for name in FLOATING_NAMES), price)
+    floating_prices(*(columns[name] for name in FLOATING.names), price)
     return price
 
 
 def _fixed(columns: Columns) -> Column:
     price = np.empty_like(columns["spot"])
-    fixed_prices(*(columns[name] for name in FIXED_NAMES), price)
+    fixed_prices(*(columns[name] for name in FIXED.names), price)
     return price

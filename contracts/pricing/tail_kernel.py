@@ -11,7 +11,8 @@ from math import sqrt
 from typing import Any, Final
 
 from contracts.compiled import inlined, kernel
-from contracts.pricing.kernel import exp, log, mills_ratio, normal_cdf
+from contracts.pricing.kernel import exp, log, mills_ratio
+from contracts.pricing.vanilla_kernel import intrinsic, price_of
 
 DEVIATION_MIN: Final = 1e-8
 """Below this vol √t a path counts as certain: the price is its limit, which is nearer than this times the spot."""
@@ -30,27 +31,15 @@ def weighted_cdf(weight_log: Any, exponent: Any, x: Any) -> Any:
     return exp(weight_log) - tail if x > 0.0 else tail
 
 
-@inlined
-def certain_value(right: Any, asset: Any, cash: Any) -> Any:
-    """What an option is worth whose asset is certain: the positive part of right (asset - cash), in present values."""
-    gain = right * (asset - cash)
-    return gain if gain > 0.0 else 0.0
-
-
 @kernel
-def forward_value(right: Any, forward: Any, strike: Any, deviation: Any) -> Any:
-    """The undiscounted price on a lognormal variable of mean `forward` whose logarithm deviates by `deviation`.
+def forward_value(right: Any, forward: Any, strike: Any, s: Any) -> Any:
+    """The undiscounted price on a lognormal variable of mean `forward` whose logarithm deviates by `s`.
 
-    The option out of the money is computed and the other one follows by parity, so that both keep their digits; a
-    strike of 0 or less is always passed. Source: Black (1976), equation 16.
+    A strike of 0 or less is always passed. With present values in place of mean and strike, the price of the vanilla.
     """
-    gain = certain_value(right, forward, strike)
-    if strike <= 0.0 or deviation < DEVIATION_MIN:
-        return gain
-    side = 1.0 if strike > forward else -1.0
-    d = log(forward / strike) / deviation + 0.5 * deviation
-    value = side * (forward * normal_cdf(side * d) - strike * normal_cdf(side * (d - deviation)))
-    return gain + (value if value > 0.0 else 0.0)
+    if strike <= 0.0:
+        return intrinsic(right, forward, strike)
+    return price_of(right, forward, strike, log(forward / strike), s)
 
 
 @kernel

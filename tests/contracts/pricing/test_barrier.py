@@ -6,7 +6,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from contracts.pricing.barrier import barrier_greeks, barrier_prices
+from contracts.pricing.barrier import barrier_greeks, barrier_price
 from genesis.errors import Rejected
 from tests.contracts.pricing.reference import at_many_digits, between, integral, normal_density, payoff
 
@@ -36,7 +36,7 @@ HAUG = [
 def test_published_values(kind: str, right: float, barrier: float, vol: float, expected: tuple[float, ...]) -> None:
     """Haug, The Complete Guide to Option Pricing Formulas (1998), page 72: rebate 3, strikes 90, 100, 110."""
     direction, knock = KINDS[kind]
-    found = barrier_prices(
+    found = barrier_price(
         right=right, spot=100.0, strike=[90.0, 100.0, 110.0], barrier=barrier, direction=direction, knock=knock,
         rebate=3.0, q=0.04, r=0.08, t_years=0.5, vol=vol,
     )  # fmt: skip
@@ -89,7 +89,7 @@ def test_prices_are_those_of_the_killed_density(kind: str, right: float) -> None
     for spot, strike, distance, *rest in CASES:
         for turned in (strike, spot * spot / strike):
             row = (right, spot, turned, spot + direction * distance, direction, knock, *rest)
-            found = barrier_prices(**dict(zip(_NAMES, row, strict=True)))[0]
+            found = barrier_price(**dict(zip(_NAMES, row, strict=True)))[0]
             assert abs(found - exact(*row)) < 2e-10 * spot, row
 
 
@@ -102,9 +102,9 @@ BASE = {
 
 def test_a_touched_barrier_pays_the_rebate_or_is_the_vanilla() -> None:
     """A position that was not closed yet must not be priced as if nothing had happened."""
-    out = barrier_prices(**{**BASE, "spot": [90.0, 80.0], "rebate": 3.0})
-    knocked_in = barrier_prices(**{**BASE, "spot": [90.0, 80.0], "knock": 1.0})
-    never = barrier_prices(**{**BASE, "spot": [90.0, 80.0], "barrier": 1e-9, "rebate": 0.0})
+    out = barrier_price(**{**BASE, "spot": [90.0, 80.0], "rebate": 3.0})
+    knocked_in = barrier_price(**{**BASE, "spot": [90.0, 80.0], "knock": 1.0})
+    never = barrier_price(**{**BASE, "spot": [90.0, 80.0], "barrier": 1e-9, "rebate": 0.0})
     assert list(out) == [3.0, 3.0]
     assert np.allclose(knocked_in, never, rtol=1e-13)
 
@@ -114,12 +114,12 @@ def test_out_and_in_make_the_vanilla() -> None:
     for direction, barrier in ((-1.0, 88.0), (1.0, 115.0)):
         for right in (1.0, -1.0):
             both = [
-                barrier_prices(**{**BASE, "right": right, "strike": [80.0, 90.0, 100.0, 110.0, 125.0],
+                barrier_price(**{**BASE, "right": right, "strike": [80.0, 90.0, 100.0, 110.0, 125.0],
                                   "direction": direction, "barrier": barrier, "knock": knock, "rebate": 0.0})
                 for knock in (-1.0, 1.0)
             ]  # fmt: skip
             far = 1e-9 if direction < 0 else 1e12
-            vanilla = barrier_prices(**{**BASE, "right": right, "strike": [80.0, 90.0, 100.0, 110.0, 125.0],
+            vanilla = barrier_price(**{**BASE, "right": right, "strike": [80.0, 90.0, 100.0, 110.0, 125.0],
                                         "direction": direction, "barrier": far, "rebate": 0.0})  # fmt: skip
             assert np.allclose(both[0] + both[1], vanilla, rtol=0.0, atol=1e-12)
 
@@ -127,20 +127,20 @@ def test_out_and_in_make_the_vanilla() -> None:
 def test_without_time_the_price_is_what_is_paid() -> None:
     """At expiry nothing is uncertain: an untouched out pays its payoff, an untouched in its rebate."""
     now = {**BASE, "t_years": 0.0}
-    assert barrier_prices(**now)[0] == 5.0
-    assert barrier_prices(**{**now, "knock": 1.0})[0] == 3.0
-    assert barrier_prices(**{**now, "right": -1.0})[0] == 0.0
+    assert barrier_price(**now)[0] == 5.0
+    assert barrier_price(**{**now, "knock": 1.0})[0] == 3.0
+    assert barrier_price(**{**now, "right": -1.0})[0] == 0.0
 
 
 def test_without_volatility_the_forward_decides() -> None:
     """The limit is the certain path, which touches when the forward gets there, and the formula must run into it."""
     falling = {**BASE, "q": 0.25, "vol": [0.0, 1e-7, 1e-4]}
     rebate_at = np.log(90.0 / 100.0) / (0.05 - 0.25)
-    assert np.allclose(barrier_prices(**falling), 3.0 * np.exp(-0.05 * rebate_at), rtol=1e-6)
+    assert np.allclose(barrier_price(**falling), 3.0 * np.exp(-0.05 * rebate_at), rtol=1e-6)
     rising = {**BASE, "vol": [0.0, 1e-7, 1e-4]}
     intrinsic = 100.0 * np.exp(-0.02) - 95.0 * np.exp(-0.05)
-    assert np.allclose(barrier_prices(**rising), intrinsic, rtol=1e-12)
-    assert np.allclose(barrier_prices(**{**rising, "knock": 1.0}), 3.0 * np.exp(-0.05), rtol=1e-12)
+    assert np.allclose(barrier_price(**rising), intrinsic, rtol=1e-12)
+    assert np.allclose(barrier_price(**{**rising, "knock": 1.0}), 3.0 * np.exp(-0.05), rtol=1e-12)
 
 
 def test_no_corner_of_the_ranges_gives_what_is_not_a_price() -> None:
@@ -149,7 +149,7 @@ def test_no_corner_of_the_ranges_gives_what_is_not_a_price() -> None:
         [1.0, -1.0], [1e-9, 100.0, 1e12], [1e-9, 101.0, 1e12], [1e-9, 99.0, 1e12], [-1.0, 1.0], [-1.0, 1.0],
         [0.0, 5.0], [-1.0, 0.03, 5.0], [-1.0, 0.03, 5.0], [0.0, 1e-6, 1.0, 100.0], [0.0, 1e-7, 0.01, 0.3, 10.0],
     )  # fmt: skip
-    prices = barrier_prices(**{name: each.ravel() for name, each in zip(_NAMES, grid, strict=True)})
+    prices = barrier_price(**{name: each.ravel() for name, each in zip(_NAMES, grid, strict=True)})
     assert np.isfinite(prices).all()
     assert (prices >= 0.0).all()
 
@@ -186,4 +186,4 @@ def test_a_settled_row_has_no_greeks() -> None:
 def test_what_is_no_barrier_is_refused(fault: dict[str, float]) -> None:
     """A sign between out and in would price a mixture."""
     with pytest.raises(Rejected, match=r"it must be from"):
-        barrier_prices(**{**BASE, **fault})
+        barrier_price(**{**BASE, **fault})

@@ -8,8 +8,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from contracts.pricing.barrier import barrier_prices
-from contracts.pricing.double_barrier import double_barrier_greeks, double_barrier_prices
+from contracts.pricing.barrier import barrier_price
+from contracts.pricing.double_barrier import double_barrier_greeks, double_barrier_price
 from contracts.pricing.double_barrier_kernel import part_by_eigenfunctions, part_by_images
 from genesis.errors import Rejected
 from tests.contracts.pricing.reference import at_many_digits, between, integral, normal_density, payoff
@@ -32,7 +32,7 @@ HAUG = [
 @pytest.mark.parametrize(("barrier", "barrier_high", "expected"), HAUG)
 def test_published_values(barrier: float, barrier_high: float, expected: tuple[float, ...]) -> None:
     """Haug, 2nd edition, section 4.17.3, the table of knock-out calls: flat barriers, a quarter of a year, r 0.1."""
-    found = double_barrier_prices(
+    found = double_barrier_price(
         right=1.0, spot=100.0, strike=100.0, barrier=barrier, barrier_high=barrier_high, knock=-1.0, rebate=0.0,
         q=0.0, r=0.1, t_years=0.25, vol=[0.15, 0.25, 0.35],
     )  # fmt: skip
@@ -96,7 +96,7 @@ def test_prices_are_those_of_the_absorbed_density(knock: float, right: float) ->
     for strike, barrier, barrier_high, *rest in CASES:
         rebate = rest[0] if right > 0.0 else 0.0
         row = (right, 100.0, strike, barrier, barrier_high, knock, rebate, *rest[1:])
-        found = double_barrier_prices(**dict(zip(NAMES, row, strict=True)))[0]
+        found = double_barrier_price(**dict(zip(NAMES, row, strict=True)))[0]
         assert abs(found - exact(*row)) < (1e-7 if rest[2] < 0.0 else 1e-10), row
 
 
@@ -117,9 +117,9 @@ def test_both_series_are_the_same_function(place: float, moved: float) -> None:
 def test_a_touched_barrier_pays_the_rebate_or_is_the_vanilla() -> None:
     """Either barrier ends an out and makes an in."""
     touched = {**BASE, "spot": [85.0, 80.0, 120.0, 130.0]}
-    assert list(double_barrier_prices(**touched)) == [3.0] * 4
-    vanilla = double_barrier_prices(**{**touched, "barrier": 1e-9, "barrier_high": 1e12, "rebate": 0.0})
-    assert np.allclose(double_barrier_prices(**{**touched, "knock": 1.0}), vanilla, rtol=1e-12)
+    assert list(double_barrier_price(**touched)) == [3.0] * 4
+    vanilla = double_barrier_price(**{**touched, "barrier": 1e-9, "barrier_high": 1e12, "rebate": 0.0})
+    assert np.allclose(double_barrier_price(**{**touched, "knock": 1.0}), vanilla, rtol=1e-12)
 
 
 def test_far_barriers_make_the_vanilla_and_one_far_barrier_a_single_one() -> None:
@@ -128,23 +128,23 @@ def test_far_barriers_make_the_vanilla_and_one_far_barrier_a_single_one() -> Non
         row = {**BASE, "right": right}
         single = {name: row[name] for name in NAMES if name != "barrier_high"}
         for rebate in (0.0, 3.0):
-            below = barrier_prices(**{**single, "direction": -1.0, "rebate": rebate})
-            found = double_barrier_prices(**{**row, "barrier_high": 1e9, "rebate": rebate})
+            below = barrier_price(**{**single, "direction": -1.0, "rebate": rebate})
+            found = double_barrier_price(**{**row, "barrier_high": 1e9, "rebate": rebate})
             assert np.allclose(found, below, rtol=0.0, atol=1e-8)
 
 
 def test_without_time_or_volatility_the_path_is_certain() -> None:
     """What is paid follows from the forward alone, and small volatilities must run into it."""
     now = {**BASE, "t_years": 0.0}
-    assert double_barrier_prices(**now)[0] == 3.0
-    assert double_barrier_prices(**{**now, "knock": 1.0})[0] == 3.0
-    assert double_barrier_prices(**{**now, "rebate": 0.0, "right": -1.0})[0] == 0.0
+    assert double_barrier_price(**now)[0] == 3.0
+    assert double_barrier_price(**{**now, "knock": 1.0})[0] == 3.0
+    assert double_barrier_price(**{**now, "rebate": 0.0, "right": -1.0})[0] == 0.0
     still = {**BASE, "vol": [0.0, 1e-7, 1e-4]}
     intrinsic = 100.0 * np.exp(-0.02) - 97.0 * np.exp(-0.05)
-    assert np.allclose(double_barrier_prices(**still), intrinsic, rtol=1e-11)
+    assert np.allclose(double_barrier_price(**still), intrinsic, rtol=1e-11)
     rising = {**still, "r": 0.25}
     at = np.log(1.2) / 0.23
-    assert np.allclose(double_barrier_prices(**rising), 3.0 * np.exp(-0.25 * at), rtol=1e-7)
+    assert np.allclose(double_barrier_price(**rising), 3.0 * np.exp(-0.25 * at), rtol=1e-7)
 
 
 def test_no_corner_of_the_ranges_gives_what_is_not_a_price() -> None:
@@ -154,7 +154,7 @@ def test_no_corner_of_the_ranges_gives_what_is_not_a_price() -> None:
         [-1.0, 1.0], [0.0, 5.0], [-1.0, 0.03, 5.0], [-1.0, 0.03, 5.0], [0.0, 1e-6, 1.0, 100.0],
         [0.0, 1e-7, 0.01, 0.3, 10.0],
     )  # fmt: skip
-    prices = double_barrier_prices(**{name: each.ravel() for name, each in zip(NAMES, grid, strict=True)})
+    prices = double_barrier_price(**{name: each.ravel() for name, each in zip(NAMES, grid, strict=True)})
     assert np.isfinite(prices).all()
     assert (prices >= 0.0).all()
 
@@ -187,4 +187,4 @@ def test_greeks_are_the_derivatives_of_the_exact_price(vol: float) -> None:
 def test_what_is_no_corridor_is_refused(fault: dict[str, float], said: str) -> None:
     """Barriers in the wrong order are a mistake in a file."""
     with pytest.raises(Rejected, match=said):
-        double_barrier_prices(**{**BASE, **fault})
+        double_barrier_price(**{**BASE, **fault})

@@ -10,9 +10,9 @@ import pytest
 
 from contracts.pricing.lookback import (
     lookback_fixed_greeks,
-    lookback_fixed_prices,
+    lookback_fixed_price,
     lookback_floating_greeks,
-    lookback_floating_prices,
+    lookback_floating_price,
 )
 from genesis.errors import Rejected
 from tests.contracts.pricing.reference import at_many_digits, integral
@@ -36,7 +36,7 @@ HAUG_FIXED = [
 @pytest.mark.parametrize(("right", "t_years", "strike", "expected"), HAUG_FIXED)
 def test_published_fixed_strikes(right: float, t_years: float, strike: float, expected: tuple[float, ...]) -> None:
     """Haug, Option Pricing Formulas (1998), pages 63 and 64: spot and extremum 100, r 0.1, vol 0.1, 0.2, 0.3."""
-    found = lookback_fixed_prices(
+    found = lookback_fixed_price(
         right=right, spot=100.0, strike=strike, extremum_so_far=100.0, q=0.0, r=0.1, t_years=t_years,
         vol=[0.1, 0.2, 0.3],
     )  # fmt: skip
@@ -45,7 +45,7 @@ def test_published_fixed_strikes(right: float, t_years: float, strike: float, ex
 
 def test_a_published_floating_strike() -> None:
     """Haug, Option Pricing Formulas (1998), page 62."""
-    found = lookback_floating_prices(right=1.0, spot=120.0, extremum_so_far=100.0, q=0.06, r=0.1, t_years=0.5, vol=0.3)
+    found = lookback_floating_price(right=1.0, spot=120.0, extremum_so_far=100.0, q=0.06, r=0.1, t_years=0.5, vol=0.3)
     assert found[0] == pytest.approx(25.3533, abs=1e-4)
 
 
@@ -98,10 +98,10 @@ def test_prices_are_those_of_the_extremum(right: float, market: tuple[float, ...
     """Zero and small carries divide by nothing, and both signs of it and both extrema have their own branches."""
     for away in (0.0, 0.05, 0.4):
         row = (right, 100.0, 100.0 * float(np.exp(-right * away)), *market)
-        found = lookback_floating_prices(**dict(zip(FLOATING, row, strict=True)))[0]
+        found = lookback_floating_price(**dict(zip(FLOATING, row, strict=True)))[0]
         assert abs(found - exact_floating(*row)) < 1e-11 * 100.0, row
         row = (right, 100.0, 97.0, 100.0 * float(np.exp(right * away)), *market)
-        found = lookback_fixed_prices(**dict(zip(FIXED, row, strict=True)))[0]
+        found = lookback_fixed_price(**dict(zip(FIXED, row, strict=True)))[0]
         assert abs(found - exact_fixed(*row)) < 1e-11 * 100.0, row
 
 
@@ -110,7 +110,7 @@ def test_the_price_is_smooth_through_zero_carry() -> None:
     carry = np.linspace(-0.05, 0.05, 2001)
     for right in (1.0, -1.0):
         for extremum in (100.0, 100.0 - 20.0 * right):
-            prices = lookback_floating_prices(
+            prices = lookback_floating_price(
                 right=right, spot=100.0, extremum_so_far=extremum, q=0.05 - carry, r=0.05, t_years=1.0, vol=0.4
             )
             assert abs(np.diff(prices, 3)).max() < 1e-8
@@ -123,22 +123,22 @@ def test_no_extremum_is_the_spot_and_a_spot_beyond_is_the_new_one() -> None:
     """The spot is part of the path: an extremum inside it is out of date."""
     for right, inside, outside in ((1.0, 110.0, 90.0), (-1.0, 90.0, 110.0)):
         base = {**BASE, "right": right}
-        floating = lookback_floating_prices(**{**base, "extremum_so_far": [0.0, 100.0, inside, outside]})
+        floating = lookback_floating_price(**{**base, "extremum_so_far": [0.0, 100.0, inside, outside]})
         assert floating[0] == floating[1] == floating[2] < floating[3]
-        fixed = lookback_fixed_prices(**{**base, "strike": 100.0, "extremum_so_far": [0.0, 100.0, outside, inside]})
+        fixed = lookback_fixed_price(**{**base, "strike": 100.0, "extremum_so_far": [0.0, 100.0, outside, inside]})
         assert fixed[0] == fixed[1] == fixed[2] < fixed[3]
 
 
 def test_without_time_or_volatility_the_path_is_certain() -> None:
     """At expiry the extremum is what it is; without volatility the forward makes it."""
     now = {**BASE, "t_years": 0.0, "extremum_so_far": 90.0}
-    assert lookback_floating_prices(**now)[0] == 10.0
-    assert lookback_fixed_prices(**{**now, "extremum_so_far": 110.0, "strike": 95.0})[0] == 15.0
+    assert lookback_floating_price(**now)[0] == 10.0
+    assert lookback_fixed_price(**{**now, "extremum_so_far": 110.0, "strike": 95.0})[0] == 15.0
     still = {**BASE, "vol": [0.0, 1e-7], "extremum_so_far": 0.0}
     risen = 100.0 * np.exp(-0.02) - 100.0 * np.exp(-0.05)
-    assert np.allclose(lookback_floating_prices(**still), risen, rtol=1e-7)
-    assert np.allclose(lookback_floating_prices(**{**still, "right": -1.0}), 0.0, atol=1e-5)
-    assert np.allclose(lookback_fixed_prices(**{**still, "strike": 100.0}), risen, rtol=1e-7)
+    assert np.allclose(lookback_floating_price(**still), risen, rtol=1e-7)
+    assert np.allclose(lookback_floating_price(**{**still, "right": -1.0}), 0.0, atol=1e-5)
+    assert np.allclose(lookback_fixed_price(**{**still, "strike": 100.0}), risen, rtol=1e-7)
 
 
 def test_no_corner_of_the_ranges_gives_what_is_not_a_price() -> None:
@@ -148,8 +148,8 @@ def test_no_corner_of_the_ranges_gives_what_is_not_a_price() -> None:
         [-1.0, 0.03, 5.0], [0.0, 1e-6, 1.0, 100.0], [0.0, 1e-7, 0.01, 0.3, 10.0],
     )  # fmt: skip
     rows = {name: each.ravel() for name, each in zip(FIXED, grid, strict=True)}
-    fixed = lookback_fixed_prices(**rows)
-    floating = lookback_floating_prices(**{name: rows[name] for name in FLOATING})
+    fixed = lookback_fixed_price(**rows)
+    floating = lookback_floating_price(**{name: rows[name] for name in FLOATING})
     for prices in (fixed, floating):
         assert np.isfinite(prices).all()
         assert (prices >= 0.0).all()
@@ -184,4 +184,4 @@ def test_greeks_are_the_derivatives_of_the_exact_price(right: float) -> None:
 def test_what_is_no_lookback_is_refused(fault: dict[str, float]) -> None:
     """An extremum below zero is a mistake in a file."""
     with pytest.raises(Rejected, match=r"it must be from"):
-        lookback_floating_prices(**{**BASE, "extremum_so_far": 90.0, **fault})
+        lookback_floating_price(**{**BASE, "extremum_so_far": 90.0, **fault})
