@@ -215,8 +215,6 @@ ADVICE: Final[Mapping[str, str]] = {
     "contract_closed": "It has paid and is over; start another one with `tx send contract.start`.",
     "not_open": "Elect within the window that the message names.",
     "bad_binding": "Give one account, asset and index for each that `novate contract check FILE` lists.",
-    "pricing_range": "Correct that row; the message names the column and its range.",
-    "pricing_shape": "Give columns of one length, or single values that stand for every row.",
     "limit_reached": "Free what is no longer used, or have the limit raised: it is a chain parameter.",
     "position_limit": "Trade fewer lots, or from another account.",
     "supply_limit": "Issue less.",
