@@ -70,10 +70,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$$pip install $(PIP_FLAGS) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .; \
 	touch $@
 
-COMPILE := from contracts import merkle; merkle.self_test(); merkle.MerkleTree(2).update([(b"key", b"value")]); \
+COMPILE := from contracts import kernels; kernels.self_test(); kernels.kernel_hash(); \
     from node import signatures; signatures.self_test()
+KERNEL_FILES := contracts/compiled.py contracts/merkle.py node/signatures.py $(shell find contracts -name '*kernel.py')
 # Compiled once here, because several validators that compile the same kernels at once would fight for the cache.
-$(VENV)/.kernels: $(VENV)/.installed contracts/merkle.py node/signatures.py
+$(VENV)/.kernels: $(VENV)/.installed $(KERNEL_FILES)
 	@echo "Compiling the kernels"; $(PY) -c '$(COMPILE)'; touch $@
 
 # One worker more than two cores: whoever runs a network of processes mostly waits (tests/schedule.py). Bytecode is kept

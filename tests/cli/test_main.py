@@ -21,7 +21,20 @@ from genesis.errors import InvariantViolation, Rejected
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = frozenset(
-    ["numba", "numpy", "httpx", "starlette", "hypercorn", "rich", "cryptography", "trio", "plyvel", "nacl", "msgpack"]
+    [
+        "numba",
+        "numpy",
+        "httpx",
+        "starlette",
+        "hypercorn",
+        "rich",
+        "cryptography",
+        "trio",
+        "plyvel",
+        "nacl",
+        "msgpack",
+        "distributed",
+    ]
 )
 
 
