@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from cli.contract_actus import actus
 from cli.contract_plot import COLUMNS, payoff_lines, write_png
 from cli.contract_source import GAS_MAX, LoadedContract, load_contract
 from cli.contract_values import moment_text, parameter_values, settled_inputs
@@ -37,6 +38,9 @@ elect_option = click.option(
 @click.group()
 def contract() -> None:
     """Check, compile, run and explain an option contract."""
+
+
+contract.add_command(actus)
 
 
 @contract.command("check")

@@ -120,7 +120,7 @@ def _events(verified: Verified, option: OptionTerms, stages: Mapping[str, Stage]
 
 
 def _payoff(verified: Verified, option: OptionTerms, stage: Stage) -> int:
-    """What statements of the program pay to the party, less what they pay to the other: each pays from the other's lock.
+    """What the program's statements pay to the party, less what they pay to the other: each pays from the other's lock.
 
     What the close gives back is collateral and no payoff.
     """

@@ -1,6 +1,6 @@
 """Prints the bytecode modules of `contracts/library/` from the programs' texts: `make library`. A core reads no files.
 
-``python -m tests.contracts.exchange_library [exchange|actus]``
+``python -m tests.contracts.exchange_library exchange|actus``
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Final
 '''
 
 
-def rendered(module: str = "exchange") -> str:
+def rendered(module: str) -> str:
     """The whole file."""
     parts = [HEAD.format(title=TITLES[module])]
     for name in NAMES[module]:
@@ -39,4 +39,4 @@ def rendered(module: str = "exchange") -> str:
 
 
 if __name__ == "__main__":
-    print(rendered(*sys.argv[1:2]), end="")
+    print(rendered(sys.argv[1]), end="")

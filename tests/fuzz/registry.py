@@ -113,6 +113,7 @@ from node.snapshot_wire import (
 from node.store_records import pack, packed_item, put_record, read_record, unpack
 from tests.consensus.bench import GENESIS_QC, make_proposal, make_qc, make_tc
 from tests.fuzz import shapes
+from tests.fuzz.actus import ACTUS_COVERED, CASES, read_cases
 from tests.node.changing_chain import TOP, changing_chain
 from tests.node.dataplane import CHAIN_ID, DOCUMENT, PARAMS, committed, envelope_wire, receipt_of
 from tests.node.test_proof import NAMES, story, trust_in
@@ -461,6 +462,7 @@ DECODERS: Final = (
     Decoder("cli.tape:parse_tape", in_text(parse_tape), st.just(TAPE)),
     Decoder("cli.tape:parse_index", in_text(parse_index), st.just(INDEX)),
     Decoder("cli.tape:parse_price", in_text(parse_price), st.sampled_from([b"60000.00", b"1", b"0.01"])),
+    Decoder("cli.contract_actus:load_cases", in_file("cases.json", read_cases), st.just(CASES)),
     Decoder("cli.testnet_files:load_testnet", in_file(RECORD_FILE, load_testnet), st.just(TESTNET)),
     Decoder("cli.tx:_parse_line", in_text(lambda text: _parse_line(1, text)),
             st.sampled_from([b'{"kind": "transfer", "fields": {}, "keys": []}', ENVELOPES[0].hex().encode()])),
@@ -469,6 +471,7 @@ DECODERS: Final = (
 """Every decoder."""
 
 COVERED: Final = {
+    **ACTUS_COVERED,
     "node.batches:BatchFormat._decode": "node.batches:BatchFormat.open",
     "contracts.operations:parse_change": "contracts.operations:parse_operation",
     "contracts.snapshot:ReplayCheck.expect": "contracts.snapshot:check_slice, whose entries lead to a certified root",
