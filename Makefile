@@ -16,7 +16,7 @@ BENCH_SECONDS ?= 10
 BENCH_RATE ?= 200
 SEED ?= 0
 ENGINES ?= hotstuff pbft
-JOBS ?= 2
+JOBS ?= 3
 FUZZ_SECONDS ?= 600
 
 # The interpreter .venv is made from: PYTHON=... chooses. Else the first python3, python3.12 or python3.11 in PATH that is
@@ -38,7 +38,7 @@ export PYTHON_PROBE
 
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help setup test test-long fuzz-long check format demo sim sim-long mutants bench lock clean
+.PHONY: help setup test test-long fuzz-long check format demo sim sim-long mutants library bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,8 +76,10 @@ COMPILE := from contracts import merkle; merkle.self_test(); merkle.MerkleTree(2
 $(VENV)/.kernels: $(VENV)/.installed contracts/merkle.py node/signatures.py
 	@echo "Compiling the kernels"; $(PY) -c '$(COMPILE)'; touch $@
 
+# One worker more than two cores: whoever runs a network of processes mostly waits (tests/schedule.py). Bytecode is kept
+# whatever the environment says, or each of some hundred processes would compile the project anew.
 test: setup ## run the tests (ARGS=... goes to pytest)
-	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-long: setup ## what takes minutes: a validator stopped for a real minute, long partitions
 	@NOVATE_LONG=1 $(PY) -m pytest -m long $(ARGS)
@@ -114,6 +116,9 @@ sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7, every fault, both e
 
 mutants: setup ## every safety rule and every defence taken out in turn: the simulator, or the row's test, must fail
 	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants tests/defences $(ARGS)
+
+library: setup ## compile the exchange's two programs anew into contracts/library/exchange.py
+	@$(PY) -m tests.contracts.exchange_library > $(VENV)/exchange.py && mv $(VENV)/exchange.py contracts/library/exchange.py
 
 bench: setup ## measure four validators with each engine: throughput, then latency at BENCH_RATE a second
 	@for engine in $(ENGINES); do \

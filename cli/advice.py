@@ -24,6 +24,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "no_passphrase": "Set NOVATE_PASSPHRASE, give --passphrase-file, or run it on a terminal.",
     "bad_passphrase": "Choose a passphrase that is neither empty nor that long.",
     "unknown_key": "See `novate keys list`, or make one with `novate keys new NAME`; --home says where.",
+    "no_key_home": "Give the directory that holds keys/ with --home, or make a key there with `novate keys new NAME`.",
     "key_exists": "Choose another name; keys are never overwritten.",
     "exposed_file": "Run `chmod 600` on the file, and consider the secret known to others.",
     "tampered_key": "Restore the key file from a backup.",
@@ -123,7 +124,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "unknown_expiry": "See `novate query series` for the expiries there are.",
     "unknown_settlement": "See `novate query series` for the expiries there are; one settles after its expiry.",
     "unknown_block": "See `novate query block` for the latest; a validator that catches up has it later.",
-    "unknown_transaction": "Ask again if it was sent a moment ago; if not, it expired and moved nothing: send it anew.",
+    "unknown_transaction": (
+        "Ask again if it was sent a moment ago. Where the refusal names a lowest_height, first ask a validator that "
+        "keeps all blocks, with --url. If none has it, it expired and moved nothing: send it anew."
+    ),
     "unknown_table": "The message names the tables; docs/PROTOCOL.md, R1, says what their keys are.",
     "pruned": "Ask an archive with --url; this validator keeps blocks from lowest_height on.",
     # Proofs.
@@ -180,6 +184,15 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_quorum": "Give an oracle_quorum of at most the chain's oracles; `novate genesis show` lists them.",
     "bad_expiry": "Give an expiry_unix_ms after the chain's present; `novate query block` shows its time.",
     "collateral_limit": "Give the index a narrower band, or the series a smaller lot.",
+    # Contracts.
+    "unknown_program": "Store it first: `novate contract compile FILE`, then `tx send program.store`.",
+    "unknown_election": "`novate contract check FILE` lists the elections of a contract.",
+    "already_elected": "An election is made once; `novate query entry contracts NAME` shows what was settled.",
+    "contract_closed": "It has paid and is over; start another one with `tx send contract.start`.",
+    "not_open": "Elect within the window that the message names.",
+    "bad_binding": "Give one account, asset and index for each that `novate contract check FILE` lists.",
+    "pricing_range": "Correct that row; the message names the column and its range.",
+    "pricing_shape": "Give columns of one length, or single values that stand for every row.",
     "limit_reached": "Free what is no longer used, or have the limit raised: it is a chain parameter.",
     "position_limit": "Trade fewer lots, or from another account.",
     "supply_limit": "Issue less.",

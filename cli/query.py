@@ -390,8 +390,9 @@ def _show_epochs(out: Output, value: Mapping[str, Any]) -> None:
 
 
 def _show_evidence(out: Output, value: Mapping[str, Sequence[Any]]) -> None:
-    """Each list under its own name, since an empty one is an answer too."""
-    for name, listed in value.items():
+    """Each list under its own name, since an empty one is an answer too; the bytes are for ``--json``."""
+    for name, rows in value.items():
+        listed = [{field: each[field] for field in each if field != "bytes"} for each in rows]
         _show_rows(out, f"Evidence, {name}" if name != "jailed" else "Jailed", listed)
 
 

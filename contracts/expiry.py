@@ -19,19 +19,19 @@ stall a block.
 A weighted price that does not suffice is kept until a sample arrives that could change it, so that the blocks of the
 grace do not compute it over and over.
 
-Rounding. Long positions of a series in ascending order of account, cumulated to ``c_i`` lots, receive ``floor(c_i x)
-- floor(c_(i-1) x)`` where x is the exact payoff of a lot; shorts pay by the same rule. Both sides sum to
-``floor(total x)``, and each account is within one minor unit of its exact amount. Should collected payments ever fall
-short of that (which conservation forbids, and `contracts.conservation` would have put the market in quarantine), what
-was collected is shared by the same rule.
+Rounding. Long positions of a series in ascending order of account, cumulated to ``c_i`` lots, receive ``p(c_i) -
+p(c_(i-1))``, where ``p(c)`` is what the series' program pays for c lots, which it rounds down; shorts pay by the same
+rule. Both sides sum to ``p(total)``, and each account is within one minor unit of its exact amount. Should collected
+payments ever fall short of that (which conservation forbids, and `contracts.conservation` would have put the market in
+quarantine), what was collected is shared by the same rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from contracts.collateral import payoff_per_lot, required_minor
+from contracts.collateral import payoff, required_minor
 from contracts.derived import ExpiryKey
 from contracts.ledger import HOUSE, balance, post
 from contracts.operations import DeclareSettlement
@@ -207,12 +207,14 @@ def _settle_series(step: Step, name: str, record: SettlementRow) -> int:
     ]
     longs = [(account, lots) for account, lots in held if lots > 0]
     shorts = [(account, lots) for account, lots in held if lots < 0]
-    payoff = (0, 1) if record.source == VOID else payoff_per_lot(series, record.price_ticks)
-    owed = share([-lots for _account, lots in shorts], *payoff)
+    price_ticks = None if record.source == VOID else record.price_ticks
+    pays = payoff(series, state.indices.rows[series.underlying], price_ticks)
+    owed = share([-lots for _account, lots in shorts], pays)
     paid = [_collect(state, name, series, *short, due) for short, due in zip(shorts, owed, strict=True)]
-    received = share([lots for _account, lots in longs], *payoff)
+    received = share([lots for _account, lots in longs], pays)
     if sum(paid) < sum(received):
-        received = share([lots for _account, lots in longs], sum(paid), sum(lots for _account, lots in longs))
+        collected, total = sum(paid), sum(lots for _account, lots in longs)
+        received = share([lots for _account, lots in longs], lambda lots: lots * collected // total)
     for (account, lots), amount in zip(longs, received, strict=True):
         post(state, series.asset, ((HOUSE, -amount, 0), (account, amount, 0)))
         _close(state, name, account, lots, amount)
@@ -222,15 +224,15 @@ def _settle_series(step: Step, name: str, record: SettlementRow) -> int:
     return len(held)
 
 
-def share(quantities_lots: Sequence[int], numerator: int, denominator: int) -> list[int]:
-    """``quantity * numerator / denominator`` for each, rounded so that the sum is that of the total, rounded down.
+def share(quantities_lots: Sequence[int], amount_of: Callable[[int], int]) -> list[int]:
+    """What each gets if all that ``amount_of`` gives for the cumulated quantities is shared out in order.
 
     The quantities are positive; each result is within one unit of its exact value (see the head of this file).
     """
     cumulated, before, shares = 0, 0, []
     for lots in quantities_lots:
         cumulated += lots
-        upto = cumulated * numerator // denominator
+        upto = amount_of(cumulated)
         shares.append(upto - before)
         before = upto
     return shares

@@ -46,7 +46,8 @@ RIGHTS: Final = ("C", "P")
 SETTLEMENTS: Final = ("linear", "inverse")
 DECIMALS_MAX: Final = 18
 ORACLE_QUORUM_MAX: Final = 64
-UNIT_MINOR_MAX: Final = 2**48
+UNIT_MINOR_MAX: Final = 2**46
+"""What the programs of the standard library provide for."""
 
 _INTEGER: Final = re.compile("0|[1-9][0-9]{0,19}")
 _HEX: Final = re.compile("([0-9a-fA-F]{2})*")

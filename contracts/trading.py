@@ -126,4 +126,6 @@ def _record_interest(state: State, name: str, change_lots: int) -> None:
     if change_lots:
         row = state.interest.rows.get(name)
         lots = (row.lots if row is not None else 0) + change_lots
+        if lots > POSITION_LOTS_MAX:
+            raise Rejected("position_limit", "The series' open interest would be too large.", series=name, lots=lots)
         state.interest.put(name, InterestRow(lots) if lots else None)

@@ -127,6 +127,7 @@ class Face:
             "peers": len(self._mesh.connected),
             "committed_txs": tip.envelopes_total,
             "mempool": self._intake.waiting,
+            "mempool_bytes": self._intake.waiting_bytes,
             "clock": {
                 "wall_origin_unix_ms": clock.wall_origin_unix_ms,
                 "chain_origin_unix_ms": clock.chain_origin_unix_ms,
@@ -176,6 +177,17 @@ class Face:
         """The receipts that exist within `wait_ms`, in order."""
         found = await self._receipts.wait_many(envelope_ids, wait_ms / 1000)
         return [receipt_to_json(found[each]) if each in found else None for each in envelope_ids]
+
+    def no_receipt(self, envelope_id: bytes) -> Rejected:
+        """What is said where there is no receipt; it may be of a block below what is kept here."""
+        lowest, name = self._store.lowest, envelope_id.hex()
+        if lowest <= 1:
+            return Rejected("unknown_transaction", "No block holds this transaction yet.", id=name)
+        message = (
+            f"No block from {lowest} on holds this transaction yet. Receipts from before are not held here, since this "
+            "validator joined by a snapshot or has pruned them: ask one whose lowest_height is below (/v1/status)."
+        )
+        return Rejected("unknown_transaction", message, id=name, lowest_height=lowest)
 
     async def block(self, height: int | None) -> Json:
         """The committed block of that height, or the latest."""

@@ -131,6 +131,9 @@ class NodeFace(Protocol):
         None where there is no receipt by then. Must be safe to cancel.
         """
 
+    def no_receipt(self, envelope_id: bytes) -> Rejected:
+        """What is said where there is none: ``unknown_transaction``, and how far back the receipts here go."""
+
     async def block(self, height: int | None) -> Json:
         """The committed block of that height, or the latest; `Rejected` ``unknown_block``."""
 
@@ -234,7 +237,7 @@ class _Api:
         with self._waiting(wait_ms):
             receipt = (await self._receipts(request, [envelope_id], wait_ms))[0]
         if receipt is None:
-            raise Rejected("unknown_transaction", "No block holds this transaction yet.", id=envelope_id.hex())
+            raise self.node.no_receipt(envelope_id)
         return await _answer(receipt)
 
     async def get_health(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.vm.bytecode import GAS, NO_DEPOSIT, VALUE_MAX, Input, Instruction, Kind, Op, Program, Rounding
+from contracts.vm.bytecode import GAS, NO_DEPOSIT, Input, Kind, Op, Program
 from contracts.vm.intervals import divided
 from contracts.vm.verifier import Verified
 from genesis.errors import Rejected, invariant
@@ -85,12 +85,7 @@ def terms(verified: Verified, parameters: Sequence[int]) -> Terms:
     Raises:
         Rejected: ``bad_parameter`` for one out of its range, ``bad_window`` for an input that ends before it opens.
     """
-    program = verified.program
-    _require_parameters(program, parameters)
-    registers = _preamble(program, parameters)
-    windows = tuple(_window(verified, each, registers) for each in program.inputs)
-    locks = tuple((each.party, _asset(verified, each.amount), registers[each.amount]) for each in program.locks)
-    return Terms(locks, windows)
+    return _terms(verified, _preamble(verified, parameters))
 
 
 def run(verified: Verified, parameters: Sequence[int], settled: Settled) -> Run:
@@ -105,64 +100,57 @@ def run(verified: Verified, parameters: Sequence[int], settled: Settled) -> Run:
         Rejected: ``bad_parameter``, ``bad_window``, ``bad_input``.
     """
     _require_settled(verified.program, settled)
-    return _Machine(verified, parameters, settled).run()
+    registers = _preamble(verified, parameters)
+    return _Machine(verified, registers, settled).run()
 
 
 class _Machine:
-    """One run: registers, pot and payments."""
+    """One run, from behind the preamble: registers, pot and payments."""
 
-    def __init__(self, verified: Verified, parameters: Sequence[int], settled: Settled) -> None:
-        self.verified, self.program = verified, verified.program
-        self.parameters, self.settled = parameters, settled
-        self.registers: list[int] = []
+    def __init__(self, verified: Verified, registers: list[int], settled: Settled) -> None:
+        self.verified, self.program, self.settled = verified, verified.program, settled
+        self.registers = registers
         self.payments: list[Payment] = []
-        self.gas = 0
         self.awaited: set[int] = set()
-        agreed = terms(verified, parameters)
+        agreed = _terms(verified, registers)
         self.windows = agreed.windows
         self.pot = [0] * len(self.program.assets)
         for _party, asset, amount in agreed.locks:
             self.pot[asset] += amount
 
     def run(self) -> Run:
-        code = self.program.code
-        self.registers = [0] * len(code)
-        at = 0
+        steps, registers = self.verified.steps, self.registers
+        at = self.program.preamble_length
+        gas = sum(GAS[step[0]] for step in steps[:at])
         while True:
-            instruction = code[at]
-            op = instruction.op
-            self.gas += GAS[op]
-            if op in _PURE:
-                self.registers[at] = _pure(instruction, self.registers)
-            elif op is Op.AWAIT and instruction.a not in self.settled:
-                return Run(tuple(self.payments), instruction.a, self.gas)
-            elif op is Op.CLOSE:
+            op, a, b, c, d = steps[at]
+            gas += GAS[op]
+            if Op.ADD <= op <= Op.SELECT:
+                registers[at] = _PURE[op](registers[a], registers[b], registers[c], d)
+                at += 1
+            elif op == Op.AWAIT and a not in self.settled:
+                return Run(tuple(self.payments), a, gas)
+            elif op == Op.CLOSE:
                 self._close()
-                return Run(tuple(self.payments), None, self.gas)
+                return Run(tuple(self.payments), None, gas)
             else:
-                at = self._effect(at, instruction)
-                continue
-            at += 1
+                at = self._effect(at, op, a, b)
 
-    def _effect(self, at: int, instruction: Instruction) -> int:
+    def _effect(self, at: int, op: int, a: int, b: int) -> int:
         """Everything that needs more than registers; returns where to go on."""
-        op, a, registers = instruction.op, instruction.a, self.registers
-        if op is Op.JUMP:
+        registers = self.registers
+        if op == Op.JUMP:
             return a
-        if op is Op.JUMP_UNLESS:
-            return at + 1 if registers[a] else instruction.b
-        if op is Op.CONST:
-            registers[at] = self.program.constants[a].value
-        elif op is Op.PARAM:
-            registers[at] = self.parameters[a]
-        elif op is Op.AWAIT:
+        if op == Op.JUMP_UNLESS:
+            return at + 1 if registers[a] else b
+        if op == Op.AWAIT:
             registers[at] = self._await(a)
-        elif op is Op.INPUT:
+        elif op == Op.INPUT:
             value = self.settled[a]
             invariant(value is not None, "an absent input is read", input=a)
             registers[at] = value or 0
-        else:
-            self._pay(_asset(self.verified, a), registers[instruction.b], registers[a])
+        elif op == Op.PAY:
+            self._pay(_asset(self.verified, a), registers[b], registers[a])
         return at + 1
 
     def _await(self, number: int) -> int:
@@ -187,20 +175,13 @@ class _Machine:
             self._pay(asset, self.program.assets[asset].rest, left)
 
 
-def _pure(instruction: Instruction, registers: Sequence[int]) -> int:
-    """The value of an instruction that depends on registers alone."""
-    a, b, c, d = instruction.operands
-    value = _PURE[instruction.op](registers[a], registers[b], registers[c], d)
-    invariant(-VALUE_MAX <= value <= VALUE_MAX, "a verified program's value is too large", value=value)
-    return value
-
-
-_PURE: Final[Mapping[Op, Callable[[int, int, int, int], int]]] = {
+_Pure = Callable[[int, int, int, int], int]
+_PURE: Final[Mapping[int, _Pure]] = {
     Op.ADD: lambda a, b, _c, _d: a + b,
     Op.SUB: lambda a, b, _c, _d: a - b,
-    Op.MULDIV: lambda a, b, c, d: divided(a * b, c, Rounding(d)),
-    Op.MIN: lambda a, b, _c, _d: min(a, b),
-    Op.MAX: lambda a, b, _c, _d: max(a, b),
+    Op.MULDIV: lambda a, b, c, d: divided(a * b, c, d),
+    Op.MIN: lambda a, b, _c, _d: a if a < b else b,
+    Op.MAX: lambda a, b, _c, _d: a if a > b else b,
     Op.LT: lambda a, b, _c, _d: int(a < b),
     Op.LE: lambda a, b, _c, _d: int(a <= b),
     Op.EQ: lambda a, b, _c, _d: int(a == b),
@@ -212,16 +193,24 @@ _PURE: Final[Mapping[Op, Callable[[int, int, int, int], int]]] = {
 """Operands that an operation does not use are register 0's value, which it ignores."""
 
 
-def _preamble(program: Program, parameters: Sequence[int]) -> list[int]:
-    registers: list[int] = [0] * max(1, program.preamble_length)
-    for at, instruction in enumerate(program.code[: program.preamble_length]):
-        if instruction.op is Op.CONST:
-            registers[at] = program.constants[instruction.a].value
-        elif instruction.op is Op.PARAM:
-            registers[at] = parameters[instruction.a]
-        else:
-            registers[at] = _pure(instruction, registers)
+def _preamble(verified: Verified, parameters: Sequence[int]) -> list[int]:
+    """All registers, those of constants, of parameters and of the preamble filled in."""
+    program = verified.program
+    _require_parameters(program, parameters)
+    registers = list(verified.blank)
+    for register, number in verified.parameter_registers:
+        registers[register] = parameters[number]
+    for at, (op, a, b, c, d) in enumerate(verified.steps[: program.preamble_length]):
+        if op > Op.PARAM:
+            registers[at] = _PURE[op](registers[a], registers[b], registers[c], d)
     return registers
+
+
+def _terms(verified: Verified, registers: Sequence[int]) -> Terms:
+    program = verified.program
+    windows = tuple(_window(verified, each, registers) for each in program.inputs)
+    locks = tuple((each.party, _asset(verified, each.amount), registers[each.amount]) for each in program.locks)
+    return Terms(locks, windows)
 
 
 def _asset(verified: Verified, register: int) -> int:

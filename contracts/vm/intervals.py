@@ -7,6 +7,8 @@ Source: R. E. Moore, Interval Analysis (1966), chapter 3.
 
 from __future__ import annotations
 
+from typing import Final
+
 from contracts.vm.bytecode import Rounding
 
 Interval = tuple[int, int]
@@ -33,15 +35,27 @@ def divide(a: Interval, b: Interval, rounding: Rounding) -> Interval:
     return min(corners), max(corners)
 
 
-def divided(numerator: int, denominator: int, rounding: Rounding) -> int:
+def divided(numerator: int, denominator: int, rounding: int) -> int:
     """``numerator / denominator`` rounded down to minus infinity, up to plus infinity, or half to even."""
-    if rounding is Rounding.UP:
-        return -(-numerator // denominator)
+    return _ROUNDED[rounding](numerator, denominator)
+
+
+def _down(numerator: int, denominator: int) -> int:
+    return numerator // denominator
+
+
+def _up(numerator: int, denominator: int) -> int:
+    return -(-numerator // denominator)
+
+
+def _half_even(numerator: int, denominator: int) -> int:
     quotient, rest = divmod(numerator, denominator)
-    if rounding is Rounding.DOWN:
-        return quotient
     twice = 2 * abs(rest) - abs(denominator)
     return quotient + (twice > 0 or (twice == 0 and quotient % 2 == 1))
+
+
+_ROUNDED: Final = (_down, _up, _half_even)
+"""By `Rounding`."""
 
 
 def minimum(a: Interval, b: Interval) -> Interval:

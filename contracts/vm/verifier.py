@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, NoReturn
 
 from contracts.vm import intervals
@@ -53,6 +54,22 @@ class Verified:
     ranges: tuple[Interval | None, ...]
     word_sized: bool
     paid_max: tuple[int, ...]
+
+    @cached_property
+    def steps(self) -> tuple[tuple[int, int, int, int, int], ...]:
+        """The code as plain integers, (operation, a, b, c, d): what an interpreter reads quickly."""
+        return tuple((int(each.op), *each.operands) for each in self.program.code)
+
+    @cached_property
+    def blank(self) -> tuple[int, ...]:
+        """A run's registers at its start: constants are there already, the others are 0."""
+        code, constants = self.program.code, self.program.constants
+        return tuple(constants[each.a].value if each.op is Op.CONST else 0 for each in code)
+
+    @cached_property
+    def parameter_registers(self) -> tuple[tuple[int, int], ...]:
+        """(register, parameter) of each PARAM."""
+        return tuple((at, each.a) for at, each in enumerate(self.program.code) if each.op is Op.PARAM)
 
 
 def verify(program: Program, gas_max: int) -> Verified:

@@ -86,6 +86,9 @@ class FakeNode:
                 self.left.set()
         return [self.known.get(each) for each in envelope_ids]
 
+    def no_receipt(self, envelope_id: bytes) -> Rejected:
+        return Rejected("unknown_transaction", "No block holds this transaction yet.", id=envelope_id.hex())
+
     async def block(self, height: int | None) -> Any:
         if height is not None and height > 7:
             raise Rejected("unknown_block", "No such block.", height=height)
