@@ -51,9 +51,9 @@ def contract() -> None:
 )
 @reporting
 def check(out: Output, file: Path, gas_max: int) -> None:
-    """Check the contract in FILE (or - for standard input) as every validator does.
+    """Check the contract in FILE as every validator does.
 
-    Prints its gas, its parameters and inputs with their ranges, and what each lock and payment may come to.
+    A dash as FILE is standard input. Prints its gas, its parameters and inputs with their ranges, and what each lock and payment may come to.
     """
     loaded = load_contract(file, gas_max)
     document = _checked(loaded, gas_max)
@@ -129,7 +129,7 @@ def _grouped(column: str, value: Any) -> Any:
 )
 @reporting
 def compile_file(out: Output, file: Path, output: Path | None) -> None:
-    """Compile the contract in FILE: print its instructions, or write its bytecode."""
+    """Compile FILE; print its instructions, or write its bytecode."""
     program = load_contract(file).verified.program
     code = encode_program(program)
     document = {"contract": program.name, "program_id": program.program_id.hex(), "bytecode": code.hex()}

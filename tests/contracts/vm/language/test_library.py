@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.collateral import collateral_per_lot_minor, payoff_per_lot
-from contracts.tables import IndexRow, SeriesRow
 from contracts.vm.bytecode import NO_DEPOSIT, InputKind, Kind
 from contracts.vm.interpreter import Run, Settled, run, terms
 from contracts.vm.verifier import Verified
@@ -121,15 +119,19 @@ def test_delivery_exchanges_both_assets_and_only_on_exercise() -> None:
 def test_the_vanilla_programs_are_the_rules_of_the_exchange(
     settlement: str, right: str, lots: int, lot: int, strike: int, band: list[int], within: int
 ) -> None:
-    """Series become instances of these; not one unit may change hands differently from `contracts.collateral`."""
+    """Series are instances of these; the payoffs here are Hull's (Options, Futures, and Other Derivatives, 10.1)."""
     low, high = band
     price = low + (high - low) * within // 1000
-    row = SeriesRow("I", strike, T, right, settlement, "A", lot, 1, 0, False)
+
+    def payoff(at: int) -> tuple[int, int]:
+        """Of one lot, exactly: numerator and denominator."""
+        return lot * max(0, at - strike if right == "C" else strike - at), at if settlement == "inverse" else 1
+
     _, verified = library(f"vanilla_{settlement}")
     parameters = (int(right == "C"), lots, lot, strike, low, high, T)
     [(_party, _asset, locked)] = terms(verified, parameters).locks
-    assert locked == lots * collateral_per_lot_minor(row, IndexRow(0, low, high, 1))
-    numerator, denominator = payoff_per_lot(row, price)
+    assert locked == lots * max(-(-most // per) for most, per in (payoff(low), payoff(high)))
+    numerator, denominator = payoff(price)
     [to_holder, to_writer] = run(verified, parameters, {0: price}).payments
     assert to_holder.due_minor == lots * numerator // denominator
     assert (to_holder.due_minor, to_writer.amount_minor) == (to_holder.amount_minor, locked - to_holder.amount_minor)
