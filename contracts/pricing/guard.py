@@ -40,7 +40,7 @@ from genesis.hashing import Domain, digest
 Sample = Callable[[], tuple[NDArray[Any], ...]]
 DIGEST_BYTES: Final = 16
 MODELS: Final[Mapping[str, tuple[Sample, str]]] = {
-    "asian": (asian.sample, "35326c116ab36242c52178476f619826"),
+    "asian": (asian.sample, "a4999ba65e63947695d3b2daf6efdf17"),
     "barrier": (barrier.sample, "e74f3dc3d0ad5819ab650ae5d57609b6"),
     "digital": (digital.sample, "a921ff1e44bab1e03bb6748f521a8328"),
     "double_barrier": (double_barrier.sample, "269eb8f397f923ce952e25dbde142e68"),
