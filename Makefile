@@ -38,7 +38,7 @@ export PYTHON_PROBE
 
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help setup test test-long fuzz-long check format demo sim sim-long mutants bench bench-pricing lock lock-bench clean
+.PHONY: help setup test test-long fuzz-long check format demo sim sim-long mutants bench bench-pricing determinism lock lock-bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,6 +131,15 @@ $(VENV)/.peers: $(VENV)/.installed benchmarks/requirements.lock
 
 bench-pricing: setup $(VENV)/.peers ## measure prices, greeks and implied volatilities against QuantLib, py_vollib, NumPy with SciPy
 	@PYTHONPATH=$(VENV)/peers $(PY) -m benchmarks.bench_pricing $(ARGS)
+
+$(VENV)/.other-numba: $(VENV)/.installed benchmarks/other-numba.lock
+	@rm -rf $(VENV)/other-numba; \
+	pip="$(PY) -m pip"; $$pip --version >/dev/null 2>&1 || pip="python3 -m pip --python $(PY)"; \
+	$$pip install $(PIP_FLAGS) --require-hashes --no-deps --target $(VENV)/other-numba -r benchmarks/other-numba.lock; \
+	touch $@
+
+determinism: setup $(VENV)/.other-numba ## one hash of a grid of prices under every processor, optimisation, C library and Numba at hand
+	@$(PY) -m benchmarks.determinism $(ARGS)
 
 # No index, no path of this machine, and one version of each package for every Python: the same bits wherever it installs.
 LOCK_HEAD := \# Every dependency, its exact version and the digests of its files, for Python 3.11 and 3.12. Written by `make lock`.\n\# pip takes the files from whatever index it is configured with and refuses one whose digest is not listed here.\n
