@@ -53,7 +53,8 @@ def contract() -> None:
 def check(out: Output, file: Path, gas_max: int) -> None:
     """Check the contract in FILE as every validator does.
 
-    A dash as FILE is standard input. Prints its gas, its parameters and inputs with their ranges, and what each lock and payment may come to.
+    A dash as FILE is standard input. Prints gas, parameters and inputs with their ranges, and what each lock and
+    payment may come to.
     """
     loaded = load_contract(file, gas_max)
     document = _checked(loaded, gas_max)
@@ -234,7 +235,7 @@ def explain_file(
     asset: str | None,
     png: Path | None,
 ) -> None:
-    """Explain the contract in FILE in plain English, and draw its payoff.
+    """Explain FILE in plain English, and draw its payoff.
 
     The payoff is drawn for the parameters that are given, with every price of the contract the same.
     """
