@@ -3,11 +3,11 @@
 Rules: those of `contracts.pricing.kernel`. Every quantity is scaled by the strike; a call is the put with spot and
 strike, r and q exchanged. `x` is the spot, a boundary is held as h = ln²(B / X) with X its limit just before expiry.
 
-Arrays, whose numbers `contracts.pricing.american` fills in once, for n Chebyshev nodes and their end, l points of the inner
-quadrature and p of the outer: `ages` (n + 1), the nodes as parts of t; `inner` (3, l) and `outer` (3, p), at each point
-sin²θ, sin θ and the weight for 2 sin θ cos θ dθ; `inner_matrix` (n, n (l + 1)) and `outer_matrix` (n, p), which interpolate h
-from nodes to points (each last column of l + 1 is 0). Room: `coefficients` (5, n (l + 1)), `line` (3, n (l + 1)),
-`at_points` (p), `h` and `log_b` (n + 1 each), `found` (3).
+Arrays, whose numbers `contracts.pricing.american` fills in once, for n Chebyshev nodes and their end, l points of the
+inner quadrature and p of the outer: `ages` (n + 1), the nodes as parts of t; `inner` (3, l) and `outer` (3, p), at each
+point sin²θ, sin θ and the weight for 2 sin θ cos θ dθ; `inner_matrix` (n, n (l + 1)) and `outer_matrix` (n, p), which
+interpolate h from nodes to points (each last column of l + 1 is 0). Room: `coefficients` (5, n (l + 1)), `line`
+(3, n (l + 1)), `at_points` (p), `h` and `log_b` (n + 1 each), `found` (3).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from contracts.pricing.leisen_reimer_kernel import DEVIATION_MIN, put_without_vo
 
 INV_SQRT_2PI: Final = 0.3989422804014327
 RATE_MIN: Final = 1e-14
+RATE_TIME_MAX: Final = 17.0
 ITERATIONS: Final = 11
 BLEND: Final = 0.1
 VOL_BUMP: Final = 1e-3
@@ -44,9 +45,10 @@ def method(q: Any, r: Any, t: Any, vol: Any) -> Any:
         return EUROPEAN
     if r < 0.0:
         return TREE
-    if r * t > 17.0:
+    if r * t > RATE_TIME_MAX:
         return PERPETUAL
-    return BOUNDARY
+    moderate = r * t <= 1.0 and abs(q) * t <= 1.0 and vol * sqrt(t) <= 2.0
+    return BOUNDARY if moderate and abs(r - q) * sqrt(t) <= 2.0 * vol else TREE
 
 
 @inlined
@@ -201,7 +203,8 @@ def held_put(
 def perpetual_put(x: Any, q: Any, r: Any, vol: Any, found: Any) -> None:
     """Price, delta and gamma of the put that never expires, above its boundary; 1 - x below.
 
-    Source: Merton, "Theory of rational option pricing", Bell Journal of Economics 4 (1973), pages 141 to 183, section 8.
+    Source: Merton, "Theory of rational option pricing", Bell Journal of Economics and
+    Management Science 4 (1973), pages 141 to 183, section 8.
     """
     beta = perpetual_exponent(q, r, vol)
     above = log(x) - log(beta / (beta - 1.0))
@@ -218,7 +221,8 @@ def boundary_put(x: Any, q: Any, r: Any, t: Any, vol: Any, tables: Any, room: An
     2 (r - q B) / (vol B)², to the integral's, whose integrand is too steep for the quadrature there.
     """
     ages, inner, inner_matrix, outer, outer_matrix = tables
-    coefficients, line, at_points, h, log_b, even, odd, values, found = room
+    coefficients, line, at_points, h, log_b = room[0], room[1], room[2], room[3], room[4]
+    found = room[8]
     prepare(q, r, t, vol, ages, inner, coefficients, h, log_b)
     for _ in range(ITERATIONS):
         iterate(inner.shape[1] + 1, inner_matrix, coefficients, line, h, log_b)
@@ -241,7 +245,7 @@ def boundary_put(x: Any, q: Any, r: Any, t: Any, vol: Any, tables: Any, room: An
 @inlined
 def extrapolated_put(x: Any, q: Any, r: Any, t: Any, vol: Any, room: Any) -> None:
     """Price, delta and gamma by two trees, less the part of their error that goes with 1 / steps."""
-    coefficients, line, at_points, h, log_b, even, odd, values, found = room
+    even, odd, values, found = room[5], room[6], room[7], room[8]
     tree_put(x, q, r, t, vol, 1.0, STEPS_LOW, even, odd, values, found)
     price = found[0]
     delta = found[1]
@@ -309,6 +313,8 @@ def vanilla(
         found[1] = 1.0 if way == EXERCISED else found[0] - x * found[1]
         found[2] = x * x * found[2] / spot
         found[0] = spot - strike if way == EXERCISED else spot * found[0]
+    intrinsic = right * (spot - strike)
+    found[0] = found[0] if found[0] > intrinsic else intrinsic
     return way
 
 

@@ -81,20 +81,19 @@ MODELS: Final[Mapping[tuple[str, str], Model]] = {
     ("digital_asset", EUROPEAN): Model(digital.ASSET, digital.asset_or_nothing_price, digital.asset_or_nothing_greeks),
     ("digital_asset", AMERICAN): Model(_with_strike(touch.ASSET_AT_HIT), _asset_at_hit, None),
     ("gap", EUROPEAN): Model(digital.GAP, digital.gap_price, digital.gap_greeks),
-    ("barrier", EUROPEAN): Model(barrier.INPUTS, barrier.barrier_prices, barrier.barrier_greeks, _SINGLE),
+    ("barrier", EUROPEAN): Model(barrier.BARRIER, barrier.barrier_price, barrier.barrier_greeks, _SINGLE),
     ("double_barrier", EUROPEAN): Model(
-        double_barrier.INPUTS, double_barrier.double_barrier_prices, double_barrier.double_barrier_greeks, _DOUBLE
+        double_barrier.DOUBLE_BARRIER,
+        double_barrier.double_barrier_price,
+        double_barrier.double_barrier_greeks,
+        _DOUBLE,
     ),
     ("asian_arithmetic", EUROPEAN): Model(
-        asian.ARITHMETIC_INPUTS, asian.asian_arithmetic_prices, asian.asian_arithmetic_greeks
+        asian.ARITHMETIC, asian.asian_arithmetic_price, asian.asian_arithmetic_greeks
     ),
-    ("asian_geometric", EUROPEAN): Model(
-        asian.GEOMETRIC_INPUTS, asian.asian_geometric_prices, asian.asian_geometric_greeks
-    ),
-    ("lookback_fixed", EUROPEAN): Model(
-        lookback.FIXED_INPUTS, lookback.lookback_fixed_prices, lookback.lookback_fixed_greeks
-    ),
+    ("asian_geometric", EUROPEAN): Model(asian.GEOMETRIC, asian.asian_geometric_price, asian.asian_geometric_greeks),
+    ("lookback_fixed", EUROPEAN): Model(lookback.FIXED, lookback.lookback_fixed_price, lookback.lookback_fixed_greeks),
     ("lookback_floating", EUROPEAN): Model(
-        lookback.FLOATING_INPUTS, lookback.lookback_floating_prices, lookback.lookback_floating_greeks
+        lookback.FLOATING, lookback.lookback_floating_price, lookback.lookback_floating_greeks
     ),
 }

@@ -101,4 +101,5 @@ class ContractPayoff:
             values[number] = np.minimum(np.maximum(column, each.low), each.high)
         received = self._valuer.over(values, np.full_like(values, ARRIVED)).received[self.party, self.asset]
         locked = [amount for party, asset, amount in self._terms.locks if (party, asset) == (self.party, self.asset)]
-        return received - sum(locked)
+        gained: Ticks = received - sum(locked)
+        return gained

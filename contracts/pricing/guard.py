@@ -20,15 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.pricing import (
+    american,
     asian,
     barrier,
     digital,
     double_barrier,
     implied_volatility,
     inverse,
+    leisen_reimer,
     lookback,
     margin,
     monte_carlo,
+    svi,
     touch,
     vanilla,
 )
@@ -40,15 +43,18 @@ from genesis.hashing import Domain, digest
 Sample = Callable[[], tuple[NDArray[Any], ...]]
 DIGEST_BYTES: Final = 16
 MODELS: Final[Mapping[str, tuple[Sample, str]]] = {
-    "asian": (asian.sample, "35326c116ab36242c52178476f619826"),
+    "american": (american.sample, "75120bed7f11717ee17a028d606051d3"),
+    "asian": (asian.sample, "a4999ba65e63947695d3b2daf6efdf17"),
     "barrier": (barrier.sample, "e74f3dc3d0ad5819ab650ae5d57609b6"),
     "digital": (digital.sample, "a921ff1e44bab1e03bb6748f521a8328"),
     "double_barrier": (double_barrier.sample, "269eb8f397f923ce952e25dbde142e68"),
     "implied_volatility": (implied_volatility.sample, "f4b594ad196567d3e37aa9e9dd59229f"),
     "inverse": (inverse.sample, "e23162571eb3a05337fb9d694e45cb25"),
+    "leisen_reimer": (leisen_reimer.sample, "c9652271395c196b78fb43cbba7c231d"),
     "lookback": (lookback.sample, "f8d0b3088250b5291de179e4c40e9920"),
     "margin": (margin.sample, "0b4316afeb0910ded7ef10738711f8c0"),
     "monte_carlo": (monte_carlo.sample, "b367af095e23e2b695f46a1baaed442d"),
+    "svi": (svi.sample, "41c15038de19c0225a16c03f150ba663"),
     "touch": (touch.sample, "84e4e990ef67d3ca42cea0a876d4bc56"),
     "vanilla": (vanilla.sample, "8e2824ee70c7964c339ffdf4cb99efe0"),
 }

@@ -61,6 +61,12 @@ RANGES: Final[Mapping[str, Range]] = {
     "first_fixing_years": Range(-100.0, 100.0, "years"),
     "average_so_far": _AMOUNT_OR_NONE,
     "extremum_so_far": _AMOUNT,
+    "log_moneyness": Range(-100.0, 100.0, "(ln strike / forward)"),
+    "svi_a": Range(-100.0, 100.0),
+    "svi_b": Range(0.0, 100.0),
+    "svi_rho": Range(-1.0, 1.0),
+    "svi_m": Range(-50.0, 50.0),
+    "svi_sigma": Range(1e-6, 50.0),
 }
 """Outside these no market quotes; inside them no kernel overflows. `Inputs` may narrow one."""
 

@@ -62,6 +62,12 @@ def price(
 
 def sample() -> tuple[Column, ...]:
     """One small run of every kernel of this file, for the start-up guard."""
-    rows = {"spot": [90.0, 100.0, 110.0], "strike": 100.0, "q": 0.03, "r": [0.05, 0.0, -0.02], "t_years": 0.5}
+    rows: dict[str, ArrayLike] = {
+        "spot": [90.0, 100.0, 110.0],
+        "strike": 100.0,
+        "q": 0.03,
+        "r": [0.05, 0.0, -0.02],
+        "t_years": 0.5,
+    }
     runs = [(1.0, 0.25, True), (-1.0, 0.25, True), (-1.0, 0.25, False), (1.0, 0.0, True)]
     return tuple(price(**rows, right=right, vol=vol, american=flag, steps=101) for right, vol, flag in runs)

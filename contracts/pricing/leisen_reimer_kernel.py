@@ -26,8 +26,10 @@ def tail_probability(z: Any, steps: Any) -> Any:
     Mathematical Finance 3 (1996), pages 319 to 346, formula for h⁻¹(z).
     """
     y = z / (steps + 1.0 / 3.0 + 0.1 / (steps + 1.0))
-    e = exp(-(y * y) * (steps + 1.0 / 6.0))
-    return 0.5 * e / (1.0 + sqrt(1.0 - e))
+    exponent = y * y * (steps + 1.0 / 6.0)
+    series = exponent * (1.0 - exponent * (0.5 - exponent * (1.0 / 6.0 - exponent * (1.0 / 24.0))))
+    gone = series if exponent < 1e-4 else 1.0 - exp(-exponent)
+    return 0.5 * exp(-exponent) / (1.0 + sqrt(gone))
 
 
 @kernel

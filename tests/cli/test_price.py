@@ -164,6 +164,21 @@ def test_a_published_table_comes_out_of_the_command(table: str, terms: dict[str,
         assert answer["price"] == pytest.approx(row["result"], abs=row["tol"]), row
 
 
+HAUG = """kind,exercise,right,spot,strike,q,r,t_years,vol,barrier_kind,barrier,barrier_high,rebate,extremum_so_far
+barrier,european,call,100,90,0.04,0.08,0.5,0.25,down_out,95,,3,
+double_barrier,european,call,100,100,0,0.1,0.25,0.15,out,50,150,,
+lookback_floating,european,call,120,,0.06,0.1,0.5,0.3,,,,,100
+asian_geometric,european,put,80,85,-0.03,0.05,0.25,0.2,,,,,
+"""
+"""Examples of Haug, The Complete Guide to Option Pricing Formulas: single and double barriers, lookbacks, averages."""
+
+
+def test_examples_of_the_literature_come_out_of_the_command() -> None:
+    """The columns that only some kinds have, from text to price."""
+    rows = json.loads(price("--csv", "-", "--json", given=HAUG).stdout)["rows"]
+    assert [each["price"] for each in rows] == pytest.approx([9.0246, 4.3515, 25.3533, 4.6922], abs=1e-4)
+
+
 def test_a_file_is_answered_in_its_order() -> None:
     """Rows are valued by groups; an answer at another row's place is the worst of errors."""
     strikes = [f"{80 + n % 41}" for n in range(300)]
