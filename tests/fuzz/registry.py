@@ -117,6 +117,7 @@ from node.store_records import pack, packed_item, put_record, read_record, unpac
 from tests.consensus.bench import GENESIS_QC, make_proposal, make_qc, make_tc
 from tests.fuzz import shapes
 from tests.fuzz.actus import ACTUS_COVERED, CASES, read_cases
+from tests.fuzz.carriers import SCRATCH, in_file, in_text
 from tests.node.changing_chain import TOP, changing_chain
 from tests.node.dataplane import CHAIN_ID, DOCUMENT, PARAMS, committed, envelope_wire, receipt_of
 from tests.node.test_proof import NAMES, story, trust_in
@@ -125,8 +126,6 @@ from tests.node.test_snapshot_files import offer_of
 FORMAT: Final = BatchFormat(CHAIN_ID, PARAMS, 4)
 LIMITS: Final = HttpLimits()
 TABLE: Final = lane_table(payload_bounds(PARAMS), Lane.CONSENSUS)
-SCRATCH: Final = tempfile.TemporaryDirectory(prefix="novate-fuzz-")
-"""Where decoders of files find what is to be decoded."""
 
 
 MEMORY_BYTES_MAX: Final = 48 * 2**20
@@ -156,33 +155,6 @@ class Decoder:
     size_max: int | None = None
     refusals: tuple[type[Exception], ...] = (Rejected,)
     memory_bytes_max: int = MEMORY_BYTES_MAX
-
-
-def in_text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
-    """A parser of text, given bytes; what is not UTF-8 never reaches it."""
-
-    def decode_text(data: bytes) -> Any:
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise Rejected("not_text", "Not UTF-8.") from error
-        return parse(text)
-
-    return decode_text
-
-
-def in_file(name: str, parse: Callable[[Path], Any]) -> Callable[[bytes], Any]:
-    """A parser of a file, which it finds in a directory of its own under this name."""
-
-    def decode_file(data: bytes) -> Any:
-        home = Path(SCRATCH.name) / name.replace("/", "-")
-        path = home / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        path.chmod(0o600)
-        return parse(home)
-
-    return decode_file
 
 
 # --- what valid input looks like -------------------------------------------------------------------------------------
