@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from cli.main import novate
 from contracts.pricing.contract_payoff import YEAR_MS
-from contracts.pricing.vanilla import price
+from contracts.pricing.vanilla import black_scholes_price
 
 LIBRARY = Path(__file__).resolve().parents[2] / "contracts" / "library"
 NOW_UNIX_MS = 1_700_000_000_000
@@ -28,7 +28,7 @@ def test_a_call_is_worth_what_black_and_scholes_say() -> None:
     """Compiled, verified, run over paths: the whole way from a text to a price."""
     arguments = [*CALL, f"expiry={EXPIRY_UNIX_MS}", "--party", "holder", *MARKET, "--paths", "40000", "--json"]
     answer = json.loads(call("vanilla_linear", *arguments).stdout)
-    exact = price(right=1.0, spot=100.0, strike=105.0, q=0.01, r=0.03, t_years=0.25, vol=0.3)[0] * 100
+    exact = black_scholes_price(right=1.0, spot=100.0, strike=105.0, q=0.01, r=0.03, t_years=0.25, vol=0.3)[0] * 100
     assert abs(answer["value_minor"] - exact) < 4 * answer["standard_error_minor"]
     assert answer["standard_error_minor"] < 0.02 * exact
 
