@@ -31,10 +31,11 @@ _COLUMNS: Final = ("case", "date", "event", "payoff", "exercise amount", "exerci
 )
 @reporting
 def actus(out: Output, file: Path, chosen: Sequence[str], price_max: str | None) -> None:
-    """Run the ACTUS options in FILE, and compare their events with those that it states.
+    """Run options in ACTUS terms and compare their events.
 
     FILE is JSON as the ACTUS tests have it: by name, {terms, to, dataObserved, eventsObserved, results}. Contract type
-    OPTNS: European calls and puts, settled in cash. Exit code 1 if an event differs or a case is refused.
+    OPTNS: European calls and puts, settled in cash. The events are compared with the results that FILE states. Exit
+    code 1 if one differs or a case is refused.
     """
     cases = load_cases(file)
     unknown = [each for each in chosen if each not in cases]
