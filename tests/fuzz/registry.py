@@ -275,8 +275,7 @@ INDEX = b"ts_utc_ms,price\n1786924800000,60000.00\n1786924801000,60001.50\n"
 
 def written(kind: str) -> bytes:
     """A person's text for an operation of this kind, some of its fields right."""
-    fields = {each.name: shapes.fitting(each) for each in KINDS[kind].fields}
-    texts = {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in fields.items()}
+    texts = {each.name: shapes.text_of(shapes.fitting(each)) for each in KINDS[kind].fields}
     return "\n".join([kind, *(f"{name}={value}" for name, value in texts.items())]).encode()
 
 
