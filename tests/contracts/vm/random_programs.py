@@ -171,8 +171,10 @@ class _Builder:
             of = self._type()
             self.parameters.append(Parameter(f"p{number}", of, *self._range(of)))
             self._emit((Instruction(Op.PARAM, number), of, (self.parameters[-1].low, self.parameters[-1].high)))
-        for of in (TIME, PRICE, BOOL, PARTY, *(Type(Kind.MONEY, each) for each in range(self.assets))):
-            self._emit(self._constant(of, rng.choice((0, 1, 1, 1)) if of != PARTY else rng.randrange(self.parties)))
+        self._emit(self._constant(BOOL, rng.randrange(2)))
+        self._emit(self._constant(PARTY, rng.randrange(self.parties)))
+        for of in (TIME, PRICE, *(Type(Kind.MONEY, each) for each in range(self.assets))):
+            self._emit(self._constant(of, rng.choice((0, 1, 1, 1, 2, 2, -2, 4))))
         for _ in range(rng.choice((0, 2, 5, 12))):
             self._emit(self._pure())
 
@@ -211,7 +213,7 @@ class _Builder:
 
     def _window(self) -> tuple[int, int]:
         """Registers with an instant that is not negative, and with a later one."""
-        opens = self._pick(lambda of, values: of == TIME and 0 <= values[0] and values[1] <= 2**60)
+        opens = self._pick(lambda of, values: of == TIME and values[0] >= 0 and values[1] <= 2**60)
         if opens is None:
             opens = self._emit(self._constant(TIME, self.rng.choice((0, 1, 10**12))))
         step = self._emit(self._constant(TIME, self.rng.choice((1, 60_000, 86_400_000))))
@@ -258,10 +260,35 @@ class _Builder:
             self._emit((Instruction(Op.INPUT, number), each.type, (each.low, each.high)))
 
     def _pay(self) -> None:
-        amount = self._pick(lambda of, values: of.kind is Kind.MONEY and values[0] >= 0)
-        party = self._pick(lambda of, _: of == PARTY)
+        amount, party = self._amount(), self._pick(lambda of, _: of == PARTY)
         if amount is not None and party is not None:
             self._flow(Instruction(Op.PAY, amount, party))
+
+    def _amount(self) -> int | None:
+        """Money that is not negative, often made of a value of another type, so that this shows in what is paid."""
+        money = self._pick(lambda of, _: of.kind is Kind.MONEY)
+        source = self._pick(lambda of, _: of.kind is not Kind.PARTY) if self.rng.random() < 0.7 else None
+        if money is not None and source is not None and source != money:
+            money = self._as_money(source, money)
+        of = self.types[money] if money is not None else None
+        if money is None or of is None or self.ranges[money][0] >= 0:
+            return money
+        zero = self._emit(self._constant(of, 0))
+        values = intervals.maximum(self.ranges[money], (0, 0))
+        return self._emit((Instruction(Op.MAX, money, zero), of, values))
+
+    def _as_money(self, source: int, money: int) -> int:
+        """A choice by a bool; or so much for each unit of what is counted; or `money` where that may be too large."""
+        of, unit = self.types[source], self.types[money]
+        if of is None or unit is None or of.kind is Kind.MONEY:
+            return money if of is None or self.rng.random() < 0.5 else source
+        each = self._emit(self._constant(unit, self.rng.choice((1, 3, -1))))
+        if of == BOOL:
+            hull = intervals.hull(self.ranges[money], self.ranges[each])
+            return self._emit((Instruction(Op.SELECT, source, money, each), unit, hull))
+        one = self._emit(self._constant(of, self.rng.choice((1, 1, 2, -4))))
+        found = self._quotient(source, each, one)
+        return money if found is None else self._emit(found)
 
     def _jump_unless(self, condition: int) -> None:
         self._flow(Instruction(Op.JUMP_UNLESS, condition), self._label())
@@ -352,16 +379,21 @@ class _Builder:
             return None
         same = self._pick(lambda of, _: of == unit)
         other = self._pick(lambda of, _: of.kind in COUNTED)
-        of = self.types[other] if other is not None else None
-        if same is None or other is None or of is None:
+        if same is None or other is None:
             return None
-        product = intervals.multiply(self.ranges[same], self.ranges[other])
+        return self._quotient(*((same, other) if rng.random() < 0.5 else (other, same)), divisor)
+
+    def _quotient(self, a: int, b: int, divisor: int) -> Found | None:
+        """``a * b / divisor``, rounded; None where it may be too large. One of a and b has the divisor's type."""
+        product = intervals.multiply(self.ranges[a], self.ranges[b])
         needs = max(intervals.magnitude(product), 2 * intervals.magnitude(self.ranges[divisor]))
-        if needs > self.product_max:
+        of = self.types[a] if self.types[b] == self.types[divisor] else self.types[b]
+        if needs > self.product_max or of is None:
             return None
-        rounding = rng.choice(tuple(Rounding))
-        a, b = (same, other) if rng.random() < 0.5 else (other, same)
+        rounding = self.rng.choice((Rounding.DOWN, Rounding.UP, Rounding.HALF_EVEN, Rounding.HALF_EVEN))
         values = intervals.divide(product, self.ranges[divisor], rounding)
+        if intervals.magnitude(values) > self.value_max:
+            return None
         return Instruction(Op.MULDIV, a, b, divisor, rounding), of, values
 
     def _combined(self, op: Op) -> Found | None:
