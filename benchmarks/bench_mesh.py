@@ -56,7 +56,6 @@ def make_mesh(
     config = MeshConfig(
         index=index,
         chain_id=bytes(32),
-        epoch=0,
         kernel_hash=bytes(32),
         listen_host="127.0.0.1",
         listen_port=ports[index],
@@ -66,7 +65,7 @@ def make_mesh(
             for each, port in enumerate(ports)
             if each != index
         ),
-        limits=MeshLimits(frames_per_beat_max=10_000_000),
+        limits=MeshLimits(frames_per_beat_max=10_000_000, bytes_per_beat_max=(2**36, 2**36)),
     )
     return Mesh(config, handler, jitter=random.Random(index).random, on_change=on_change)
 
@@ -228,6 +227,7 @@ def main() -> None:
     ours, theirs = context.Pipe()
     process = context.Process(target=answering_process, args=(theirs,))
     process.start()
+    theirs.close()  # So that its end is the pipe's, and we do not wait for a process that failed.
     trio.run(measure, ours.recv())
     process.join()
     formed_s = statistics.median(trio.run(form_mesh) for _ in range(ROUNDS))

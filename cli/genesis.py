@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cli.chain_params import param_option, read_params
 from cli.output import Failure, Output, reporting
 from genesis.document import ENGINE_DEFAULT, ENGINES, ChainClock, GenesisDocument, GenesisRole, GenesisValidator
 from genesis.errors import Rejected
@@ -42,7 +43,7 @@ def genesis() -> None:
     metavar="ROLE",
     help="name=,key=HEX,roles=governor+issuer+oracle (any of the three).",
 )
-@click.option("--param", "params", multiple=True, metavar="NAME=N", help="A chain parameter in place of its default.")
+@param_option
 @click.option(
     "--consensus", type=click.Choice(ENGINES), default=ENGINE_DEFAULT, show_default=True, help="The agreement's engine."
 )
@@ -71,7 +72,7 @@ def create(
         validators=tuple(_validator(each) for each in validators),
         roles=tuple(_role(each) for each in roles),
         clock=ChainClock(wall_origin_unix_ms, chain_origin_unix_ms, speed),
-        params=_params(params),
+        params=read_params(params),
         consensus=consensus,
     )
     _check_certificates(document)
@@ -182,13 +183,3 @@ def _fields(text: str, needed: Sequence[str], optional: Sequence[str]) -> dict[s
         expected = ",".join(f"{name}=..." for name in needed)
         raise click.BadParameter(f"expected {expected}, found {text[:64]!r}")
     return fields
-
-
-def _params(texts: Sequence[str]) -> ChainParams:
-    values: dict[str, int] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if name not in ChainParams.__dataclass_fields__ or not value.isdecimal():
-            raise click.BadParameter(f"expected a chain parameter NAME=N, found {text!r}", param_hint="--param")
-        values[name] = int(value)
-    return ChainParams(**values)

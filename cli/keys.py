@@ -9,6 +9,7 @@ import click
 
 from cli.output import Output, reporting
 from cli.passphrase import passphrase_option, resolve_passphrase
+from genesis.errors import Rejected
 from node.keystore import COST_INTERACTIVE, COST_STRONG, COST_TESTNET, KdfCost, KeyStore, PublicKey, UnlockedKey
 
 COSTS: Final[dict[str, KdfCost]] = {"strong": COST_STRONG, "interactive": COST_INTERACTIVE, "testnet": COST_TESTNET}
@@ -58,6 +59,8 @@ def new(out: Output, name: str, home: Path, passphrase_file: Path | None, cost: 
 def list_keys(out: Output, home: Path) -> None:
     """List the keys of a home; needs no passphrase."""
     home = home.expanduser()
+    if not home.is_dir():
+        raise Rejected("no_key_home", "There is no such home.", home=str(home))
     found = KeyStore(home).list()
     document = {"home": str(home), "keys": [_entry(key) for key in found]}
     rows = [(key.name, key.public_key.hex()) for key in found]

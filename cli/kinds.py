@@ -74,7 +74,7 @@ NOTES: Final[Mapping[str, str]] = {
     "certificate": "its certificate's DER bytes in hexadecimal",
     "proposal": "64 digits, as `novate gov list` shows",
     "evidence": "encoded evidence in hexadecimal",
-    "program": "a program's bytecode, or where it is stored its id, in hexadecimal",
+    "program": "bytecode, or a stored program's id, in hex",
     "contract": "up to 48 of A-Z 0-9 -_., a name for this instance",
     "accounts": "one for each party: MEMBER/NAME,MEMBER/NAME",
     "assets": "one for each asset of the program, e.g. BTC,USD",

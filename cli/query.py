@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import click
 
-from cli.client import all_members, all_series, whole_settlement
+from cli.client import all_contracts, all_members, all_series, whole_settlement
 from cli.connect import network_options, open_client
 from cli.output import Amount, Output, reporting
 
@@ -169,6 +169,31 @@ def series(
         out.result({"series": listed}, lambda: _show_listed(out, listed))
     else:
         _ask(out, urls, directory, f"/v1/series/{quoted(series)}", f"Series {series}")
+
+
+@query.command()
+@click.argument("contract", required=False)
+@network_options
+@reporting
+def contract(out: Output, contract: str | None, urls: Sequence[str], directory: Path) -> None:
+    """Show one contract: what it locks, waits for and has paid; or list all."""
+    if contract is not None:
+        _ask(out, urls, directory, f"/v1/contracts/{quoted(contract)}", f"Contract {contract}")
+        return
+    with open_client(urls, directory) as client:
+        listed = {"contracts": all_contracts(client)}
+    out.result(listed, lambda: show_value(out, "Contracts", listed))
+
+
+@query.command()
+@click.argument("program_id", type=EnvelopeId(), metavar="ID")
+@network_options
+@reporting
+def program(out: Output, program_id: str, urls: Sequence[str], directory: Path) -> None:
+    """Show the stored program ID, disassembled."""
+    with open_client(urls, directory) as client:
+        value = client.get(f"/v1/programs/{program_id}")
+    out.result(value, lambda: out.line(value["disassembly"].rstrip()))
 
 
 @query.command()
@@ -390,8 +415,9 @@ def _show_epochs(out: Output, value: Mapping[str, Any]) -> None:
 
 
 def _show_evidence(out: Output, value: Mapping[str, Sequence[Any]]) -> None:
-    """Each list under its own name, since an empty one is an answer too."""
-    for name, listed in value.items():
+    """Each list under its own name, since an empty one is an answer too; the bytes are for ``--json``."""
+    for name, rows in value.items():
+        listed = [{field: each[field] for field in each if field != "bytes"} for each in rows]
         _show_rows(out, f"Evidence, {name}" if name != "jailed" else "Jailed", listed)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from cli.chain_params import param_option, read_params
 from cli.connect import directory_option
 from cli.output import Amount, Output, reporting
 from cli.processes import Started, running_pid, stop
@@ -80,6 +81,7 @@ def testnet() -> None:
 )
 @click.option("--speed", type=click.IntRange(1, SPEED_MAX), help="How much faster than the wall its clock runs.")
 @click.option("--consensus", type=click.Choice(ENGINES), help=f"The agreement's engine.  [default: {ENGINE_DEFAULT}]")
+@param_option
 @click.option("--signers", is_flag=True, help="Keep each validator's key in a process of its own (`novate signer`).")
 @reporting
 def up(
@@ -90,6 +92,7 @@ def up(
     replay_from: int | None,
     speed: int | None,
     consensus: str | None,
+    params: tuple[str, ...],
     signers: bool,
 ) -> None:
     """Start a testnet, or what has stopped of it.
@@ -99,7 +102,7 @@ def up(
     """
     existed = directory.exists()
     with interruptible():
-        network, is_new = _open_or_create(directory, count, replay_from, speed, consensus, signers)
+        network, is_new = _open_or_create(directory, count, replay_from, speed, consensus, params, signers)
         try:
             with out.progress("validators ready", len(network.validators)) as progress:
                 started = bring_up(network.validators, progress.advance)
@@ -142,15 +145,17 @@ def stop_some(out: Output, names: Sequence[str], directory: Path) -> None:
 @directory_option
 @reporting
 def restart(out: Output, names: Sequence[str], directory: Path) -> None:
-    """Stop validators if they run, and start them.
+    """Restart validators, and wait until they are ready.
 
-    It returns once they serve; they may still be catching up, or wait for others.
+    Those that do not run are started. One that does not become ready, as when too few others run, is reported with its
+    reason; it runs on.
     """
     network = load_testnet(directory)
     chosen = _named(network, names)
-    ready = restart_validators(chosen)
-    entries = [{**_entry(each), "ready": is_ready} for each, is_ready in zip(chosen, ready, strict=True)]
-    out.result({"restarted": entries}, lambda: _show_restarted(out, entries))
+    with out.progress("validators ready", len(chosen)) as progress:
+        restart_validators(chosen, progress.advance)
+    entries = [_entry(each) for each in chosen]
+    out.result({"restarted": entries}, lambda: out.line(f"Restarted: {', '.join(each.name for each in chosen)}."))
 
 
 @testnet.command()
@@ -240,34 +245,30 @@ def _state(entry: Mapping[str, Any]) -> str:
     return "amnesiac" if entry["amnesiac"] else "up"
 
 
-def _show_restarted(out: Output, entries: Sequence[Mapping[str, Any]]) -> None:
-    out.line(f"Restarted: {', '.join(each['name'] for each in entries)}.")
-    waiting = [each["name"] for each in entries if not each["ready"]]
-    if waiting:
-        out.line(f"Not ready yet: {', '.join(waiting)}; `novate testnet status` shows how far they are.")
-
-
 def _open_or_create(
     directory: Path,
     count: int | None,
     replay_from: int | None,
     speed: int | None,
     consensus: str | None,
+    params: Sequence[str],
     signers: bool,
 ) -> tuple[LocalNetwork, bool]:
     """The directory's testnet, and whether it was made just now."""
     if not exists(directory):
         era = Era(replay_from, speed or 1)
         engine = consensus or ENGINE_DEFAULT
-        return create_testnet(directory, count or VALIDATORS_DEFAULT, era, consensus=engine, signers=signers), True
+        chosen = read_params(params) if params else None
+        network = create_testnet(directory, count or VALIDATORS_DEFAULT, era, chosen, engine, signers=signers)
+        return network, True
     network = load_testnet(directory)
-    is_fixed = any(each is not None for each in (replay_from, speed, consensus))
+    is_fixed = bool(params) or any(each is not None for each in (replay_from, speed, consensus))
     lacks_signers = signers and not all(each.signer_home.exists() for each in network.validators)
     if is_fixed or lacks_signers or count not in (None, len(network.validators)):
         message = (
-            "There is a testnet in this directory; its clock, validators, engine and signers are fixed. Give another "
-            "--dir, delete it with `novate testnet down --delete`, or go on without --validators, --replay-from, "
-            "--speed, --consensus and --signers."
+            "There is a testnet in this directory; its clock, validators, engine, parameters and signers are fixed. "
+            "Give another --dir, delete it with `novate testnet down --delete`, or go on without --validators, "
+            "--replay-from, --speed, --consensus, --param and --signers."
         )
         raise Rejected("testnet_exists", message, dir=str(directory), validators=len(network.validators))
     return network, False

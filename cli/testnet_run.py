@@ -2,8 +2,8 @@
 
 `bring_up` starts what does not run and returns when every validator is ready; a validator that dies on the way, or is
 not ready in time, ends it with the tail of that validator's log. `survey` asks every validator for its status and
-compares the state roots at the highest block that all of those who answer have. `restart` asks less than `bring_up`: a
-validator that is alone, or has much to catch up with, is not ready for long and yet in order.
+compares the state roots at the highest block that all of those who answer have. `restart` waits as `bring_up` does, and
+leaves what it has started running whatever comes of it: the others may need it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ READY_S_MAX: Final = 90.0
 ANSWER_S_MAX: Final = 5.0
 AGREEMENT_S_MAX: Final = 15.0
 STEADY_S: Final = 0.5
-"""A restarted validator that answers must live on for so long: what it finds wrong with its ledger ends it at once."""
+"""A restarted validator that is ready must live on for so long: what it finds wrong with its ledger ends it at once."""
 
 _POLL_S: Final = 0.05
 
@@ -91,7 +91,7 @@ def bring_up(validators: Sequence[LocalValidator], advance: Callable[[int], None
     started: list[Started] = []
     try:
         _start(validators, started)
-        _await(validators, READY_PATH, started, advance)
+        _await(validators, started, advance)
     except BaseException:  # Ctrl-C too: they run in sessions of their own and would outlive us.
         for each in started:
             stop(each.home, each)
@@ -99,8 +99,12 @@ def bring_up(validators: Sequence[LocalValidator], advance: Callable[[int], None
     return started
 
 
-def restart(validators: Sequence[LocalValidator]) -> list[bool]:
-    """Stop those that run, start all, and return once all serve; for each, whether it is ready by then.
+def restart(validators: Sequence[LocalValidator], advance: Callable[[int], None] = lambda _: None) -> None:
+    """Stop those that run, start all, and return once all are ready.
+
+    Args:
+        validators: Of one testnet.
+        advance: Told 1 for each that has become ready.
 
     Raises:
         Rejected: ``validator_died`` or ``not_ready``, with the tail of the log; ``port_taken``. The others run on.
@@ -109,11 +113,10 @@ def restart(validators: Sequence[LocalValidator]) -> list[bool]:
         stop(each.home)
     started: list[Started] = []
     _start(validators, started)
-    _await(validators, HEALTH_PATH, started, lambda _: None)
+    _await(validators, started, advance)
     for one in started[:1]:
         one.ended(STEADY_S)
     check_alive(started)
-    return [_answers(each, READY_PATH) for each in validators]
 
 
 def check_alive(started: Sequence[Started]) -> None:
@@ -187,32 +190,25 @@ def _is_taken(validator: LocalValidator) -> bool:
         return True
 
 
-def _answers(validator: LocalValidator, path: str) -> bool:
-    with Connection(validator.url, ANSWER_S_MAX) as connection:
-        return connection.answers(path)
-
-
-def _await(
-    validators: Sequence[LocalValidator], path: str, started: Sequence[Started], advance: Callable[[int], None]
-) -> None:
-    """Return when `path` answers on every validator."""
+def _await(validators: Sequence[LocalValidator], started: Sequence[Started], advance: Callable[[int], None]) -> None:
+    """Return when every validator is ready."""
     processes = {each.home: each for each in started}
     until = time.monotonic() + READY_S_MAX
     for validator in validators:
         with Connection(validator.url, ANSWER_S_MAX) as connection:
-            while not connection.answers(path):
+            while not connection.answers(READY_PATH):
                 _pause(validator, processes.get(validator.home))
                 if time.monotonic() > until:
-                    message = f"{validator.name} is not ready after {READY_S_MAX:.0f} s: {_reason(connection, path)}. "
+                    message = f"{validator.name} is not ready after {READY_S_MAX:.0f} s: {_reason(connection)}. "
                     message += "The end of its log:"
                     raise Rejected("not_ready", f"{message}\n{log_tail(validator.home)}")
         advance(1)
 
 
-def _reason(connection: Connection, path: str) -> str:
-    """Why `path` does not answer, as the validator puts it."""
+def _reason(connection: Connection) -> str:
+    """Why the validator is not ready, in its own words."""
     try:
-        connection.get(path)
+        connection.get(READY_PATH)
     except Unreachable as error:
         return error.reason
     except Rejected as error:

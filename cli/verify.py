@@ -17,7 +17,7 @@ from cli.output import Output, reporting
 from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES
 from node.home import read_document
-from node.proof import PROOF_BYTES_MAX, verify_document
+from node.proof import PROOF_BYTES_MAX, decode_proof, shows_trusted_block, verify_document
 from node.trust import Trust, TrustedBlock
 
 FILE_BYTES_MAX: Final = 4 * PROOF_BYTES_MAX
@@ -64,13 +64,37 @@ def trusted_block(height: int | None, block_hash: bytes | None) -> TrustedBlock 
 def verify(out: Output, proof: Path, genesis_file: Path, trust_height: int | None, trust_hash: bytes | None) -> None:
     """Verify the PROOF in a file (or - for standard input), offline.
 
-    Exit code 0 means that a quorum of the chain's validators certified what the proof says.
+    Exit code 0 means that a quorum of the chain's validators certified what the proof says. With a trusted block of the
+    first epoch it says besides whether the proof holds that block, so that its hash was compared.
     """
     trust = Trust(read_document(genesis_file), trusted_block(trust_height, trust_hash))
     verified = verify_document(trust, _read_json(proof))
-    result = {"valid": True, **{name: value for name, value in verified.items() if name != "proof"}}
+    compared = shows_trusted_block(trust, decode_proof(bytes.fromhex(verified["proof"])))
+    trusted = None if trust.block is None else _trusted(trust.block, compared)
+    result = {
+        "valid": True,
+        "trusted_block": trusted,
+        **{name: value for name, value in verified.items() if name != "proof"},
+    }
     out.result(result, lambda: show_proof(out, verified))
     out.line("Valid: a quorum of the chain's validators certified this state.")
+    if trust.block is not None:
+        out.line(_says_of(trust.block, compared))
+
+
+def _trusted(block: TrustedBlock, compared: bool) -> dict[str, Any]:
+    """What ``--json`` says of the trusted block."""
+    return {"height": block.height, "block_hash": block.block_hash.hex(), "hash_compared": compared}
+
+
+def _says_of(block: TrustedBlock, compared: bool) -> str:
+    """What was checked against the trusted block, and what was not, for people."""
+    if compared:
+        return f"It holds block {block.height}, and that has the hash that you trust."
+    return (
+        f"Not checked: the hash that you trust. The proof does not hold block {block.height}, so it was only checked "
+        f"that nothing in it is certified below. A proof of the state after block {block.height} compares the hash."
+    )
 
 
 def show_proof(out: Output, proof: dict[str, Any]) -> None:

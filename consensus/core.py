@@ -176,6 +176,8 @@ class Core:
                 self._chain.executed(height, block_hash, state_root)
             case ev.BlocksReceived():
                 self._syncing.on_blocks(event, now.monotonic_ms)
+            case ev.AskedAhead(sender):
+                self._syncing.hear_later_epoch(sender, now.monotonic_ms)
             case ev.WokenUp():
                 self._armed_ms = None
             case ev.Started():

@@ -109,7 +109,24 @@ class BlocksReceived:
     high_qc: QC
 
 
-Event = Started | WokenUp | Received | PayloadOffered | PayloadWaiting | PayloadStored | Executed | BlocksReceived
+@dataclass(frozen=True, slots=True)
+class AskedAhead:
+    """A peer asks us for blocks of an epoch after ours: it is there. Who is there without a voice says nothing else."""
+
+    sender: ReplicaIndex
+
+
+Event = (
+    Started
+    | WokenUp
+    | Received
+    | PayloadOffered
+    | PayloadWaiting
+    | PayloadStored
+    | Executed
+    | BlocksReceived
+    | AskedAhead
+)
 
 
 # --- effects --------------------------------------------------------------------------------------------------------

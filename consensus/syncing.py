@@ -10,7 +10,8 @@ Rules:
    again: that last block may stand on a fork, or close an epoch by a certificate that whoever sent it had not seen yet.
 4. Not while the executor is far behind (`consensus.chain`, rule 6).
 5. A message of a later epoch shows that ours is over: blocks above the committed height are missing, those that close
-   the epoch among them. Who only observes hears nothing, and asks on every beat.
+   the epoch among them. Who only observes hears nothing, and asks on every beat; so to be asked for blocks of a later
+   epoch shows as much. Whoever an edge removes may be alone in having seen how the epoch was closed, and says nothing.
 6. An answer is taken in block by block, oldest first, each certified by its successor and connected to what is here,
    the same way as if it had come as a proposal. The first that is not ends it; those before it stay.
 
@@ -108,7 +109,7 @@ class Syncing:
         return self._plan.next_ms
 
     def hear_later_epoch(self, sender: ReplicaIndex, now_ms: int) -> None:
-        """A peer is in a later epoch, or says so (rule 5); it says so on every beat."""
+        """A peer is in a later epoch, or says so (rule 5); it says so, or asks, on every beat."""
         self._behind_until_ms = now_ms + 2 * self._resend_interval_ms
         self._following.informant = sender
 

@@ -17,7 +17,7 @@ from contracts.tables import ProposalRow, SeriesRow
 from genesis.document import GenesisValidator
 from genesis.epochs import edge_height, epoch_of_block, first_height
 from genesis.errors import Rejected
-from genesis.evidence import Evidence, Offence
+from genesis.evidence import Evidence, Offence, encode_evidence
 
 Answer = dict[str, Any]
 
@@ -314,11 +314,18 @@ def epochs(state: State) -> Answer:
 
 
 def evidence(state: State, waiting: Sequence[Evidence]) -> Answer:
-    """Evidence that waits at a node, the newest `OFFENCES_SHOWN_MAX` offences that were punished, and who is jailed."""
+    """Evidence that waits at a node, the newest `OFFENCES_SHOWN_MAX` offences that were punished, and who is jailed.
+
+    The `bytes` of what waits are what ``evidence.submit`` takes, from anyone who may.
+    """
     punished = state.standing.offences[-OFFENCES_SHOWN_MAX:]
     return {
         "waiting": [
-            {"evidence": each.id.hex(), **_offence(_name_of(state, each), each.epoch, each.offence, each.view)}
+            {
+                "evidence": each.id.hex(),
+                **_offence(_name_of(state, each), each.epoch, each.offence, each.view),
+                "bytes": encode_evidence(each).hex(),
+            }
             for each in waiting
         ],
         "punished": [

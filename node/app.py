@@ -28,11 +28,11 @@ from typing import Final
 
 import trio
 
-from consensus.events import Executed, PayloadWaiting, Report
+from consensus.events import AskedAhead, Executed, PayloadWaiting, Report
 from consensus.types import Header
+from contracts.kernels import kernel_hash
+from contracts.kernels import self_test as kernels_self_test
 from contracts.machine import State, admit
-from contracts.merkle import kernel_hash
-from contracts.merkle import self_test as merkle_self_test
 from genesis.addresses import split_address
 from genesis.document import GenesisValidator
 from genesis.errors import Rejected, violated
@@ -187,7 +187,7 @@ async def run_node(opened: OpenedHome) -> None:
         InvariantViolation: Our own code is wrong.
         Rejected: The home and its ledger do not belong together.
     """
-    merkle_self_test()
+    kernels_self_test()
     signatures_self_test()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     config, document = opened.config, opened.document
@@ -246,7 +246,7 @@ def build_node(opened: OpenedHome, store: Store, safety: SafetyFile, state: Stat
     limits, clock = document.limits, Clock(document.clock)
     epochs = Epochs(document, opened.is_ours, opened.certificate, store, safety, state, genesis, clock.now, report)
     data = _data_plane(opened, epochs, store, state)
-    intake = Intake(document.chain_id, limits, partial(admit, state), data.maker)
+    intake = Intake(document.chain_id, limits, partial(admit, state), data.maker, config.mempool_bytes_max)
     receipts = ReceiptWaits(store)
 
     def executed(height: int, block_hash: bytes, root: bytes) -> None:
@@ -334,7 +334,7 @@ def _seat(ground: Ground, data: _DataPlane) -> Seat:
     disk = Durable(store, ground.safety, pool)
     ports = Ports(mesh, ground.signing, pool, disk, executor, fetcher, epochs, clock.now, report_core, desk.accuse)
     replica = Replica(core, index, ports, limits.block_batches_max)
-    server = BlockServer(store, limits, mesh, lambda: replica.core.high_qc)
+    server = BlockServer(store, limits, mesh, lambda: replica.core.high_qc, lambda peer: replica.post(AskedAhead(peer)))
     snapshots = SnapshotServer(ground.files, store, limits.epoch_blocks, mesh)
     data.router.connect(replica, pool, fetcher, server, snapshots, desk)
     return Seat(mesh, pool, data.maker, fetcher, desk, replica, data.retirement)

@@ -8,7 +8,8 @@ Rules:
    goes on filling: batches grow with the load by themselves, and a slow network is not sent more than it takes.
 3. While half of either quota that others grant us (`node.batch_quotas`) is open, nothing is sealed: a peer that is a
    little behind still counts batches that are committed here.
-4. What waits is bounded by `mempool_envelopes_max`; see `node.intake`.
+4. What waits is bounded, in number and in bytes, by whoever adds it: see `node.intake`. A change of the validators
+   besides gives back to the next maker what waited in our own open batches, at most half of their quotas and a batch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 
 import trio
 
-from genesis.envelope import Envelope
+from genesis.envelope import Envelope, UnverifiedEnvelope
 from node.batch_pool import BatchPool
 from node.batches import ENVELOPE_OVERHEAD_BYTES, WIRE_OVERHEAD_BYTES, BatchFormat, envelope_memory_bytes
 
@@ -53,13 +54,18 @@ class BatchMaker:
         """Envelopes that are in no batch yet."""
         return len(self._filling)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What they take decoded, at most."""
+        return self._filling_memory_bytes
+
     def add(self, envelopes: Sequence[Envelope]) -> None:
         """Queue verified envelopes for the next batches."""
         was_idle, now = not self._filling, trio.current_time()
         for each in envelopes:
             self._filling.append((each, now))
             self._filling_bytes += _wire_bytes(each)
-            self._filling_memory_bytes += _memory_bytes(each)
+            self._filling_memory_bytes += held_bytes(each)
         if was_idle or self._full():
             self._wake()
 
@@ -101,7 +107,7 @@ class BatchMaker:
         size = memory_bytes = WIRE_OVERHEAD_BYTES
         while self._filling and len(taken) < self._params.batch_envelopes_max:
             first = self._filling[0][0]
-            needed, needed_memory = _wire_bytes(first), _memory_bytes(first)
+            needed, needed_memory = _wire_bytes(first), held_bytes(first)
             is_over = size + needed > self._params.batch_bytes_max
             if taken and (is_over or memory_bytes + needed_memory > self._format.memory_bytes_max):
                 break
@@ -123,6 +129,6 @@ def _wire_bytes(envelope: Envelope) -> int:
     return len(envelope.wire) + ENVELOPE_OVERHEAD_BYTES
 
 
-def _memory_bytes(envelope: Envelope) -> int:
+def held_bytes(envelope: UnverifiedEnvelope) -> int:
     """What an envelope adds to what its batch takes decoded, at most."""
     return envelope_memory_bytes(envelope) + ENVELOPE_OVERHEAD_BYTES

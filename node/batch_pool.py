@@ -14,18 +14,20 @@ Rules:
    nobody votes for leave nothing in memory, whatever they order.
 5. Any other batch is dropped once block time has passed the last of its envelopes, or one envelope lifetime after its
    arrival, if its envelopes name a moment that is further away; one that a block needed stays a lifetime longer.
-6. Acknowledgements are hints for the proposer, kept in memory. What makes a batch available is the vote, which writes
+6. What committed blocks wait with takes at most `ORDERED_BYTES_MAX`, decoded, besides what is under decision: beyond, a
+   batch leaves when its block commits, and comes back in its turn, from our disk or from those who voted for it.
+7. Acknowledgements are hints for the proposer, kept in memory. What makes a batch available is the vote, which writes
    it to disk (`node.durable`), so a batch that nobody orders never reaches the disk.
-7. Nothing is sent only once: on a beat, our own batches go again to those who have not acknowledged them, and old open
+8. Nothing is sent only once: on a beat, our own batches go again to those who have not acknowledged them, and old open
    batches are acknowledged again.
 
-A batch is decoded and verified once; its envelopes stay in memory until it is executed.
+A batch is decoded and verified once for as long as it is in memory: rule 6 apart, until it is executed.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import trio
@@ -37,17 +39,19 @@ from genesis.errors import InvariantViolation, Rejected, invariant
 from node.batch_fetcher import REQUEST_DIGESTS_MAX, BatchFetcher, split_digests
 from node.batch_offers import BatchOffers
 from node.batch_quotas import BatchQuotas
+from node.batch_server import BatchServer
 from node.batch_verifier import Arrival, BatchVerifier, Outcome
-from node.batches import WRONG_AUTHOR, Batch, BatchFormat
-from node.frames import RESPONSE_BYTES_MAX, FrameKind
+from node.batches import COPIES, WRONG_AUTHOR, Batch, BatchFormat
+from node.frames import FrameKind
 from node.network import Network
-from node.serving_rate import ServingRate
 from node.store import Digested, Store
 
 EXECUTED_REMEMBERED: Final = 8_192
 REFUSED_REMEMBERED: Final = 1_024
 BLOCKS_UNDER_DECISION: Final = 2
 """The block up for our vote and its parent, which the vote for it may decide."""
+
+ORDERED_BYTES_MAX: Final = 256 * 2**20
 
 ACKNOWLEDGED_MAX: Final = 2_048
 """Digests in one acknowledgement frame."""
@@ -121,7 +125,7 @@ class BatchPool:
         self._refused: OrderedDict[bytes, Rejected] = OrderedDict()
         self._verifier = BatchVerifier(batch_format, self._sort)
         self._fetcher = BatchFetcher(network, self._holders_of, self._verifier.__contains__)
-        self._rate = ServingRate[int]()
+        self._server = BatchServer(network, store, self._wire_of)
         self._own_unacknowledged = 0
         self.on_own_progress: Callable[[], None] = lambda: None
 
@@ -195,11 +199,15 @@ class BatchPool:
 
     def order(self, digests: Iterable[bytes]) -> None:
         """A committed block orders these: they are never offered again."""
+        room = ORDERED_BYTES_MAX - self._ordered_bytes()
         for digest in digests:
             self._ordered[digest] += 1
             entry = self._entries.get(digest)
             if entry is not None:
                 self._close(entry)
+                room -= entry.batch.memory_bytes
+                if room < 0 and self._ordered[digest] == 1 and not self._is_under_decision(digest):
+                    self._drop(digest)
         self.on_own_progress()
 
     def batch(self, digest: bytes) -> Batch:
@@ -249,7 +257,7 @@ class BatchPool:
             case FrameKind.BATCH_ACK:
                 self._acknowledged(peer, split_digests(payload, ACKNOWLEDGED_MAX))
             case FrameKind.BATCH_REQUEST:
-                await self._serve(peer, split_digests(payload, REQUEST_DIGESTS_MAX))
+                await self._server.serve(peer, split_digests(payload, REQUEST_DIGESTS_MAX))
             case FrameKind.BATCH_RESPONSE:
                 self._answer(peer, payload)
             case _:
@@ -260,7 +268,7 @@ class BatchPool:
         if digest in self._entries:
             if digest not in self._guests:
                 self._network.send(peer, FrameKind.BATCH_ACK, digest)
-        elif digest in self._verifier or digest in self._executed:
+        elif digest in self._verifier or digest in self._executed or self._comes_later(digest, len(wire)):
             return
         elif digest in self._refused:
             raise self._refused[digest]
@@ -277,8 +285,19 @@ class BatchPool:
 
     def _is_needed(self, digest: bytes) -> bool:
         """Whether a block that is under decision, or waits for execution, orders this batch."""
-        is_under_decision = any(digest in each for each in self._under_decision)
-        return digest in self._fetcher or digest in self._ordered or is_under_decision
+        return digest in self._fetcher or digest in self._ordered or self._is_under_decision(digest)
+
+    def _is_under_decision(self, digest: bytes) -> bool:
+        return any(digest in each for each in self._under_decision)
+
+    def _ordered_bytes(self) -> int:
+        ordered = (self._entries.get(each) for each in self._ordered)
+        return sum(each.batch.memory_bytes for each in ordered if each is not None)
+
+    def _comes_later(self, digest: bytes, wire_bytes: int) -> bool:
+        """Rule 6, for a batch that arrives: it is asked for again when its block's turn comes."""
+        waits = digest in self._ordered and digest not in self._fetcher and not self._is_under_decision(digest)
+        return waits and self._ordered_bytes() + COPIES * wire_bytes > ORDERED_BYTES_MAX
 
     def _answer(self, peer: int, wire: bytes) -> None:
         digest = self._format.digest(wire)
@@ -286,27 +305,9 @@ class BatchPool:
         if digest in self._fetcher and digest not in self._entries and digest not in self._verifier:
             self._verifier.put(Arrival(digest, wire, peer, None))
 
-    async def _serve(self, peer: int, digests: Sequence[bytes]) -> None:
-        """Answer a request with what we hold, one frame a batch, `RESPONSE_BYTES_MAX` in all; silence for the rest."""
-        await self._rate.turn(peer)
-        held = {each: self._entries[each].batch.wire for each in digests if each in self._entries}
-        wires = await trio.to_thread.run_sync(self._answer_to, digests, held)
-        self._rate.charge(peer, len(digests), sum(map(len, wires)))
-        for wire in wires:
-            self._network.send(peer, FrameKind.BATCH_RESPONSE, wire)
-
-    def _answer_to(self, digests: Sequence[bytes], held: Mapping[bytes, bytes]) -> list[bytes]:
-        """The batches of one answer, from `held` or from disk; no more is read than is sent, but for one."""
-        wires: list[bytes] = []
-        size = 0
-        for digest in digests:
-            wire = held.get(digest) or self._store.batch(digest)
-            size += len(wire or b"")
-            if wires and size > RESPONSE_BYTES_MAX:
-                break
-            if wire is not None:
-                wires.append(wire)
-        return wires
+    def _wire_of(self, digest: bytes) -> bytes | None:
+        entry = self._entries.get(digest)
+        return None if entry is None else entry.batch.wire
 
     def _acknowledged(self, peer: int, digests: Sequence[bytes]) -> None:
         progress = False
@@ -475,7 +476,7 @@ class BatchPool:
         return [peer for peer, early in enumerate(self._early) if digest in early]
 
     async def _beat(self) -> None:
-        """Repeat what may have been lost (rule 7)."""
+        """Repeat what may have been lost (rule 8)."""
         interval_s = self._params.resend_interval_ms / 1000
         while True:
             await trio.sleep(interval_s)

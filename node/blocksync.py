@@ -68,14 +68,23 @@ class BlockServer:
         params: For `sync_blocks_max`.
         network: Where answers go.
         high_qc: The highest QC the core knows.
+        asked_ahead: Told who asks for blocks of an epoch after that QC's.
     """
 
-    def __init__(self, store: Store, params: ChainParams, network: Network, high_qc: Callable[[], QC]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        params: ChainParams,
+        network: Network,
+        high_qc: Callable[[], QC],
+        asked_ahead: Callable[[int], None],
+    ) -> None:
         self._store = store
         self._blocks_max = params.sync_blocks_max
         self._epoch_blocks = params.epoch_blocks
         self._network = network
         self._high_qc = high_qc
+        self._asked_ahead = asked_ahead
         self._rate = ServingRate[int]()
 
     async def handle(self, peer: int, payload: bytes) -> None:
@@ -87,6 +96,8 @@ class BlockServer:
         epoch, from_height = decode(payload, _REQUEST, size_max=REQUEST_BYTES_MAX)
         await self._rate.turn(peer)
         high_qc = self._high_qc()
+        if epoch > high_qc.epoch:
+            self._asked_ahead(peer)
         answer = await trio.to_thread.run_sync(self._answer, epoch, from_height, high_qc)
         self._rate.charge(peer, self._blocks_max, len(answer or b""))
         if answer is None:

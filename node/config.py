@@ -36,6 +36,10 @@ SNAPSHOT_INTERVAL_DEFAULT: Final = 1_000
 SNAPSHOTS_KEPT_DEFAULT: Final = 2
 KEEP_BLOCKS_MIN: Final = 100
 NUMBER_MAX: Final = 2**47
+MEMPOOL_BYTES_MIN: Final = 2**20
+MEMPOOL_BYTES_DEFAULT: Final = 128 * 2**20
+"""Twice what `mempool_envelopes_max` (20,000) of trades take decoded."""
+
 PEER_BOUNDS: Final = {"faults_max": (0, 1_000_000), "fault_span_s": (1, 86_400), "ban_s_max": (0, 86_400)}
 """The optional integers of ``[peers]``, each from and to."""
 
@@ -56,6 +60,7 @@ class NodeConfig:
         keep_blocks: Blocks, with batches and receipts, that are kept at least; 0 keeps them all (an archive).
         trust_height, trust_hash: A block that the operator trusts; a node without a ledger joins by a snapshot from
             there on. Empty: it fetches the whole chain.
+        mempool_bytes_max: What envelopes that wait for a batch may take here, decoded (`node.intake`).
         faults_max, fault_span_s: So many proven faults of one peer in so many seconds are borne (`node.conduct`).
         ban_s_max: The longest that a peer is barred for an offence (`node.admission`); 0 bars nobody.
         signer: The socket of the process that has the consensus key (`node.signer`); None when this node has it.
@@ -73,6 +78,7 @@ class NodeConfig:
     keep_blocks: int = 0
     trust_height: int = 0
     trust_hash: str = ""
+    mempool_bytes_max: int = MEMPOOL_BYTES_DEFAULT
     faults_max: int = 16
     fault_span_s: int = 60
     ban_s_max: int = 30
@@ -89,6 +95,8 @@ class NodeConfig:
         _check(bool(self.http_host), "http.listen", "has a host", self.http_host)
         _check(self.log_level in LEVELS, "log.level", f"is one of {', '.join(LEVELS)}", self.log_level)
         _check(self.signer is None or self.signer.is_absolute(), "signer", "is an absolute path", str(self.signer))
+        least, found = MEMPOOL_BYTES_MIN, self.mempool_bytes_max
+        _check(least <= found <= NUMBER_MAX, "mempool.bytes_max", f"is at least {least}", found)
         self._check_history()
 
     def _check_history(self) -> None:
@@ -164,6 +172,7 @@ class NodeConfig:
             "log": {"level": self.log_level},
             "snapshots": {"interval": self.snapshot_interval, "keep": self.snapshots_kept},
             "blocks": {"keep": self.keep_blocks},
+            "mempool": {"bytes_max": self.mempool_bytes_max},
             **({"trust": {"height": self.trust_height, "hash": self.trust_hash}} if self.trust_hash else {}),
             **({"signer": f"{SIGNER_SCHEME}{self.signer}"} if self.signer else {}),
         }
@@ -185,7 +194,7 @@ def load_config(home: Path) -> NodeConfig:
         raise Rejected("no_node_home", "There is no node in this directory.", path=str(path)) from error
     except (ValueError, RecursionError) as error:
         raise Rejected("bad_config", f"node.toml is not TOML: {error}.", path=str(path)) from error
-    _only(root, "the file", {"name", "peers", "http", "log", "snapshots", "blocks", "trust", "signer"})
+    _only(root, "the file", {"name", "peers", "http", "log", "snapshots", "blocks", "mempool", "trust", "signer"})
     listen_host, listen_port = _address(root, "peers")
     http_host, http_port = _address(root, "http")
     return NodeConfig(
@@ -197,7 +206,7 @@ def load_config(home: Path) -> NodeConfig:
         http_port=http_port,
         log_level=_field(root, "log", "level"),
         signer=_signer(root),
-        **_history(root),
+        **_optional(root),
         **_peer_bounds(root),
     )
 
@@ -214,17 +223,18 @@ def _peer_bounds(root: dict[str, Any]) -> dict[str, Any]:
     return {field: _integer(root, field) for field in PEER_BOUNDS if field in root["peers"]}
 
 
-_HISTORY: Final[dict[str, dict[str, tuple[str, type]]]] = {
+_OPTIONAL: Final[dict[str, dict[str, tuple[str, type]]]] = {
     "snapshots": {"interval": ("snapshot_interval", int), "keep": ("snapshots_kept", int)},
     "blocks": {"keep": ("keep_blocks", int)},
+    "mempool": {"bytes_max": ("mempool_bytes_max", int)},
     "trust": {"height": ("trust_height", int), "hash": ("trust_hash", str)},
 }
 
 
-def _history(root: dict[str, Any]) -> dict[str, Any]:
+def _optional(root: dict[str, Any]) -> dict[str, Any]:
     """The tables that may be left out."""
     found: dict[str, Any] = {}
-    for table, known in _HISTORY.items():
+    for table, known in _OPTIONAL.items():
         values = root.get(table, {})
         _check(isinstance(values, dict), f"[{table}]", "is a table", str(values)[:64])
         _only(values, f"[{table}]", set(known))

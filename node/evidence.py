@@ -6,15 +6,16 @@ Rules:
    peer that sends false evidence has broken a rule and is cut.
 2. It is kept, in a file each, over restarts too, until the chain has punished the offence or would not take the
    evidence any more.
-3. What is kept is bounded for each place in the validator set, so an offender can crowd out only what speaks against
-   itself: at most `offences_per_epoch_max` of an epoch, as many as are punished, and `KEPT_PER_PLACE_MAX` in all. What
-   is known, too much or settled is dropped unverified.
+3. What is kept is bounded for each validator by name, so an offender can crowd out only what speaks against itself (a
+   place is another's after an edge): at most `offences_per_epoch_max` of an epoch, as many as are punished, and
+   `KEPT_PER_VALIDATOR_MAX` in all. What is known, too much or settled is dropped unverified.
 4. What is new goes to everybody at once, and on a beat again, `GOSSIP_MAX` at a time in turn: a peer that was away
    hears of it.
 5. It is submitted like any client's envelope, signed with this validator's own key and signed anew when the envelope
    has expired. Validators take turns, beginning at the place that the evidence's id names and a beat apart, so mostly
    one envelope is enough, and a validator that keeps silent delays it by a beat. Where the key is not at hand (it lives
-   in a signer), the others submit.
+   in a signer, which signs no envelopes), the others submit what rule 4 brings them. Where that is so everywhere,
+   anyone with a member's or a role's key does: `contracts.queries.evidence` shows the bytes.
 
 What the chain made of it is read from the state, not from receipts: whoever submitted it, the state says when it is
 done. Nothing here is on the path of a vote; a disk that fails stops the node as everywhere else.
@@ -34,6 +35,7 @@ from contracts.machine import State
 from contracts.offences import refusal_of
 from contracts.operations import wire_of
 from contracts.operations_governance import SubmitEvidence
+from genesis.document import GenesisValidator
 from genesis.envelope import sign_envelope
 from genesis.errors import Rejected
 from genesis.evidence import EVIDENCE_BYTES_MAX, Evidence, decode_evidence, encode_evidence, verify_evidence
@@ -48,7 +50,7 @@ from node.intake import Intake
 from node.network import Network
 from node.offload import Offload
 
-KEPT_PER_PLACE_MAX: Final = 32
+KEPT_PER_VALIDATOR_MAX: Final = 32
 GOSSIP_MAX: Final = 32
 BEAT_RESENDS: Final = 4
 """The beat is this many `resend_interval_ms`: two seconds."""
@@ -96,11 +98,13 @@ class _Kept:
 
     Attributes:
         evidence: Genuine.
+        offender: Whom it names.
         beats: How long it has been here.
         expires_at_unix_ms: When our last envelope of it is dead (block time); 0 before the first.
     """
 
     evidence: Evidence
+    offender: str
     beats: int = 0
     expires_at_unix_ms: int = 0
 
@@ -140,7 +144,7 @@ class EvidenceDesk:
 
     def accuse(self, evidence: Evidence) -> None:
         """Our own core noticed this; returns at once."""
-        if len(self._noticed) < KEPT_PER_PLACE_MAX * self._validators:
+        if len(self._noticed) < KEPT_PER_VALIDATOR_MAX * self._validators:
             self._noticed.append(evidence)
             self._wakeup.set()
 
@@ -174,37 +178,43 @@ class EvidenceDesk:
     async def _take_own(self, evidence: Evidence) -> None:
         """What comes from our core or our disk. False evidence would be a fault of ours that others must not see."""
         try:
-            await self._take(evidence)
+            refusal = await self._take(evidence)
         except Rejected as why:
             self._ports.report("evidence_damaged", {"file": evidence.id.hex(), "why": str(why)})
             await self._write(self._ports.files.drop, evidence)
-
-    async def _take(self, evidence: Evidence) -> None:
-        if self._is_unwanted(evidence):
             return
-        refusal, keys = await self._ports.executor.read(lambda state: _judged(state, evidence))
+        if refusal and refusal != "evidence_ahead":  # While we were away. Our ledger may be behind our own evidence.
+            await self._settle(evidence, refusal)
+
+    async def _take(self, evidence: Evidence) -> str:
+        """Keep genuine evidence; the code with which the chain would refuse it, empty if it would not."""
+        if _key(evidence) in self._kept:
+            return ""
+        refusal, validators = await self._ports.executor.read(lambda state: _judged(state, evidence))
         if refusal == "unknown_validator":
             raise Rejected(refusal, "Evidence against a validator that there was not.", index=evidence.validator)
         if refusal:
-            return
-        verify_evidence(evidence, self._chain_id, keys)
-        await self._keep(evidence)
+            return refusal
+        offender = validators[evidence.validator].name
+        if not self._is_too_much(evidence, offender):
+            verify_evidence(evidence, self._chain_id, [each.public_key for each in validators])
+            await self._keep(evidence, offender)
+        return ""
 
-    async def _keep(self, evidence: Evidence) -> None:
+    async def _keep(self, evidence: Evidence, offender: str) -> None:
         """Genuine evidence, unless another brought it meanwhile."""
-        if self._is_unwanted(evidence):
+        if _key(evidence) in self._kept or self._is_too_much(evidence, offender):
             return
-        self._kept[_key(evidence)] = _Kept(evidence)
+        self._kept[_key(evidence)] = _Kept(evidence, offender)
         self._ports.report("evidence_found", _details(evidence))
         await self._write(self._ports.files.put, evidence)
         self._ports.network.broadcast(FrameKind.EVIDENCE, encode_evidence(evidence))
 
-    def _is_unwanted(self, evidence: Evidence) -> bool:
-        if _key(evidence) in self._kept:
-            return True
-        same = [each for each in self.waiting if each.validator == evidence.validator]
+    def _is_too_much(self, evidence: Evidence, offender: str) -> bool:
+        """Rule 3."""
+        same = [each.evidence for each in self._kept.values() if each.offender == offender]
         of_epoch = sum(each.epoch == evidence.epoch for each in same)
-        return len(same) >= KEPT_PER_PLACE_MAX or of_epoch >= self._limits.offences_per_epoch_max
+        return len(same) >= KEPT_PER_VALIDATOR_MAX or of_epoch >= self._limits.offences_per_epoch_max
 
     # --- on a beat (rules 2, 4 and 5) ---------------------------------------------------------------------------------
 
@@ -254,10 +264,10 @@ class EvidenceDesk:
             raise StorageFailure("keep evidence", str(error), "Check the disk's free space and health") from error
 
 
-def _judged(state: State, evidence: Evidence) -> tuple[str, Sequence[bytes]]:
-    """What the chain would say to it, short of its signatures, and the keys that judge these."""
+def _judged(state: State, evidence: Evidence) -> tuple[str, Sequence[GenesisValidator]]:
+    """What the chain would say to it, short of its signatures, and the set whose keys judge these."""
     refusal = refusal_of(state, evidence)
-    return refusal, () if refusal else [each.public_key for each in state.standing.validators_of(evidence.epoch)]
+    return refusal, () if refusal else state.standing.validators_of(evidence.epoch)
 
 
 def _key(evidence: Evidence) -> _Key:

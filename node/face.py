@@ -9,7 +9,7 @@ import trio
 
 from consensus.engine import Engine
 from consensus.types import OBSERVER
-from contracts import queries
+from contracts import contract_queries, queries
 from contracts.machine import State
 from contracts.receipts import receipt_to_json
 from genesis.document import GenesisDocument
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 
 class Face:
-    """The node's side of `node.http_api.NodeFace`."""
+    """The node's side of `node.http_face.NodeFace`."""
 
     def __init__(
         self,
@@ -127,6 +127,7 @@ class Face:
             "peers": len(self._mesh.connected),
             "committed_txs": tip.envelopes_total,
             "mempool": self._intake.waiting,
+            "mempool_bytes": self._intake.waiting_bytes,
             "clock": {
                 "wall_origin_unix_ms": clock.wall_origin_unix_ms,
                 "chain_origin_unix_ms": clock.chain_origin_unix_ms,
@@ -177,6 +178,17 @@ class Face:
         found = await self._receipts.wait_many(envelope_ids, wait_ms / 1000)
         return [receipt_to_json(found[each]) if each in found else None for each in envelope_ids]
 
+    def no_receipt(self, envelope_id: bytes) -> Rejected:
+        """What is said where there is no receipt; it may be of a block below what is kept here."""
+        lowest, name = self._store.lowest, envelope_id.hex()
+        if lowest <= 1:
+            return Rejected("unknown_transaction", "No block holds this transaction yet.", id=name)
+        message = (
+            f"No block from {lowest} on holds this transaction yet. Receipts from before are not held here, since this "
+            "validator joined by a snapshot or has pruned them: ask one whose lowest_height is below (/v1/status)."
+        )
+        return Rejected("unknown_transaction", message, id=name, lowest_height=lowest)
+
     async def block(self, height: int | None) -> Json:
         """The committed block of that height, or the latest."""
         return await trio.to_thread.run_sync(self._block, height)
@@ -206,6 +218,19 @@ class Face:
         """The settlement record of one expiry, and some of its positions."""
         size = queries.SETTLED_PAGE_MAX if limit is None else limit
         return await self._read(lambda state: queries.settlement(state, index_id, expiry_unix_ms, after, size))
+
+    async def contracts(self, after: str, limit: int | None) -> Json:
+        """Some of the instances of contracts, in order of name."""
+        size = contract_queries.CONTRACTS_PAGE_MAX if limit is None else limit
+        return await self._read(lambda state: contract_queries.contracts(state, after, size))
+
+    async def contract(self, contract_id: str) -> Json:
+        """One instance."""
+        return await self._read(lambda state: contract_queries.contract(state, contract_id))
+
+    async def program(self, program_id: bytes) -> Json:
+        """A stored program, disassembled."""
+        return await self._read(lambda state: contract_queries.program(state, program_id))
 
     async def members(self, after: str, limit: int | None) -> Json:
         """Some of the members and their accounts, in order of name."""

@@ -72,8 +72,16 @@ def read_private(path: Path, size_max: int) -> bytes:
 
 
 def make_private_directory(path: Path) -> None:
-    """Create `path` and its parents where missing; a new directory has mode 0700."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Create `path` and its parents where missing, durably; a new directory has mode 0700.
+
+    A file is only as durable as the directories above it: a signer's keys must not vanish with a new home whose name
+    never reached the disk, after the validator's own were removed.
+    """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(each.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def sync_directory(path: Path) -> None:
@@ -99,5 +107,8 @@ def _write_new(path: Path, data: bytes) -> None:
     try:
         write_all(file, data, 0)
         os.fsync(file)
+    except OSError:  # A full disk: what was written so far would only fill it more, under a new name each time.
+        path.unlink()
+        raise
     finally:
         os.close(file)

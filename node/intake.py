@@ -5,8 +5,13 @@ Rules:
 1. Every envelope is answered by itself: a bad one fails alone, whatever came with it.
 2. An envelope that already waits here is accepted again without being queued again, so a client may repeat itself
    safely. One that was executed is refused as ``replayed``; its receipt can be asked for.
-3. What waits for a batch, and what waits to be verified, is together bounded by `mempool_envelopes_max`; the rest is
-   refused as ``mempool_full`` before any work is spent on it.
+3. What waits for a batch, and what waits to be verified, is together bounded: by `mempool_envelopes_max`, which the
+   chain decides, and by the bytes that it takes decoded (`node.batch_maker.held_bytes`), which the operator
+   does. The rest is refused as ``mempool_full``: before any work is spent on it where its number or the size of its
+   wire says so, else as soon as it is decoded.
+4. One envelope is taken whatever it takes while nothing else waits: otherwise it would be told to come again for ever.
+5. A visit holds at most `PIECE_BYTES` of envelopes, or one, whose signatures it has not checked: what turns out to be
+   false takes no room from what follows it.
 
 Theory of operation: requests queue up, and one task checks all that wait, up to about `VISIT_ENVELOPES`, in one visit.
 Under load a visit carries hundreds of envelopes and is made to a worker thread; a few envelopes are checked in place
@@ -27,11 +32,16 @@ import trio
 from genesis.envelope import Envelope, UnverifiedEnvelope, decode_envelope, verify_each
 from genesis.errors import Rejected
 from genesis.params import ChainParams
-from node.batch_maker import BatchMaker
+from node.batch_maker import BatchMaker, held_bytes
+from node.batches import COPIES, ENVELOPE_MEMORY_BYTES
+from node.config import MEMPOOL_BYTES_DEFAULT
 from node.offload import Offload
 from node.signatures import first_invalid
 
 VISIT_ENVELOPES: Final = 250
+PIECE_BYTES: Final = 8 * 2**20
+"""Decoded; some two thousand trades."""
+
 BEHIND_HEIGHTS_MAX: Final = 16
 """A node further behind the best certificate it knows than this is not ready."""
 
@@ -66,10 +76,11 @@ class Admission:
 class _Request:
     """One call of `submit` on its way."""
 
-    __slots__ = ("admissions", "done", "wires")
+    __slots__ = ("admissions", "bytes", "done", "wires")
 
     def __init__(self, wires: Sequence[bytes]) -> None:
         self.wires = wires
+        self.bytes = sum(map(_bytes_min, wires))
         self.admissions: list[Admission] = []
         self.done = trio.Event()
 
@@ -83,17 +94,25 @@ class Intake:
         admit: Raises `Rejected` for an envelope that the state would refuse (`contracts.machine.admit`); may be called
             in a worker thread.
         maker: Where verified envelopes go.
+        bytes_max: What all that waits may take, decoded (`node.config`).
     """
 
     def __init__(
-        self, chain_id: bytes, params: ChainParams, admit: Callable[[UnverifiedEnvelope], None], maker: BatchMaker
+        self,
+        chain_id: bytes,
+        params: ChainParams,
+        admit: Callable[[UnverifiedEnvelope], None],
+        maker: BatchMaker,
+        bytes_max: int = MEMPOOL_BYTES_DEFAULT,
     ) -> None:
         self._chain_id = chain_id
         self._params = params
         self._admit = admit
         self._maker = maker
+        self._bytes_max = bytes_max
         self._requests: deque[_Request] = deque()
         self._unverified = 0
+        self._unverified_bytes = 0
         self._live: dict[bytes, int] = {}
         self._prune_at_unix_ms = 0
         self._wakeup = trio.Event()
@@ -108,17 +127,35 @@ class Intake:
         """Envelopes that are not in a batch yet: the mempool."""
         return self._maker.waiting + self._unverified
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What they take decoded, at most; of those that nobody has decoded yet, at least."""
+        return self._maker.waiting_bytes + self._unverified_bytes
+
     async def submit(self, wires: Sequence[bytes]) -> list[Admission]:
         """Admit envelopes; one answer for each, in order. Accepted ones wait for a block when this returns."""
-        room = max(0, self._params.mempool_envelopes_max - self.waiting)
-        request = _Request(wires[:room])
+        taken, full = self._room_for(wires)
+        request = _Request(wires[:taken])
         if request.wires:
             self._unverified += len(request.wires)
+            self._unverified_bytes += request.bytes
             self._requests.append(request)
             self._wakeup.set()
             await request.done.wait()
-        full = Admission(None, "mempool_full", "Too many envelopes wait for a block; try again shortly.")
-        return request.admissions + [full] * (len(wires) - len(request.wires))
+        return request.admissions + [full] * (len(wires) - taken)
+
+    def _room_for(self, wires: Sequence[bytes]) -> tuple[int, Admission]:
+        """How many of these may be taken, the first ones, and what is said to the others."""
+        waiting, waiting_max = self.waiting, self._params.mempool_envelopes_max
+        room = min(len(wires), max(0, waiting_max - waiting))
+        held = self.waiting_bytes
+        for position, wire in enumerate(wires[:room]):
+            needed = _bytes_min(wire)
+            if not _fits(held, needed, self._bytes_max):
+                return position, _full_of_bytes(None, held, needed, self._bytes_max)
+            held += needed
+        values = {"waiting": waiting + room, "waiting_max": waiting_max}
+        return room, _refusal(None, Rejected("mempool_full", "Too many envelopes wait for a block.", **values))
 
     def executed(self, envelope_ids: Iterable[bytes], time_unix_ms: int) -> None:
         """A block executed these; block time is now `time_unix_ms`."""
@@ -138,7 +175,8 @@ class Intake:
                 await self._wakeup.wait()
                 continue
             wires = [wire for request in group for wire in request.wires]
-            results = iter(await self._offload.run(len(wires) * CHECK_US, self._check_all, wires))
+            held = self._maker.waiting_bytes
+            results = iter(await self._offload.run(len(wires) * CHECK_US, self._check_all, wires, held))
             verified: list[Envelope] = []
             for request in group:
                 for _ in request.wires:
@@ -148,6 +186,7 @@ class Intake:
                         self._live[envelope.id] = envelope.expires_at_unix_ms
                         verified.append(envelope)
             self._unverified -= len(wires)
+            self._unverified_bytes -= sum(request.bytes for request in group)
             self._maker.add(verified)
             for request in group:
                 request.done.set()
@@ -161,18 +200,26 @@ class Intake:
             count += len(request.wires)
         return group
 
-    def _check_all(self, wires: Sequence[bytes]) -> list[tuple[Admission, Envelope | None]]:
+    def _check_all(self, wires: Sequence[bytes], held: int) -> list[tuple[Admission, Envelope | None]]:
         """Decode and admit each, then verify together what is left: the cheap refusals first. The envelope is None when
-        there is nothing to queue."""
-        checked = [self._admission(each) for each in wires]
-        outcomes = iter(verify_each([envelope for _, envelope in checked if envelope is not None], first_invalid))
+        there is nothing to queue. `held` is what the mempool takes without these."""
         results: list[tuple[Admission, Envelope | None]] = []
-        for admission, envelope in checked:
-            outcome = None if envelope is None else next(outcomes)
-            if isinstance(outcome, Rejected):
-                admission, outcome = _refusal(admission.envelope_id, outcome), None
-            results.append((admission, outcome))
-        return results
+        piece: list[tuple[Admission, UnverifiedEnvelope | None]] = []
+        piece_bytes = 0
+        for wire in wires:
+            admission, envelope = self._admission(wire)
+            needed = 0 if envelope is None else held_bytes(envelope)
+            is_over = not _fits(held + piece_bytes, needed, self._bytes_max)
+            if piece_bytes and (is_over or piece_bytes + needed > PIECE_BYTES):
+                verified = _verified(piece)
+                results += verified
+                held += sum(held_bytes(each) for _, each in verified if each is not None)
+                piece, piece_bytes = [], 0
+            if envelope is not None and not _fits(held, needed, self._bytes_max):
+                admission, envelope, needed = _full_of_bytes(envelope.id, held, needed, self._bytes_max), None, 0
+            piece.append((admission, envelope))
+            piece_bytes += needed
+        return results + _verified(piece)
 
     def _admission(self, wire: bytes) -> tuple[Admission, UnverifiedEnvelope | None]:
         envelope_id: bytes | None = None
@@ -205,6 +252,34 @@ def excused(admissions: list[Admission], height: int, certified_height: int) -> 
     if stated and all(each.code == NOT_READY for each in stated):
         raise Rejected(NOT_READY, message, height=height, certified_height=certified_height)
     return stated
+
+
+def _verified(piece: list[tuple[Admission, UnverifiedEnvelope | None]]) -> list[tuple[Admission, Envelope | None]]:
+    """The answers once the signatures have been checked, of all together."""
+    outcomes = iter(verify_each([envelope for _, envelope in piece if envelope is not None], first_invalid))
+    results: list[tuple[Admission, Envelope | None]] = []
+    for admission, envelope in piece:
+        outcome = None if envelope is None else next(outcomes)
+        if isinstance(outcome, Rejected):
+            admission, outcome = _refusal(admission.envelope_id, outcome), None
+        results.append((admission, outcome))
+    return results
+
+
+def _bytes_min(wire: bytes) -> int:
+    """What an envelope takes decoded, as far as its wire says."""
+    return COPIES * len(wire) + ENVELOPE_MEMORY_BYTES
+
+
+def _fits(held: int, needed: int, bytes_max: int) -> bool:
+    """Rules 3 and 4."""
+    return held == 0 or held + needed <= bytes_max
+
+
+def _full_of_bytes(envelope_id: bytes | None, held: int, needed: int, bytes_max: int) -> Admission:
+    message = "The envelopes that wait for a block take too much memory."
+    values = {"waiting_bytes": held, "needed_bytes": needed, "bytes_max": bytes_max}
+    return _refusal(envelope_id, Rejected("mempool_full", message, **values))
 
 
 def _refusal(envelope_id: bytes | None, rejected: Rejected) -> Admission:

@@ -148,6 +148,21 @@ def _entries(trust: Trust, proof: StateProof, names: Sequence[EntryName]) -> dic
     return {name: entries.get(name.entry_key) for name in names}
 
 
+def shows_trusted_block(trust: Trust, proof: StateProof) -> bool:
+    """Whether a proof that verifies holds a block at the height of the trusted one, whose hash was then compared.
+
+    Otherwise nothing here contradicts the trusted hash, and nothing bears it out: of its block only the height counted.
+    From a block of a later epoch than the first a proof always starts with that block (`node.set_history`).
+    """
+    if trust.block is None:
+        return False
+    headers = [proof.header, *(link.header for link in proof.history.links)]
+    heights = {height for each in headers for height in (each.height, each.anchor.height)}
+    if proof.history.start is not None:
+        heights.add(proof.history.start.headers[0].height)
+    return trust.block.height in heights
+
+
 # --- the document for people and programs ----------------------------------------------------------------------------
 
 

@@ -20,7 +20,9 @@ key can sign in one place at a time whenever the power fails:
 4. the node's key files are removed, the newest first, and its mark of an unused key;
 5. ``signer.toml`` is written. Without it no signer starts.
 
-It may be repeated until it succeeds: step 2 then raises the marks to what the node has signed meanwhile.
+It may be repeated until it succeeds: step 2 then raises the marks to what the node has signed meanwhile. Whatever reads
+or writes a mark holds the signer's lock: a process that has a mark open numbers its records by itself, so beside a
+running signer even a repetition would put an older record before a newer one.
 
 `add_key` makes the next key: its mark first, then the key. A crash in between leaves a mark that no key belongs to,
 which nothing reads; after it the key is there with its mark, and the signer has it from its next start on.
@@ -31,7 +33,7 @@ from __future__ import annotations
 import secrets
 import tomllib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -93,9 +95,9 @@ def hand_over(node_home: Path, home: Path, socket: Path) -> SignerConfig:
     """Take the consensus keys out of a validator's home, which must not run, and put them into a signer's.
 
     Raises:
-        Rejected: ``already_running``; ``no_genesis``; ``inside_the_home`` when one directory is in the other;
-            ``lost_safety_state`` when nothing tells what the key has signed; ``key_exists`` when the signer's directory
-            holds another key; ``key_elsewhere`` when the key is in neither.
+        Rejected: ``already_running``, the node or the signer; ``no_genesis``; ``inside_the_home`` when one directory is
+            in the other; ``lost_safety_state`` when nothing tells what the key has signed; ``key_exists`` when the
+            signer's directory holds another key; ``key_elsewhere`` when the key is in neither.
         StorageFailure: The disk refused.
     """
     config = load_config(node_home)
@@ -170,8 +172,12 @@ def opened(signer: SignerConfig, passphrase: bytes) -> Iterator[tuple[SigningKey
     later = later_keys(store)
     _check_count(1 + len(later), store)
     keys = (_first_key(signer, store, passphrase), *(store.unlock(each, passphrase).signing_key for each in later))
-    with locked(store.path(CONSENSUS_KEY), "Another process runs this signer."):
+    with _signer_lock(store):
         yield keys
+
+
+def _signer_lock(store: KeyStore) -> AbstractContextManager[None]:
+    return locked(store.path(CONSENSUS_KEY), "Another process runs this signer.")
 
 
 def _first_key(signer: SignerConfig, store: KeyStore, passphrase: bytes) -> SigningKey:
@@ -195,9 +201,10 @@ def _move(config: NodeConfig, document: GenesisDocument, signer: SignerConfig) -
     _check_count(len(names), source)
     for name in names:
         _copy(source, store, name)
-    for name in names:
-        with closing(signer_file(signer, store.public(name).public_key)) as file:
-            file.create(known)
+    with _signer_lock(store):
+        for name in names:
+            with closing(signer_file(signer, store.public(name).public_key)) as file:
+                file.create(known)
     named = replace(config, signer=signer.socket)
     write_private(config.path, tomli_w.dumps(named.to_mapping()).encode())
     for name in reversed(names):
@@ -215,12 +222,13 @@ def _refuse_one_inside_the_other(node_home: Path, home: Path) -> None:
 
 def _check_moved(config: NodeConfig, signer: SignerConfig) -> None:
     """The key has left the validator's home; this directory is where it went, and its mark reads."""
-    if not KeyStore(signer.home).path(CONSENSUS_KEY).exists():
+    store = KeyStore(signer.home)
+    if not store.path(CONSENSUS_KEY).exists():
         message = "The key is neither in this validator's home nor in this signer's directory."
         raise Rejected("key_elsewhere", message, home=str(signer.home), node_asks=str(config.signer))
-    with closing(signer_file(signer, signer.public_key)) as file:
+    with _signer_lock(store), closing(signer_file(signer, signer.public_key)) as file:
         file.load()
-    KeyStore(signer.home).public(CONSENSUS_KEY)
+    store.public(CONSENSUS_KEY)
 
 
 def _copy(source: KeyStore, store: KeyStore, name: str) -> None:

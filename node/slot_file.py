@@ -32,8 +32,9 @@ way holds n - 1, something torn, or n + 1. `load` takes the intact record with t
   the record that it chose into its own pair again and syncs, which completes a save that was under way; then, as the
   next record, into the other pair, which makes that whole too. Every start so begins with four good copies.
 
-A whole older file put in its place loads: nothing in it shows its age. A file taken away under a running process fails
-the next save. One process at a time: that is the caller's to ensure, by the lock of the home.
+A whole older file put in its place loads: nothing in it shows its age. A file taken away under a running process, by
+itself or with the directory around it, fails the next save: another process may go on from what was put in its place.
+One process at a time: that is the caller's to ensure, by the lock of the home.
 
 Layout: slots of `SlotFormat.slot_bytes`, in the order pair 0, pair 1, pair 0, pair 1, so that the copies of a pair lie
 far apart. A record, at a slot's start: magic (16 bytes), chain id (32), number u64, length u32, the payload,
@@ -218,7 +219,7 @@ class SlotFile:
         record = self._record(number, payload)
         self._failed = True
         try:
-            if os.fstat(file).st_nlink == 0:
+            if not self._is_in_place(file):
                 raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the process ran")
             for copy in range(COPIES):
                 write_all(file, record, self._offset(number % PAIRS, copy))
@@ -227,6 +228,13 @@ class SlotFile:
             raise StorageFailure(f"write {self._path}", str(error), _WRITE_ADVICE) from error
         self._failed = False
         self._number = number
+
+    def _is_in_place(self, file: int) -> bool:
+        """Whether the path still leads to the open file."""
+        try:
+            return os.path.samestat(os.fstat(file), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
     def _record(self, number: int, payload: bytes) -> bytes:
         size_max = self._format.payload_bytes_max

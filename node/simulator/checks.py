@@ -211,13 +211,20 @@ class Oracle:
         operator = term.operators[accused]
         if any(each.is_honest and not each.is_restored for each in world.of_operator[operator]):
             raise Violation("accusation", f"{replica.name} accuses {accused}, who is honest: {evidence}")
-        if decode_evidence(encode_evidence(evidence)) != evidence:
+        if not _reads_back(evidence):
             raise Violation("accusation", f"{replica.name} finds evidence that does not read back: {evidence}")
         if world.settings.real_signatures:
             try:
                 verify_evidence(evidence, world.chain_id, [each.public_key for each in term.members])
             except Rejected as fault:
                 raise Violation("accusation", f"{replica.name} finds evidence that proves nothing: {fault}") from fault
+
+
+def _reads_back(evidence: Evidence) -> bool:
+    try:
+        return decode_evidence(encode_evidence(evidence)) == evidence
+    except Rejected:
+        return False
 
 
 def closing_fault(closed: EpochClosed, term: Term, world: Cluster) -> str | None:

@@ -462,7 +462,10 @@ class Replica:
                 self.answer(place, "on_batch", self.payloads.author(name), name, wire, True)
 
     def on_blocks_request(self, place: int, number: int, epoch: int, from_height: int) -> None:
-        """A peer lacks blocks."""
+        """A peer lacks blocks; of a later epoch, if we do."""
+        index = self.term.places.get(self.world.replicas[place].operator)
+        if epoch > self.term.epoch and index is not None:
+            self.take(ev.AskedAhead(index), b"asked ahead %d" % index)
         blocks, qc = catchup.answer(self, epoch, from_height)
         if self.strategy is not None:
             blocks = self.strategy.blocks(self, blocks)

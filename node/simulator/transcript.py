@@ -15,6 +15,7 @@ from typing import Final, TextIO
 
 from consensus.events import (
     Accuse,
+    AskedAhead,
     BlocksReceived,
     Commit,
     Effect,
@@ -105,6 +106,8 @@ def _event(event: Event) -> str:
         case BlocksReceived(sender, proposals, _):
             heights = [each.header.height for each in proposals]
             return f"from {sender}: blocks {heights[0]} to {heights[-1]}" if heights else f"from {sender}: no blocks"
+        case AskedAhead(sender):
+            return f"from {sender}: a request for a later epoch"
     return type(event).__name__
 
 

@@ -57,8 +57,17 @@ def test_public_commands_need_no_passphrase(tmp_path: Path) -> None:
 
 
 def test_an_empty_home_lists_nothing(tmp_path: Path) -> None:
-    """The first command a newcomer tries must not fail."""
-    assert json.loads(keys(tmp_path / "new", "list", "--json").stdout)["keys"] == []
+    """A home that has no key yet is in order."""
+    assert json.loads(keys(tmp_path, "list", "--json").stdout)["keys"] == []
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_home_that_does_not_exist_is_no_empty_one(tmp_path: Path, options: list[str]) -> None:
+    """Whoever mistypes --home must not believe that the keys are gone."""
+    result = keys(tmp_path / "new", "list", *options)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"home={tmp_path / 'new'}" in result.stderr
+    assert "novate keys new NAME" in " ".join(result.stderr.split())
 
 
 FAULTS = [

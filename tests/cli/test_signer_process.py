@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cli.main import novate
 from cli.processes import SIGNER_RUN, Started, log_tail, running_pid, start
-from tests.cli.test_testnet_process import NAMES, PATIENCE_S, Net, heights
+from tests.cli.test_testnet_process import NAMES, PATIENCE_S, Net, heights, pause
 
 pytestmark = pytest.mark.process
 
@@ -82,13 +84,13 @@ class SignerProcess:
     def until(self, holds: Callable[[Any], bool]) -> Any:
         """The first status for which `holds`."""
         deadline = time.monotonic() + PATIENCE_S
-        command = [sys.executable, "-m", "cli.main", "signer", "status", "--home", str(self.home), "--json"]
         while True:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-            status = json.loads(done.stdout) if done.returncode == 0 else None
+            done = CliRunner().invoke(novate, ["signer", "status", "--home", str(self.home), "--json"])
+            status = json.loads(done.stdout) if done.exit_code == 0 else None
             if status is not None and holds(status):
                 return status
             assert time.monotonic() < deadline, (done.stdout, done.stderr, log_tail(self.home))
+            pause()
 
 
 def tell(net: Net, signer: SignerProcess) -> Story:

@@ -15,8 +15,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from cli import testnet_run
 from cli.main import novate
-from cli.processes import log_tail, running_pid, stop
+from cli.processes import Started, log_tail, running_pid, start, stop
 from cli.testnet import Moment, verdict
 from cli.testnet_files import (
     Era,
@@ -27,10 +28,10 @@ from cli.testnet_files import (
     load_testnet,
     remove_testnet,
 )
-from cli.testnet_run import Standing, Survey, bring_up, survey
+from cli.testnet_run import Standing, Survey, bring_up, survey, take_down
 from genesis.document import parse_document
 from genesis.errors import Rejected
-from node.home import open_home
+from node.home import open_home, read_document
 from tests.cli.stub_chain import stub_network
 
 
@@ -212,10 +213,45 @@ def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path) -> 
 def test_an_existing_testnet_keeps_its_clock_and_validators(tmp_path: Path) -> None:
     """`up` with other options would silently be another network."""
     network = create_testnet(tmp_path / "net", 1, Era())
-    for options in (["--validators", "4"], ["--speed", "10"], ["--replay-from", "2026-08-16T20:00:00Z"]):
+    for options in (
+        ["--validators", "4"],
+        ["--speed", "10"],
+        ["--replay-from", "2026-08-16T20:00:00Z"],
+        ["--param", "epoch_blocks=20"],
+    ):
         result = invoke("testnet", "up", "--dir", str(network.directory), *options)
         assert result.exit_code == 1
         assert "[testnet_exists]" in result.stderr
+
+
+def test_a_parameter_of_a_new_testnet_is_in_its_genesis_document(tmp_path: Path) -> None:
+    """With epochs of a thousand blocks nobody sees governance take effect."""
+    directory = tmp_path / "net"
+    up = [sys.executable, "-m", "cli.main", "testnet", "up", "--detach", "--validators", "1", "--dir", str(directory)]
+    try:
+        subprocess.run([*up, "--param", "epoch_blocks=20", "--param", "merkle_depth=8"], check=True, timeout=60)
+        params = read_document(directory / "genesis.toml").params
+        assert (params.epoch_blocks, params.merkle_depth) == (20, 8)
+    finally:
+        invoke("testnet", "down", "--dir", str(directory))
+
+
+@pytest.mark.parametrize(
+    ("param", "code"),
+    [
+        ("colour=1", 2),
+        ("epoch_blocks", 2),
+        ("epoch_blocks=-5", 2),
+        (f"epoch_blocks={'9' * 5000}", 2),
+        ("epoch_blocks=1", 1),
+    ],
+)
+def test_what_is_no_parameter_is_refused_before_anything_is_written(tmp_path: Path, param: str, code: int) -> None:
+    """A misspelt name would be a chain with the default, found out a thousand blocks later."""
+    refused = invoke("testnet", "up", "--detach", "--dir", str(tmp_path / "net"), "--param", param)
+    assert refused.exit_code == code
+    assert "param" in refused.stderr
+    assert not (tmp_path / "net").exists()
 
 
 @pytest.mark.parametrize("command", [["status"], ["stop", "v0"], ["restart", "v0"], ["down"]])
@@ -285,6 +321,29 @@ def test_a_restart_that_fails_is_reported_with_its_own_log(tmp_path: Path) -> No
     assert "[no_genesis]" in result.stderr
     assert "of an older run" not in result.stderr
     assert "novate testnet restart NAME" in result.stderr
+
+
+def test_a_restart_that_does_not_become_ready_is_reported_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that reads success goes on to the next validator, and stops the chain."""
+    network = create_testnet(tmp_path / "net", 2, Era())
+    started: list[Started] = []
+
+    def noted(*arguments: Any) -> Started:
+        started.append(start(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(testnet_run, "start", noted)
+    monkeypatch.setattr(testnet_run, "READY_S_MAX", 4.0)
+    try:
+        result = invoke("testnet", "restart", "v0", "--dir", str(network.directory), "--json")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "[not_ready]" in result.stderr
+        assert "connected to 1 of the 2 of voting power" in " ".join(result.stderr.split())
+        assert running_pid(network.validators[0].home) is not None
+    finally:
+        take_down(network, started)
 
 
 def test_somebody_elses_answer_does_not_pass_for_a_validators(tmp_path: Path) -> None:

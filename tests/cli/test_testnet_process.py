@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cli.main import novate
 from cli.processes import running_pid
 from cli.replay_plan import make_plan
 from cli.tape import parse_tape
@@ -31,6 +33,7 @@ pytestmark = pytest.mark.process
 NAMES = ("v0", "v1", "v2", "v3")
 SPEED = 4_000
 PATIENCE_S = 60.0
+POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,10 @@ class Net:
         return json.loads(done.stdout)
 
     def status(self) -> Any:
-        """``testnet status``."""
-        return self.run("testnet", "status")
+        """``testnet status``, here: it is asked again and again, and a process each time would starve the network."""
+        done = CliRunner().invoke(novate, ["testnet", "status", "--dir", str(self.directory), "--json"])
+        assert done.exit_code == 0, done.stderr
+        return json.loads(done.stdout)
 
     def kill(self, *names: str) -> None:
         """``kill -9``."""
@@ -83,11 +88,17 @@ class Net:
         deadline = time.monotonic() + PATIENCE_S
         while not holds(status := self.status()):
             assert time.monotonic() < deadline, status
+            pause()
         return status
 
     def until_level(self, height: int) -> Any:
         """The first status in which all four agree at or above `height`."""
         return self.until(lambda status: status["agreed"] and min(heights(status)) >= height)
+
+
+def pause() -> None:
+    """Between two looks at what no process announces: without it the looks would take the network's processor time."""
+    time.sleep(POLL_S)
 
 
 def heights(status: Any) -> list[int]:

@@ -22,7 +22,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from itertools import count
 from typing import TypeVar
@@ -75,6 +75,7 @@ def fast_is_valid(public_key: bytes, message: bytes, signature: bytes) -> bool:
     return fast_sign(public_key, message) == signature
 
 
+@cache
 def signing_key(index: int) -> SigningKey:
     """The key of validator `index`."""
     return SigningKey(bytes([index + 1]) * 32)
@@ -395,14 +396,14 @@ class Cluster:
     def send(self, sender: Node, message: Message, recipients: tuple[int, ...]) -> None:
         """To every node of each index; through the codec, as on a real wire."""
         assert sender.index not in recipients
-        data = encode_message(message)
+        arrived = decode_message(encode_message(message))
         self.sent[type(message).__name__] += 1
         members = self.members(sender.core.epoch)
         keys = {members[index][0] for index in recipients}
         for node in self.nodes:
             if node.key in keys and self.link(sender.name, node.name, message):
                 for _ in range(self.copies()):
-                    self.at(self.random.randint(*self.delay_ms), partial(self.deliver, node, sender.key, data))
+                    self.at(self.random.randint(*self.delay_ms), partial(self.deliver, node, sender.key, arrived))
 
     def copies(self) -> int:
         """How often a message arrives."""
@@ -410,11 +411,11 @@ class Cluster:
             return 0
         return 2 if self.random.random() < self.duplication else 1
 
-    def deliver(self, node: Node, sender_key: int, data: bytes) -> None:
+    def deliver(self, node: Node, sender_key: int, message: Message) -> None:
         """From the sender's place in the set in which the recipient is; strangers are not connected."""
         sender = self.place(sender_key, node.core.epoch) if node.up else OBSERVER
         if sender != OBSERVER:
-            node.handle(ev.Received(sender, decode_message(data)))
+            node.handle(ev.Received(sender, message))
 
     def fetch(self, node: Node, peer: int, from_height: int, target: QC) -> None:
         """Ask the peer, then the others, as the shell does; the first that can answer does."""

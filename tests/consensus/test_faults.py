@@ -198,7 +198,7 @@ def test_clock_skew_on_one_replica_only_costs_its_own_views(engine: str) -> None
 # --- crashes ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at_ms", range(1_000, 1_030, 2))
+@pytest.mark.parametrize("at_ms", range(200, 230, 2))
 def test_all_replicas_crash_together_and_go_on(engine: str, at_ms: int) -> None:
     """Row 10: whatever was pending, the chain goes on from the last committed block."""
     cluster = Cluster(engine=engine).start()

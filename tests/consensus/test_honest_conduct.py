@@ -73,5 +73,5 @@ def test_a_twin_is_heard_to_contradict_itself(engine: str, listening: Listening)
     """The ears of the test above are open: two processes with one key do say what counts."""
     cluster = Cluster(engine=engine, seed=1, twins=(0,)).start()
     cluster.load(5)
-    cluster.run(5_000)
+    cluster.run(2_000)
     assert listening.refused["equivocation"] > 0

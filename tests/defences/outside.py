@@ -86,6 +86,15 @@ PEERS: Final = (
         "everything is queued",
     ),
     Defence(
+        30,
+        "the mempool is bounded in bytes",
+        "node/intake.py",
+        constant(True, "node.intake._fits"),
+        ("node/test_intake.py::test_mempool_is_bounded_by_what_envelopes_take_decoded",),
+        ASSERTION,
+        "a few thousand heavy envelopes take gigabytes",
+    ),
+    Defence(
         31,
         "an id executes once",
         "contracts/replay.py",

@@ -86,6 +86,9 @@ class FakeNode:
                 self.left.set()
         return [self.known.get(each) for each in envelope_ids]
 
+    def no_receipt(self, envelope_id: bytes) -> Rejected:
+        return Rejected("unknown_transaction", "No block holds this transaction yet.", id=envelope_id.hex())
+
     async def block(self, height: int | None) -> Any:
         if height is not None and height > 7:
             raise Rejected("unknown_block", "No such block.", height=height)
@@ -119,6 +122,15 @@ class FakeNode:
         if self.reason == "broken":
             raise ValueError("a defect of ours")
         return {"members": ["M0"], "after": after, "limit": limit}
+
+    async def contracts(self, after: str, limit: int | None) -> Any:
+        return {"contracts": [], "after": after, "limit": limit}
+
+    async def contract(self, contract_id: str) -> Any:
+        return {"contract": contract_id}
+
+    async def program(self, program_id: bytes) -> Any:
+        return {"program": program_id.hex()}
 
     async def quarantine(self) -> Any:
         return {"quarantined": []}

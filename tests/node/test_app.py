@@ -23,7 +23,7 @@ from contracts.operations import build_operation
 from genesis.document import GenesisDocument, GenesisRole
 from genesis.envelope import sign_envelope
 from genesis.errors import Rejected
-from genesis.evidence import Half, Offence, make_evidence
+from genesis.evidence import Evidence, Half, Offence, make_evidence
 from genesis.params import ChainParams
 from genesis.signing import SigningKey
 from genesis.statements import Phase, vote_message
@@ -330,16 +330,22 @@ async def test_rebuilt_core_knows_what_was_committed_and_said(tmp_path: Path) ->
             assert [each.header.height for each in store.pending()][:1] == [tip.height + 1]
 
 
+def double_vote(fleet: Fleet, index: int) -> Evidence:
+    """Two votes of this validator in one view."""
+    offender = fleet.opened(index).keys.consensus
+    assert offender is not None
+
+    def half(block_hash: bytes) -> Half:
+        message = vote_message(fleet.document.chain_id, 0, 5, Phase.CERTIFY, 3, block_hash)
+        return Half((3, block_hash), offender.sign(message))
+
+    return make_evidence(Offence.VOTE, 0, 5, index, half(b"a" * 32), half(b"b" * 32))
+
+
 async def test_a_contradiction_that_one_validator_knows_of_is_punished_by_all(tmp_path: Path) -> None:
     """Rows 1 and 2: found on one disk, passed on, submitted and executed by whole nodes; everybody shows the same."""
     async with fleet_of(tmp_path, 4) as fleet:
-        offender = fleet.opened(3).keys.consensus
-
-        def half(block_hash: bytes) -> Half:
-            message = vote_message(fleet.document.chain_id, 0, 5, Phase.CERTIFY, 3, block_hash)
-            return Half((3, block_hash), offender.sign(message))
-
-        evidence = make_evidence(Offence.VOTE, 0, 5, 3, half(b"a" * 32), half(b"b" * 32))
+        evidence = double_vote(fleet, 3)
         EvidenceFiles(fleet.configs[1].evidence_path).put(evidence)
         settled = fleet.starts.count("evidence_settled", 3)
         await fleet.start(0, 1, 2)

@@ -129,7 +129,7 @@ async def served(tmp_path: Path, executed: int, pending: int, from_height: int, 
     store, high_qc = store_with(tmp_path / "ledger", executed, pending)
     params = replace(PARAMS, sync_blocks_max=blocks_max)
     async with rig_of(blocks_max) as rig:
-        server = BlockServer(store, params, rig.hub.wires[1], lambda: high_qc)
+        server = BlockServer(store, params, rig.hub.wires[1], lambda: high_qc, lambda _: None)
 
         async def serve(peer: int, kind: FrameKind, payload: bytes) -> None:
             await server.handle(peer, payload)
@@ -307,9 +307,23 @@ async def test_requests_that_were_never_answered_are_forgotten() -> None:
 async def test_malformed_request_costs_its_sender(tmp_path: Path, request_: bytes) -> None:
     """Random bytes never reach the store."""
     store, high_qc = store_with(tmp_path / "ledger", 1, 1)
-    server = BlockServer(store, PARAMS, Hub(4).wires[0], lambda: high_qc)
+    server = BlockServer(store, PARAMS, Hub(4).wires[0], lambda: high_qc, lambda _: None)
     with pytest.raises(Rejected, match="malformed"):
         await server.handle(1, request_)
+    store.close()
+
+
+async def test_whoever_asks_for_a_later_epoch_tells_that_ours_is_over(tmp_path: Path) -> None:
+    """Row 33: one that an edge removed says nothing, and may be alone in knowing how the epoch was closed. It gets an
+    answer all the same."""
+    store, high_qc = store_with(tmp_path / "ledger", 4, 1)
+    asked: list[int] = []
+    hub = Hub(4)
+    server = BlockServer(store, PARAMS, hub.wires[0], lambda: high_qc, asked.append)
+    for peer, epoch in ((1, 0), (3, 1), (2, 7)):
+        await server.handle(peer, encode([epoch, 4]))
+    assert asked == [3, 2]
+    assert [kind for _, kind, _ in hub.wires[0].sent] == [FrameKind.BLOCKS_RESPONSE] * 3
     store.close()
 
 
@@ -318,7 +332,7 @@ async def test_a_pruned_peer_says_so_and_the_next_one_is_asked(tmp_path: Path) -
     async with rig_of() as rig:
         store, high_qc = store_with(tmp_path / "ledger", 12, 0)
         store._lowest = 6
-        pruned = BlockServer(store, PARAMS, rig.hub.wires[1], lambda: high_qc)
+        pruned = BlockServer(store, PARAMS, rig.hub.wires[1], lambda: high_qc, lambda _: None)
 
         async def serve(peer: int, kind: FrameKind, payload: bytes) -> None:
             await pruned.handle(peer, payload)

@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 
 from genesis.errors import Rejected
-from node.config import KEEP_BLOCKS_MIN, NodeConfig, load_config
+from node.config import KEEP_BLOCKS_MIN, MEMPOOL_BYTES_MIN, NodeConfig, load_config
 
 HASH = "ab" * 32
 
@@ -29,6 +29,7 @@ def test_settings_are_read_back_as_they_were_written(tmp_path: Path) -> None:
         replace(plain, snapshot_interval=50, snapshots_kept=4, keep_blocks=1_000),
         replace(plain, trust_height=7, trust_hash=HASH),
         replace(plain, snapshot_interval=0),
+        replace(plain, mempool_bytes_max=2**30),
     ):
         assert written(config) == config
 
@@ -36,7 +37,9 @@ def test_settings_are_read_back_as_they_were_written(tmp_path: Path) -> None:
 def test_a_file_from_before_has_the_defaults(tmp_path: Path) -> None:
     """An upgrade needs no hand in any validator's settings."""
     config = NodeConfig(home=tmp_path, name="v0")
-    tables = {name: value for name, value in config.to_mapping().items() if name not in ("snapshots", "blocks")}
+    tables = {
+        name: value for name, value in config.to_mapping().items() if name not in ("snapshots", "blocks", "mempool")
+    }
     config.path.write_text(tomli_w.dumps(tables))
     assert load_config(tmp_path) == config
 
@@ -53,6 +56,9 @@ def test_a_file_from_before_has_the_defaults(tmp_path: Path) -> None:
         ({"blocks": {"keep": KEEP_BLOCKS_MIN - 1}}, "blocks.keep"),
         ({"blocks": {"keep": 1_000}, "snapshots": {"interval": 0}}, "blocks.keep"),
         ({"blocks": {"height": 5}}, "blocks"),
+        ({"mempool": {"bytes_max": MEMPOOL_BYTES_MIN - 1}}, "mempool.bytes_max"),
+        ({"mempool": {"bytes_max": 2.5e8}}, "mempool.bytes_max"),
+        ({"mempool": {"envelopes_max": 5}}, "mempool"),
         ({"trust": {"height": 5}}, "trust"),
         ({"trust": {"hash": HASH}}, "trust"),
         ({"trust": {"height": 5, "hash": HASH[1:]}}, "trust.hash"),

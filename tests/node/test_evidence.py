@@ -14,16 +14,17 @@ from trio.testing import MockClock
 
 from consensus.events import Now
 from contracts.machine import State
+from contracts.operations_governance import AddValidator, RemoveValidator
 from contracts.receipts import Receipt
 from genesis.envelope import Envelope, decode_envelope, verify_all
 from genesis.errors import Rejected
 from genesis.evidence import Evidence, encode_evidence
 from genesis.signing import SigningKey
-from node.evidence import BEAT_RESENDS, KEPT_PER_PLACE_MAX, EvidenceDesk, EvidenceFiles, EvidencePorts
+from node.evidence import BEAT_RESENDS, KEPT_PER_VALIDATOR_MAX, EvidenceDesk, EvidenceFiles, EvidencePorts
 from node.frames import FrameKind
 from node.intake import Admission
 from node.offload import Offload
-from tests.contracts.consortium import Consortium, bonded_consortium, double_vote, signer
+from tests.contracts.consortium import Consortium, bonded_consortium, double_vote, signer, validator
 from tests.node.dataplane import Hub, Reports
 
 T = TypeVar("T")
@@ -67,8 +68,8 @@ class Chain:
 class Rig:
     """Four desks, their network in memory, and one chain."""
 
-    def __init__(self, directory: Path) -> None:
-        self.world = bonded_consortium()
+    def __init__(self, directory: Path, **params: int) -> None:
+        self.world = bonded_consortium(**params)
         self.chain = Chain(self.world)
         self.hub = Hub(4)
         self.directory = directory
@@ -185,6 +186,19 @@ async def test_evidence_survives_a_restart(rig: Rig, autojump_clock: MockClock) 
     assert [receipt.code for _, receipt in rig.chain.receipts] == [""]
 
 
+async def test_what_was_settled_while_we_were_away_leaves_no_file(rig: Rig, autojump_clock: MockClock) -> None:
+    """Row 29: each restart would read what no beat ever settles. What our ledger has not come to yet stays."""
+    files = EvidenceFiles(rig.directory / "v2")
+    files.load(rig.reports[2])
+    settled, ahead = double_vote(rig.world, 3), double_vote(rig.world, 3, epoch=1)
+    for each in (settled, ahead):
+        files.put(each)
+    assert rig.world.accuse(settled) == ""
+    await rig.run_beats(1, 2)
+    assert [path.name for path in rig.files(2)] == [ahead.id.hex()]
+    assert rig.reports[2].kinds == ["evidence_settled"]
+
+
 async def test_a_damaged_file_is_dropped_and_never_sent(rig: Rig, autojump_clock: MockClock) -> None:
     """Row 7: peers would cut whoever sends false evidence."""
     evidence = double_vote(rig.world, 3)
@@ -240,7 +254,7 @@ async def test_a_flood_of_genuine_offences_is_bounded_and_crowds_nobody_out(
     for view in range(1, 40):
         await rig.desks[0].handle(3, encode_evidence(double_vote(rig.world, 3, view)))
     per_epoch = rig.world.document.limits.offences_per_epoch_max
-    assert rig.kept()[0] == per_epoch < KEPT_PER_PLACE_MAX
+    assert rig.kept()[0] == per_epoch < KEPT_PER_VALIDATOR_MAX
     await rig.desks[0].handle(3, encode_evidence(double_vote(rig.world, 2)))
     assert rig.kept()[0] == per_epoch + 1
     assert len(rig.files(0)) == per_epoch + 1
@@ -252,7 +266,25 @@ async def test_no_place_of_the_set_fills_the_desk_over_many_epochs(rig: Rig, aut
     for epoch in range(3):
         for view in range(1, 20):
             await rig.desks[0].handle(3, encode_evidence(double_vote(rig.world, 3, view, epoch=epoch)))
-    assert rig.kept()[0] == 3 * rig.world.document.limits.offences_per_epoch_max <= KEPT_PER_PLACE_MAX
+    assert rig.kept()[0] == 3 * rig.world.document.limits.offences_per_epoch_max <= KEPT_PER_VALIDATOR_MAX
+
+
+async def test_who_was_in_its_place_before_crowds_nothing_out(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """Rows 2 and 29: one who has left makes evidence against itself in every epoch it was in. Whoever has its place now
+    must not be safe behind it."""
+    autojump_clock.autojump_threshold = QUIET_S
+    rig = Rig(tmp_path, evidence_epochs=6, unbonding_epochs=7, validator_sets_max=8)
+    rig.world.to_edge(4)
+    new = validator("v4")
+    rig.world.decide(AddValidator(new.name, new.public_key, new.power, new.address, new.certificate))
+    rig.world.decide(RemoveValidator("v3"))
+    rig.world.to_edge()
+    for epoch in range(5):
+        for view in range(1, 9):
+            await rig.desks[0].handle(2, encode_evidence(double_vote(rig.world, 3, view, epoch=epoch)))
+    assert rig.kept()[0] == KEPT_PER_VALIDATOR_MAX
+    await rig.desks[0].handle(2, encode_evidence(double_vote(rig.world, 3, epoch=5, name="v4")))
+    assert rig.kept()[0] == KEPT_PER_VALIDATOR_MAX + 1
 
 
 async def test_old_evidence_is_forgotten_when_the_window_is_over(rig: Rig, autojump_clock: MockClock) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from contracts.machine import BlockInput, BlockOutput, State, admit, apply_block
 from contracts.receipts import Receipt
 from genesis.envelope import decode_envelope, verify_all
 from genesis.errors import InvariantViolation
+from node import batch_pool
+from node.batch_fetcher import REQUEST_DIGESTS_MAX, split_digests
 from node.batch_maker import BatchMaker
 from node.batch_pool import BatchPool
 from node.batches import Batch
@@ -244,6 +247,43 @@ async def test_missing_batch_is_fetched_before_its_block_executes(tmp_path: Path
         await rig.pool.handle(peer, FrameKind.BATCH_RESPONSE, batch.wire)
         await rig.until(1)
         assert rig.store.batch(batch.digest) == batch.wire
+
+
+async def test_backlog_of_a_slow_executor_is_bounded_in_bytes_and_executes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 28: others go on while our disk hangs; 256 blocks of full batches would be gigabytes. What left memory comes
+    back from those who voted for its block."""
+    held_max = 3
+    async with rig_of(tmp_path) as rig, trio.open_nursery() as nursery:
+        batches = batches_of(*([number] for number in range(1, 13)))
+        monkeypatch.setattr(batch_pool, "ORDERED_BYTES_MAX", held_max * batches[0].memory_bytes + 100)
+        rig.hold(*batches)
+        asked: list[bytes] = []
+
+        async def give(peer: int, sender: int, kind: FrameKind, payload: bytes) -> None:
+            if kind is FrameKind.BATCH_REQUEST:
+                for digest in split_digests(payload, REQUEST_DIGESTS_MAX):
+                    asked.append(digest)
+                    wire = next(each.wire for each in batches if each.digest == digest)
+                    rig.hub.wires[peer].send(sender, FrameKind.BATCH_RESPONSE, wire)
+
+        for commit in commits(rig.genesis, [[each] for each in batches]):
+            rig.executor.submit(commit)
+        assert [each for each in batches if rig.pool.unwritten([each.digest])] == batches[:held_max]
+        late = FORMAT.seal(1, 0, envelopes_of([99]))
+        rig.executor.submit(commits(rig.genesis, [*([each] for each in batches), [late]])[-1])
+        await rig.pool.handle(1, FrameKind.BATCH, late.wire)
+        assert rig.pool._verifier.waiting(1) == 0
+        batches.append(late)
+        rig.hub.handlers[0] = rig.pool.handle
+        for peer in range(4):
+            rig.hub.handlers.setdefault(peer, partial(give, peer))
+            nursery.start_soon(rig.hub.run, peer)
+        await rig.until(len(batches))
+        assert set(asked) == {each.digest for each in batches[held_max:]}
+        assert all(rig.store.batch(each.digest) == each.wire for each in batches)
+        nursery.cancel_scope.cancel()
 
 
 async def test_block_committed_again_is_ignored_and_a_gap_is_our_own_bug(tmp_path: Path) -> None:

@@ -12,16 +12,19 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from contracts.machine import admit, genesis_state
-from genesis.envelope import UnverifiedEnvelope
+from genesis.codec import Value
+from genesis.envelope import UnverifiedEnvelope, decode_envelope, sign_envelope
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
-from node.batch_maker import BatchMaker
-from node.intake import BEHIND_HEIGHTS_MAX, Admission, Intake, excused
+from node.batch_maker import BatchMaker, held_bytes
+from node.config import MEMPOOL_BYTES_DEFAULT
+from node.intake import BEHIND_HEIGHTS_MAX, PIECE_BYTES, Admission, Intake, excused
 from tests.node.dataplane import (
     CHAIN_ID,
     DOCUMENT,
     EXPIRES_AT_UNIX_MS,
     FORMAT,
+    GOVERNOR,
     PARAMS,
     Hub,
     Reports,
@@ -39,7 +42,9 @@ STRANGER = SigningKey(b"\x55" * 32)
 
 
 @asynccontextmanager
-async def intake_of(tmp_path: Path, *, running: bool = True, **limits: int) -> AsyncIterator[tuple[Intake, BatchMaker]]:
+async def intake_of(
+    tmp_path: Path, *, running: bool = True, bytes_max: int = MEMPOOL_BYTES_DEFAULT, **limits: int
+) -> AsyncIterator[tuple[Intake, BatchMaker]]:
     """A running intake in front of a maker that never seals."""
     params, state, store = replace(PARAMS, **limits), genesis_state(DOCUMENT), open_store(tmp_path / "0")
     maker = BatchMaker(0, FORMAT, pool_of(0, Hub(4).wires[0], store, Waiting(), Reports()), 0)
@@ -47,7 +52,7 @@ async def intake_of(tmp_path: Path, *, running: bool = True, **limits: int) -> A
     def admit_here(envelope: UnverifiedEnvelope) -> None:
         admit(state, envelope)
 
-    intake = Intake(CHAIN_ID, params, admit_here, maker)
+    intake = Intake(CHAIN_ID, params, admit_here, maker, bytes_max)
     async with deadline() as nursery:
         if running:
             nursery.start_soon(intake.run)
@@ -119,6 +124,78 @@ async def test_what_is_being_verified_counts_against_the_mempool(tmp_path: Path)
         nursery.start_soon(intake.run)
         admissions = await intake.submit([envelope_wire(8), envelope_wire(9)])
         assert [each.code for each in admissions] == ["", "mempool_full"]
+
+
+HEAVY: tuple[Value, ...] = (1, *[(0,) * 4_000] * 3)
+
+
+def heavy_wire(number: int) -> bytes:
+    """An envelope of twelve kilobytes that takes seventy times as much decoded."""
+    return sign_envelope(CHAIN_ID, [GOVERNOR], [HEAVY], EXPIRES_AT_UNIX_MS, number.to_bytes(16, "big"))
+
+
+def forged(wire: bytes) -> bytes:
+    """The envelope with one bit of its last signature changed."""
+    return wire[:-1] + bytes([wire[-1] ^ 1])
+
+
+HEAVY_BYTES = held_bytes(decode_envelope(heavy_wire(0), CHAIN_ID, PARAMS))
+
+
+async def test_mempool_is_bounded_by_what_envelopes_take_decoded(tmp_path: Path) -> None:
+    """Twenty thousand envelopes of some kilobytes are within the bound of their number, and take gigabytes."""
+    async with intake_of(tmp_path, bytes_max=5 * HEAVY_BYTES) as (intake, maker):
+        admissions = await intake.submit([heavy_wire(number) for number in range(8)])
+        assert [each.code for each in admissions] == [""] * 5 + ["mempool_full"] * 3
+        assert f"needed_bytes={HEAVY_BYTES}" in admissions[5].message
+        assert f"bytes_max={5 * HEAVY_BYTES}" in admissions[5].message
+        assert [each.code for each in await intake.submit([envelope_wire(9)])] == ["mempool_full"]
+        assert (intake.waiting, intake.waiting_bytes) == (5, 5 * HEAVY_BYTES)
+        maker.take_all()
+        assert [each.code for each in await intake.submit([envelope_wire(9)])] == [""]
+
+
+async def test_light_envelopes_fit_where_a_heavy_one_does_not(tmp_path: Path) -> None:
+    """Each is answered by itself: a heavy one that finds no room costs only its own sender."""
+    async with intake_of(tmp_path, bytes_max=2 * HEAVY_BYTES - 1) as (intake, _):
+        admissions = await intake.submit([heavy_wire(1), heavy_wire(2), envelope_wire(3)])
+        assert [each.code for each in admissions] == ["", "mempool_full", ""]
+
+
+async def test_one_envelope_is_taken_whatever_it_takes(tmp_path: Path) -> None:
+    """Told to come again, its client would do so for ever."""
+    async with intake_of(tmp_path, bytes_max=HEAVY_BYTES // 2) as (intake, _):
+        admissions = await intake.submit([heavy_wire(1), heavy_wire(2)])
+        assert [each.code for each in admissions] == ["", "mempool_full"]
+
+
+async def test_false_envelopes_take_no_room_from_those_behind_them(tmp_path: Path) -> None:
+    """Anyone can name a member's key: a flood of forgeries must not turn its owner away, nor fill our memory."""
+    async with intake_of(tmp_path, bytes_max=HEAVY_BYTES) as (intake, _):
+        admissions = await intake.submit([*[forged(heavy_wire(number)) for number in range(20)], heavy_wire(20)])
+        assert [each.code for each in admissions] == ["bad_signature"] * 20 + [""]
+    count = PIECE_BYTES // HEAVY_BYTES + 3
+    async with intake_of(tmp_path) as (intake, _):
+        admissions = await intake.submit([forged(heavy_wire(number)) for number in range(count)] + [heavy_wire(count)])
+        assert [each.code for each in admissions] == ["bad_signature"] * count + [""]
+
+
+async def test_bytes_that_wait_to_be_verified_count_against_the_mempool(tmp_path: Path) -> None:
+    """What the size of a wire says already is refused before any work is spent on it."""
+    wires = [heavy_wire(number) for number in range(4)]
+    bytes_max = 3 * 3 * len(wires[0]) + HEAVY_BYTES // 2
+    async with intake_of(tmp_path, running=False, bytes_max=bytes_max) as (intake, _), deadline() as nursery:
+        nursery.start_soon(intake.submit, wires[:3])
+        await wait_all_tasks_blocked()
+        held = intake.waiting_bytes
+        assert 3 * sum(map(len, wires[:3])) < held < bytes_max
+        while bytes_max - intake.waiting_bytes > 3 * len(wires[0]) + 2_000:
+            nursery.start_soon(intake.submit, wires[3:])
+            await wait_all_tasks_blocked()
+        [refused] = await intake.submit(wires[3:])
+        assert (refused.code, refused.envelope_id) == ("mempool_full", None)
+        assert f"waiting_bytes={intake.waiting_bytes}" in refused.message
+        nursery.cancel_scope.cancel()
 
 
 async def test_many_requests_share_a_visit_and_each_gets_its_own_answers(tmp_path: Path) -> None:

@@ -86,6 +86,12 @@ async def test_an_empty_node_joins_five_thousand_blocks_by_snapshot(
         assert (await fleet.get(JOINER, "/v1/status"))["lowest_height"] == blocks - 99
         with pytest.raises(Rejected, match="pruned"):
             await fleet.get(JOINER, f"/v1/blocks/{blocks - 200}")
+        [old] = (await fleet.get(0, "/v1/blocks/107"))["receipts"]
+        assert (await fleet.get(0, f"/v1/transactions/{old}"))["height"] == 107
+        with pytest.raises(Rejected, match="unknown_transaction") as caught:
+            await fleet.get(JOINER, f"/v1/transactions/{old}")
+        assert caught.value.details["lowest_height"] == blocks - 99
+        assert "Receipts from before are not held here" in caught.value.message
         own = await fleet.register(JOINER, "OWN")
         assert own["status"] == "committed"
 

@@ -18,7 +18,15 @@ from contracts.entries import EntryName, entry_name
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
 from genesis.statements import Phase
-from node.proof import StateProof, decode_proof, encode_proof, proof_document, prove_entries, verify_document
+from node.proof import (
+    StateProof,
+    decode_proof,
+    encode_proof,
+    proof_document,
+    prove_entries,
+    shows_trusted_block,
+    verify_document,
+)
 from node.trust import Trust, TrustedBlock, check_certificate
 from tests.node.dataplane import GOVERNOR, T0_UNIX_MS, document_of
 from tests.node.scripted_chain import ScriptedChain
@@ -181,6 +189,16 @@ def test_what_is_certified_below_or_beside_a_trusted_block_proves_nothing(
 ) -> None:
     """Row 36: whoever holds retired keys can sign another past, never below or at what is trusted."""
     assert refusal(trust_in(height, another=another), story()[1]) == code
+
+
+@pytest.mark.parametrize(("height", "shown"), [(HEIGHT - 1, False), (HEIGHT, True), (HEIGHT + 1, False)])
+def test_it_is_known_whether_the_trusted_hash_was_compared(height: int, shown: bool) -> None:
+    """A false hash at a height that the proof does not hold goes unnoticed: nobody may be told that it was checked."""
+    proof = story()[1]
+    false_hash = refusal(trust_in(HEIGHT - 1, another=True), proof)
+    assert false_hash == ""
+    assert shows_trusted_block(trust_in(height), proof) is shown
+    assert not shows_trusted_block(Trust(DOCUMENT), proof)
 
 
 def test_a_long_range_header_is_refused_by_itself() -> None:

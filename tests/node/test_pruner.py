@@ -208,7 +208,7 @@ def test_what_is_pruned_while_it_is_read_is_no_damage(
     with pytest.raises(Rejected, match="pruned"):
         store.check_kept(180)
     store.check_kept(181)
-    server = BlockServer(store, DOCUMENT.limits, hub.wires[0], lambda: chain.certificate(chain.tip))
+    server = BlockServer(store, DOCUMENT.limits, hub.wires[0], lambda: chain.certificate(chain.tip), lambda _: None)
     assert server._answer(0, 179, chain.certificate(chain.tip)) is None
     assert server._answer(0, 180, chain.certificate(chain.tip)) is not None
 
@@ -217,7 +217,7 @@ def test_a_block_that_is_pruned_under_an_answer_is_said_to_be(
     tmp_path: Path, store: Store, chain: ScriptedChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its record was still here, the block itself no longer: neither damage nor the peer's fault."""
-    server = BlockServer(store, DOCUMENT.limits, Hub(2).wires[0], lambda: chain.certificate(chain.tip))
+    server = BlockServer(store, DOCUMENT.limits, Hub(2).wires[0], lambda: chain.certificate(chain.tip), lambda _: None)
     wire = store.proposal_wire
 
     pruner = pruner_of(store, snapshot_at(tmp_path, 200), 120)

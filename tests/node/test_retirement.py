@@ -38,13 +38,6 @@ from tests.node.test_set_history import STRANGERS
 pytestmark = pytest.mark.trio
 
 
-@pytest.fixture
-def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
-    """A clock that jumps only when the worker threads are idle too."""
-    autojump_clock.autojump_threshold = 0.02
-    return autojump_clock
-
-
 FIRST_CERTIFICATE = bytes([1])
 """That of v0, which the edge of epoch 2 removes."""
 
@@ -105,7 +98,9 @@ async def test_one_whose_ledger_ends_at_the_edge_that_removed_it_needs_no_link(
         assert [kind for kind, _ in reports.lines] == ["retired"]
 
 
-async def test_removed_validators_are_served_one_at_a_time_and_at_a_rate(tmp_path: Path, clock: object) -> None:
+async def test_removed_validators_are_served_one_at_a_time_and_at_a_rate(
+    tmp_path: Path, autojump_clock: object
+) -> None:
     """Row 29: a handshake costs them little, and megabytes of links cost us much."""
     chain, told = changing_chain(), list[bytes]()
     with closing(Store.open(tmp_path / "ledger", chain.document.chain_id)) as store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -266,12 +267,18 @@ def test_file_that_cannot_be_opened_is_a_failure(path: Path) -> None:
         load(path)
 
 
-@pytest.mark.parametrize("how", ["removed", "replaced"])
-def test_file_taken_away_under_a_running_node_fails_the_next_save(path: Path, how: str) -> None:
-    """The open descriptor would take saves that no start finds again."""
+@pytest.mark.parametrize("how", ["removed", "replaced", "moved aside", "restored"])
+def test_file_taken_away_under_a_running_node_fails_the_next_save(tmp_path: Path, how: str) -> None:
+    """The open descriptor would take saves that no start finds again: also where the whole directory was moved aside,
+    and a backup put in its place, from which a second process may be signing by now."""
+    path = tmp_path / "data" / "safety"
     with closing(running(path)) as file:
         if how == "removed":
             path.unlink()
+        elif how in ("moved aside", "restored"):
+            aside = path.parent.rename(path.parent.with_name("aside"))
+            if how == "restored":
+                shutil.copytree(aside, path.parent)
         else:
             other = path.with_name("other")
             other.write_bytes(path.read_bytes())

@@ -45,14 +45,7 @@ BURST_S = BURST_BYTES / BYTES_PER_S
 Serve = Callable[[int], Awaitable[None]]
 
 
-@pytest.fixture
-def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
-    """A clock that jumps only when the worker threads are idle too."""
-    autojump_clock.autojump_threshold = 0.02
-    return autojump_clock
-
-
-async def test_a_peer_waits_for_what_it_has_had_and_nobody_else_does(clock: object) -> None:
+async def test_a_peer_waits_for_what_it_has_had_and_nobody_else_does(autojump_clock: object) -> None:
     """Row 29: in the long run the bytes a second are all there is, however a peer asks."""
     rate = ServingRate[int]()
     began = trio.current_time()
@@ -71,7 +64,7 @@ async def test_a_peer_waits_for_what_it_has_had_and_nobody_else_does(clock: obje
     assert trio.current_time() == began
 
 
-async def test_a_node_that_catches_up_5000_blocks_never_waits(clock: object) -> None:
+async def test_a_node_that_catches_up_5000_blocks_never_waits(autojump_clock: object) -> None:
     """Row 34: the bound is for who asks again and again; 5,000 small blocks in answers of 64 are within the burst."""
     rate = ServingRate[int]()
     began = trio.current_time()
@@ -83,7 +76,7 @@ async def test_a_node_that_catches_up_5000_blocks_never_waits(clock: object) -> 
 
 def blocks_of(store: Store, hub: Hub) -> Serve:
     """Asks for blocks."""
-    server = BlockServer(store, PARAMS, hub.wires[0], lambda: certificate(CHAIN[-1].header))
+    server = BlockServer(store, PARAMS, hub.wires[0], lambda: certificate(CHAIN[-1].header), lambda _: None)
     return lambda peer: server.handle(peer, encode([0, 0]))
 
 
@@ -111,7 +104,7 @@ def batches_of(store: Store, hub: Hub) -> Serve:
     ("server", "items"), [(blocks_of, PARAMS.sync_blocks_max), (pieces_of, 1), (offers_of, 1), (batches_of, 32)]
 )
 async def test_a_flood_of_requests_is_served_at_a_bounded_rate(
-    tmp_path: Path, clock: object, server: Callable[[Store, Hub], Serve], items: int
+    tmp_path: Path, autojump_clock: object, server: Callable[[Store, Hub], Serve], items: int
 ) -> None:
     """Row 29: what is not here costs us its look-up, and must cost the peer its time."""
     store = open_store(tmp_path / "ledger")
@@ -129,7 +122,7 @@ async def test_a_flood_of_requests_is_served_at_a_bounded_rate(
 
 
 async def test_an_offer_that_is_refused_costs_the_way_that_was_looked_for(
-    tmp_path: Path, clock: object, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 29: from a block far above an edge the way is thousands of headers, and "no" is a short answer."""
     store, hub, height = open_store(tmp_path / "ledger"), Hub(4), PARAMS.epoch_blocks + 900

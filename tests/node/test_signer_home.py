@@ -13,9 +13,11 @@ import pytest
 
 from genesis.errors import Rejected
 from node.config import NodeConfig, load_config
+from node.files import write_private
 from node.home import add_consensus_key, exclusive, install_genesis, load_genesis, open_home, prepare_home
 from node.keystore import COST_TESTNET, KeyStore
 from node.safety_file import SafetyFile
+from node.signer_guard import Kind, Statement, signed
 from node.signer_home import SignerConfig, add_key, default_socket, hand_over, load_signer, opened, signer_file
 from node.signer_protocol import KEYS_MAX
 from node.unused_key import CONSENSUS_KEY, mark_used
@@ -106,7 +108,7 @@ def test_lost_safety_state_beside_a_signer_is_never_made_anew(home: Path, signer
     assert not config.safety_path.exists()
 
 
-@pytest.mark.parametrize("dies_before", range(1, 11))
+@pytest.mark.parametrize("dies_before", range(1, 13))
 def test_hand_over_that_was_cut_short_is_completed_by_repeating_it(
     home: Path, signer_home: Path, monkeypatch: pytest.MonkeyPatch, dies_before: int
 ) -> None:
@@ -139,7 +141,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, dies_before: int) -> Iterator[None]:
     pytest.fail("The table names a step that there is not.")
 
 
-@pytest.mark.parametrize("dies_before", range(1, 15))
+@pytest.mark.parametrize("dies_before", range(1, 18))
 def test_hand_over_of_a_rotated_key_that_was_cut_short_is_completed_by_repeating_it(
     home: Path, signer_home: Path, monkeypatch: pytest.MonkeyPatch, dies_before: int
 ) -> None:
@@ -376,3 +378,31 @@ def test_signer_in_node_toml_is_read_back(home: Path) -> None:
     config = replace(load_config(home), signer=Path("/run/novate/signer.sock"))
     assert isinstance(config, NodeConfig)
     assert config.to_mapping()["signer"] == "unix:/run/novate/signer.sock"
+
+
+@pytest.mark.parametrize("is_key_put_back", [True, False])
+def test_hand_over_repeated_beside_a_running_signer_leaves_its_mark_alone(
+    home: Path, signer_home: Path, is_key_put_back: bool
+) -> None:
+    """Row 4: whoever writes the mark of a running signer, with the numbers that it found in the file, makes the older
+    of two records the newer: killed then, the signer comes back and has forgotten its last word."""
+    sealed = KeyStore(home).path("consensus").read_bytes()
+    unsigned = load_config(home).path.read_bytes()
+    signer = give(home, signer_home)
+    with opened(signer, PASSPHRASE), closing(signer_file(signer, signer.public_key)) as running:
+        mark = signed(running.load(), vote_in(8), 7)
+        running.save(mark)
+        if is_key_put_back:  # A backup of the home from before the hand-over.
+            write_private(KeyStore(home).path("consensus"), sealed)
+            write_private(load_config(home).path, unsigned)
+        before = signer.mark_path(signer.public_key).read_bytes()
+        with pytest.raises(Rejected, match="already_running"):
+            give(home, signer_home)
+        assert signer.mark_path(signer.public_key).read_bytes() == before
+        running.save(signed(mark, vote_in(9), 8))
+    assert views(signer)[Kind.CERTIFY] == 9
+
+
+def vote_in(view: int) -> Statement:
+    """A vote that the signer gives."""
+    return Statement(Kind.CERTIFY, 0, view, view, bytes(32))

@@ -14,8 +14,10 @@ import trio
 
 from cli.client import Unreachable
 from cli.testnet_files import free_ports
+from contracts.operations import build_operation
 from node.app import run_node
 from node.config import NodeConfig
+from node.evidence import EvidenceFiles
 from node.failures import ReplicaHalted
 from node.home import open_home, prepare_home
 from node.keystore import COST_TESTNET
@@ -25,7 +27,8 @@ from node.signer_home import SignerConfig, default_socket, hand_over, load_signe
 from node.signer_protocol import Standing
 from node.signer_ring import open_ring
 from tests.node.signer_rig import Notes
-from tests.node.test_app import PASSPHRASE, Fleet, fleet_of, interpreter_left_as_found
+from tests.node.test_app import PASSPHRASE, Fleet, double_vote, fleet_of, interpreter_left_as_found
+from tests.node.test_face import apply
 
 __all__ = ["interpreter_left_as_found"]
 
@@ -154,3 +157,36 @@ async def test_validator_that_starts_before_its_signer_waits_for_it(tmp_path: Pa
         assert await height_of(fleet) == 0
         async with signing(signer):
             assert (await fleet.register(0, "AAA"))["status"] == "committed"
+
+
+async def test_a_contradiction_that_only_a_validator_with_a_signer_knows_of_is_punished(tmp_path: Path) -> None:
+    """Rows 1 and 2: it can sign no envelope for the evidence, so it hands it to the others, and one of them does."""
+    async with fleet_of(tmp_path, 4) as fleet:
+        evidence = double_vote(fleet, 3)
+        EvidenceFiles(fleet.configs[0].evidence_path).put(evidence)
+        settled = fleet.starts.count("evidence_settled", 3)
+        async with signing(hand(fleet.configs[0])):
+            await fleet.start(0, 1, 2)
+            await settled.wait()
+            for index in range(3):
+                answer = await fleet.get(index, "/v1/evidence")
+                assert answer["waiting"] == []
+                assert [each["evidence"] for each in answer["punished"]] == [evidence.id.hex()]
+                assert [each["validator"] for each in answer["jailed"]] == ["v3"]
+
+
+async def test_where_every_key_is_with_a_signer_a_member_or_a_role_submits_the_evidence(tmp_path: Path) -> None:
+    """No validator can; what it shows of the evidence is what anyone with a key of the chain needs."""
+    async with fleet_of(tmp_path, 1) as fleet:
+        evidence = double_vote(fleet, 0)
+        EvidenceFiles(fleet.configs[0].evidence_path).put(evidence)
+        found = fleet.starts.count("evidence_found", 1)
+        settled = fleet.starts.count("evidence_settled", 1)
+        async with signing(hand(fleet.configs[0])):
+            await fleet.start(0)
+            await found.wait()
+            [waiting] = (await fleet.get(0, "/v1/evidence"))["waiting"]
+            await apply(fleet, [build_operation("evidence.submit", {"evidence": waiting["bytes"]})])
+            await settled.wait()
+            punished = (await fleet.get(0, "/v1/evidence"))["punished"]
+            assert [each["evidence"] for each in punished] == [evidence.id.hex()]

@@ -114,7 +114,7 @@ def accuse_the_innocent(replica: Replica, effects: tuple[ev.Effect, ...]) -> tup
     return (*effects, ev.Accuse(make_evidence(Offence.PROPOSAL, 0, 1, 1, *halves)))
 
 
-def _closing(change: Callable[[Replica, ev.EpochClosed], ev.Effect]) -> Rewrite:
+def closing(change: Callable[[Replica, ev.EpochClosed], ev.Effect]) -> Rewrite:
     """What replica 2 makes of the end of an epoch."""
 
     def rewrite(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:
@@ -126,14 +126,12 @@ def _closing(change: Callable[[Replica, ev.EpochClosed], ev.Effect]) -> Rewrite:
     return rewrite
 
 
-close_without_a_quorum = _closing(
+close_without_a_quorum = closing(
     lambda _, closed: replace(closed, qc=replace(closed.qc, signatures=closed.qc.signatures[:2]))
 )
-close_on_another_root = _closing(lambda _, closed: replace(closed, state_root=bytes(32)))
-close_too_early = _closing(
-    lambda _, closed: replace(closed, closing=closed.closing[:-1], qc=closed.closing[-1].justify)
-)
-never_close = _closing(lambda *_: ev.Report("closes nothing", ()))
+close_on_another_root = closing(lambda _, closed: replace(closed, state_root=bytes(32)))
+close_too_early = closing(lambda _, closed: replace(closed, closing=closed.closing[:-1], qc=closed.closing[-1].justify))
+never_close = closing(lambda *_: ev.Report("closes nothing", ()))
 
 
 def sign_in_another_epoch(replica: Replica, effects: tuple[ev.Effect, ...]) -> tuple[ev.Effect, ...]:

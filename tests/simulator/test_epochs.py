@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from functools import cache
 from random import Random
 
 import pytest
@@ -13,10 +12,10 @@ import pytest
 from consensus.events import EpochClosed, PersistSafety, SignAndSend
 from consensus.types import OBSERVER
 from node.simulator.byzantine import OldEpoch
-from node.simulator.cast import Cast, draw_cast, draw_epochs
+from node.simulator.cast import Cast, draw_cast
 from node.simulator.cluster import Cluster, make_signatures
 from node.simulator.replica import Replica
-from node.simulator.run import Outcome, progress, run, simulate
+from node.simulator.run import progress, run, simulate
 from node.simulator.schedule import SET_MAX, SET_MIN, Schedule, draw_schedule, make_member
 from node.simulator.settings import SIMULATED, Fault, Settings
 
@@ -84,7 +83,7 @@ def test_a_removed_leader_that_goes_on_moves_nobody(engine: str, seed: int) -> N
 @pytest.mark.parametrize("point", [EpochClosed, PersistSafety, SignAndSend])
 def test_a_crash_where_an_epoch_ends_or_begins_costs_nothing(engine: str, point: type) -> None:
     """Row 5 at an edge: before and within the end of the old epoch, its state, the first words in the new one."""
-    for seed in range(8):
+    for seed in range(4):
         made = make(engine, FOUR, FOUR | {4: 1}, FOUR, seed=seed)
         victim = made.replicas[seed % 4]
         for epoch in range(1, 4):
@@ -95,6 +94,28 @@ def test_a_crash_where_an_epoch_ends_or_begins_costs_nothing(engine: str, point:
             if not victim.is_up:
                 victim.start()
         progress(made)
+
+
+@engines
+def test_who_leaves_with_the_only_proof_that_the_epoch_is_over_still_hands_it_on(engine: str) -> None:
+    """Row 33: one of five is dead, and the last votes of the one that leaves are lost on their way. It alone has the
+    votes of a quorum then; without its own the others are none, and it has nothing more to say."""
+    five = FOUR | {4: 1}
+    scenes = 0
+    for delay_ms in range(0, 20, 2):
+        made = make(engine, five, FOUR)
+        dead, leaving = made.replicas[0], made.replicas[4]
+        made.honest.remove(dead)
+        made.links.cut |= {(dead.place, each.place) for each in made.replicas}
+        rises_to(leaving, BLOCKS - 1)
+        made.heap.run(delay_ms)
+        ways_out = {(leaving.place, each.place) for each in made.replicas}
+        made.links.cut |= ways_out
+        made.heap.run(2 * SIMULATED.view_timeout_ms)
+        scenes += [each.term.epoch for each in made.replicas[1:]] == [0, 0, 0, 1]
+        made.links.cut -= ways_out
+        progress(made)
+    assert scenes
 
 
 @engines
@@ -119,22 +140,6 @@ def test_a_lost_ledger_is_made_up_for_from_edge_to_edge(engine: str, keeps_safet
 
 
 # --- under chance -----------------------------------------------------------------------------------------------------
-
-
-@cache
-def outcomes() -> tuple[Outcome, ...]:
-    """Runs under every fault."""
-    return tuple(simulate(Settings(seed, engine)) for engine in ENGINES for seed in range(12))
-
-
-def test_half_of_the_runs_cross_several_edges_and_no_oracle_is_broken() -> None:
-    """A fault that hardly ever happens proves little; one that always does hides the rest."""
-    assert [(each.settings.command, each.message) for each in outcomes() if not each.ok] == []
-    crossing = [each for each in outcomes() if each.settings.params.epoch_blocks < SIMULATED.epoch_blocks]
-    assert all(each.counts[Fault.EPOCHS] >= 2 for each in crossing)
-    assert any(each.counts.get("sets changed") for each in crossing)
-    drawn = [draw_epochs(SIMULATED, Random(seed)).epoch_blocks < SIMULATED.epoch_blocks for seed in range(200)]
-    assert 80 < sum(drawn) < 120
 
 
 def test_every_planned_set_is_lawful_and_less_than_a_third_of_it_is_charged() -> None:
