@@ -81,7 +81,7 @@ REAL: Final = Machine(verifier, interpreter, kernel, columns)
 
 
 class Watched(list[int]):
-    """A run's registers; each value written must lie where the verifier says, and be made within the bounds."""
+    """A run's registers; each value written must lie where `of_instance` says, and be made within the bounds."""
 
     def __init__(self, values: Sequence[int], verified: Any) -> None:
         super().__init__(values)
@@ -105,13 +105,13 @@ class Watched(list[int]):
 
 
 @contextmanager
-def watched(machine: Machine) -> Iterator[list[Watched]]:
+def watched(machine: Machine, narrowed: Any) -> Iterator[list[Watched]]:
     """The interpreter writes to watched registers; here are those of every run so far."""
     kept: list[Watched] = []
     real = machine.interpreter._preamble
 
     def watching(verified: Any, parameters: Sequence[int]) -> list[int]:
-        kept.append(Watched(real(verified, parameters), verified))
+        kept.append(Watched(real(verified, parameters), narrowed))
         return kept[-1]
 
     with patch.object(machine.interpreter, "_preamble", watching):
@@ -148,7 +148,8 @@ def _instance(
     machine: Machine, verified: Any, parameters: tuple[int, ...], observed: Sequence[Settled], plan: Plan, rng: Random
 ) -> Tally:
     tally = Tally(runs=len(observed))
-    with watched(machine) as kept:
+    narrowed = _narrowed(machine, verified, parameters)
+    with watched(machine, narrowed) as kept:
         runs = [machine.interpreter.run(verified, parameters, settled) for settled in observed]
         for number, (settled, done) in enumerate(zip(observed, runs, strict=True)):
             tally.closed += done.waits_for is None
@@ -158,9 +159,24 @@ def _instance(
                 tally.oracle_runs += 1
                 _against_oracle(verified.program, parameters, settled, done, kept[number])
                 _prefix(machine, verified, parameters, settled, done, rng)
-    if plan.uses_kernel and verified.word_sized:
-        tally.pairs += _against_kernel(machine, verified, parameters, observed, runs)
+    if plan.uses_kernel:
+        tally.pairs += _against_kernel(machine, verified, narrowed, parameters, observed, runs)
     return tally
+
+
+def _narrowed(machine: Machine, verified: Any, parameters: tuple[int, ...]) -> Any:
+    """What is known of the instance: never refused, its ranges inside the program's, its parameters exact."""
+    try:
+        narrowed = machine.verifier.of_instance(verified, parameters)
+    except Rejected as refused:
+        raise Disagreement(f"the instance is refused: {refused}") from None
+    for at, (inner, outer) in enumerate(zip(narrowed.ranges, verified.ranges, strict=True)):
+        inside = inner == outer or (outer[0] <= inner[0] and inner[1] <= outer[1])
+        _same("an instance's range in its program's", at, inside, True)
+    for register, number in verified.parameter_registers:
+        value = parameters[number]
+        _same("a parameter's range in an instance", register, narrowed.ranges[register], (value, value))
+    return narrowed
 
 
 def _against_oracle(
@@ -197,13 +213,19 @@ def _paid(done: Any) -> list[tuple[int, int, int, int]]:
 
 
 def _against_kernel(
-    machine: Machine, verified: Any, parameters: tuple[int, ...], observed: Sequence[Settled], runs: Iterable[Any]
+    machine: Machine,
+    verified: Any,
+    narrowed: Any,
+    parameters: tuple[int, ...],
+    observed: Sequence[Settled],
+    runs: Iterable[Any],
 ) -> int:
-    """Pairs compared: 0 where the pots need more than 64 bits."""
+    """Pairs compared: 0 where a value, a product or a pot may need more than 64 bits."""
     try:
         valuer = machine.columns.Valuer(verified, parameters)
     except Rejected as refused:
         _same("why the kernel refuses", parameters, refused.code, "not_word_sized")
+        _same("what the kernel refuses", parameters, narrowed.word_sized and _fits(narrowed), False)
         return 0
     program = verified.program
     values, states = as_columns(program, observed)
@@ -224,6 +246,17 @@ def _against_kernel(
         )
         _same("kernel and interpreter", settled, found, expected)
     return len(observed)
+
+
+def _fits(narrowed: Any) -> bool:
+    """Whether all locks and deposits of each asset together fit 64 bits."""
+    program = narrowed.program
+    amounts = [each.amount for each in program.locks] + [each.deposit for each in program.inputs if each.deposit >= 0]
+    assets = range(len(program.assets))
+    return all(
+        sum(narrowed.ranges[each][1] for each in amounts if narrowed.types[each].asset == asset) <= WORD_MAX
+        for asset in assets
+    )
 
 
 def is_short(done: Any) -> bool:
