@@ -2,7 +2,7 @@
 
 Both run the library's vanilla_inverse and vanilla_linear, and a long program without divisions or waits, over the same
 scenarios; the best of several rounds is printed, as one JSON document. One thread; the kernel is compiled before the
-clock starts. Run: ``python -m benchmarks.bench_contract_kernel [--scenarios 100000] [--rounds 7]``.
+clock starts. Run: ``python -m benchmarks.bench_contract_kernel [--scenarios 10000] [--rounds 50]``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from contracts.vm.verifier import Verified, verify
 
 PARAMETERS: Final = (1, 10, 100_000_000, 60_000, 1, 1_000_000, 1_800_000_000_000)
 """A call of ten lots of a coin, struck at 60,000 ticks, valued up to 1,000,000."""
-RUNS: Final = 2_000
+RUNS: Final = 200
 STEPS: Final = 400
 
 
@@ -72,8 +72,8 @@ def figures(verified: Verified, scenarios: int, rounds: int) -> dict[str, float]
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenarios", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--scenarios", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=50)
     given = parser.parse_args()
     inverse, linear = decode_program(VANILLA_INVERSE), decode_program(VANILLA_LINEAR)
     document = {
