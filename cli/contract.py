@@ -14,6 +14,7 @@ import click
 
 from cli.contract_plot import COLUMNS, payoff_lines, write_png
 from cli.contract_source import LoadedContract, load_contract
+from cli.contract_value import value
 from cli.contract_values import moment_text, parameter_values, settled_inputs
 from cli.output import Amount, Failure, Output, reporting
 from contracts.vm.bytecode import InputKind, Op, encode_program
@@ -37,7 +38,10 @@ elect_option = click.option(
 
 @click.group()
 def contract() -> None:
-    """Check, compile, run and explain an option contract."""
+    """Check, compile, run, value and explain an option contract."""
+
+
+contract.add_command(value)
 
 
 @contract.command("check")

@@ -176,7 +176,7 @@ def series(
 @network_options
 @reporting
 def contract(out: Output, contract: str | None, urls: Sequence[str], directory: Path) -> None:
-    """Show one contract: what it locks, waits for and has paid; or list all."""
+    """Show what one contract locks, waits for and paid; or list all."""
     if contract is not None:
         _ask(out, urls, directory, f"/v1/contracts/{quoted(contract)}", f"Contract {contract}")
         return
