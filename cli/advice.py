@@ -254,6 +254,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_input": "Give it a value within its range; `novate contract check FILE` lists the inputs.",
     "not_word_sized": "Narrow the ranges of its parameters and observations.",
     "no_payoff": "Leave the payoff out, or ask for fewer points.",
+    "no_proofs": "Install the extra `proofs`: pip install 'novate[proofs]'.",
+    "too_many_paths": "Join conditions with `if ... then ... else` in expressions, or shorten the longest window.",
+    "other_program": "Prove this contract, or give the file from which the certificate was made.",
+    "bad_proof_certificate": "Give a file that `novate contract prove --certificate` wrote.",
     "no_plots": "Install the extra `plots`, or leave --png out: the terminal draws the payoff too.",
 }
 """What to do about a refusal, by its code."""

@@ -1,4 +1,4 @@
-"""``novate contract``: check, compile, run and explain an option contract, without any chain.
+"""``novate contract``: check, compile, run and explain an option contract, without any chain; prove: `contract_prove`.
 
 A contract is a text in the language of docs/CONTRACTS.md. What these commands say follows from the compiled program
 and the code that every validator runs: the verifier and the interpreter.
@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from cli.contract_plot import COLUMNS, payoff_lines, write_png
+from cli.contract_prove import prove_file
 from cli.contract_source import GAS_MAX, LoadedContract, load_contract
 from cli.contract_values import moment_text, parameter_values, settled_inputs
 from cli.output import Amount, Failure, Output, reporting
@@ -36,7 +37,10 @@ elect_option = click.option(
 
 @click.group()
 def contract() -> None:
-    """Check, compile, run and explain an option contract."""
+    """Check, compile, run, explain and prove an option contract."""
+
+
+contract.add_command(prove_file)
 
 
 @contract.command("check")

@@ -4,9 +4,9 @@
 - `REAL`: reals instead of integers, products as they are, a quotient by the inequalities that define it. Decidable.
 - `EXACT`: integers, everything as it is. What it answers is so, but it may not answer.
 
-The first two allow more than the program does: what holds in them holds of the program, but an answer with values may be
-none of the program's. A quotient q of n by c > 0 rounded down is defined by ``c q <= n <= c q + c - 1``; up by ``n <= c q
-<= n + c - 1``; half to even by ``-c <= 2 (n - c q) <= c``, and q even where either side is reached.
+The first two allow more than the program does: what holds in them holds of the program, but an answer with values may
+be none of the program's. A quotient q of n by c > 0 rounded down is defined by ``c q <= n <= c q + c - 1``; up by
+``n <= c q <= n + c - 1``; half to even by ``-c <= 2 (n - c q) <= c``, and q even where either side is reached.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What monotonic rounding says of two quotients, where the solver's own arithmetic does not see it.
 
-Let t and u be the terms ``a b / c`` and ``d e / f``, rounded, with positive divisors. If ``a b f <= d e c`` then t <= u,
-provided that both round alike, or t rounds down, or u rounds up, or one of them is exact; else t <= u + 1. A factor that
-both share, and that is not negative, may be left out of the condition: then it is often linear, and no product has to be
-understood.
+Let t and u be the terms ``a b / c`` and ``d e / f``, rounded, with positive divisors. If ``a b f <= d e c`` then
+t <= u, provided that both round alike, or t rounds down, or u rounds up, or one of them is exact; else t <= u + 1. A
+factor that both share, and that is not negative, may be left out of the condition: then it is often linear, and no
+product has to be understood.
 """
 
 from __future__ import annotations

@@ -2,15 +2,17 @@
 
 Claims, on every path (`contracts.vm.symbolic`):
 
-1. ``no_shortfall``: no payment is negative, and each, with those before it, is at most what was locked and deposited by then.
+1. ``no_shortfall``: no payment is negative, and each, with those before it, is at most what was locked and deposited
+   by then.
 2. ``conservation``: what the parties receive until the close is what they locked and deposited, asset by asset.
 3. ``closes``: the path ends in a CLOSE, which leaves nothing in the pot.
 4. ``can_start``: there are parameters with which an instance starts, so that the other claims are about something.
 
-How a payment's bound is decided, cheapest first: terms that stand on both sides fall away; then the readings of
-`cli.proofs.encoding`, LINEAR and REAL, each without and with `cli.proofs.lemmas`; then EXACT, whose answer may be a
-counterexample. One solver's query is bounded by Z3's count of steps, which is the same on every machine, and all of them
-together by time. Boolean parameters are taken apart into cases first, as a formula in one case is simpler.
+A counterexample is searched for by numbers first (`cli.proofs.scenarios`). Then each payment's bound is decided,
+cheapest first: terms that stand on both sides fall away; then the readings of `cli.proofs.encoding`, LINEAR and REAL,
+each without and with `cli.proofs.lemmas`; then EXACT, whose answer may be a counterexample. One query is bounded by
+Z3's count of steps, which is the same on every machine, and all of them together by time. Boolean parameters are taken
+apart into cases, as a formula in one case is simpler.
 
 The second claim is decided without the first: there a payment is cut to what the pot holds, as the interpreter does.
 """
@@ -76,7 +78,7 @@ class Proof:
         ranges: Of the parameters, for which it holds.
         claims: By claim: ``proved``, ``refuted`` or ``unknown``.
         counterexample: Where a claim is refuted by numbers.
-        paths: Those that were decided before the time was up, or a counterexample found.
+        paths: What was decided of each.
         paths_all: How many there are, in all cases.
     """
 
@@ -111,39 +113,34 @@ def prove(
         Rejected: As `symbolic` and `Symbolic.paths`.
     """
     whole = symbolic(verified, ranges)
-    start, can_start = _start(whole)
+    start, can_start = _start(whole, deadline)
     cases = [(case, symbolic(verified, {**ranges, **_fixed(case)})) for case in _cases(whole)]
     ways = [(case, of_case, tuple(of_case.paths())) for case, of_case in cases]
     paths_all = sum(len(paths) for _, _, paths in ways)
     claims = dict.fromkeys(CLAIMS, "unknown") | {"can_start": can_start}
     step = begin(paths_all)
-    if start is None:
+    if can_start == "refuted":
         return Proof(whole.ranges, claims, None, (), paths_all)
     every_path = [path for _, _, paths in ways for path in paths]
     found = searched(verified, whole.ranges, start, every_path)
     proofs: list[PathProof] = []
-    for case, of_case, paths in ways if found is None else ():
-        work = _Case(of_case, case, start, deadline)
+    for case, of_case, paths in ways:
+        work = _Case(of_case, case, start, deadline, found)
         for path in paths:
             proofs.append(work.decided(path))
             step()
-            if work.counterexample is not None:
-                found = work.counterexample
-                break
-        if found is not None:
-            break
+        found = work.counterexample
     return Proof(whole.ranges, claims | _claims(proofs, paths_all, found), found, tuple(proofs), paths_all)
 
 
 def _claims(proofs: Sequence[PathProof], paths_all: int, found: Counterexample | None) -> dict[str, str]:
-    if found is not None:
-        return {found.claim: "refuted"}
     # Every path was walked to its CLOSE before any was decided; that the pot is empty then is part of conservation.
     whole = len(proofs) == paths_all
     payments = whole and all(payment.by for each in proofs for payment in each.payments)
     conserved = whole and all(each.conserved for each in proofs)
     names = {"no_shortfall": payments, "conservation": conserved, "closes": conserved}
-    return {name: "proved" if holds else "unknown" for name, holds in names.items()}
+    claims = {name: "proved" if holds else "unknown" for name, holds in names.items()}
+    return claims | ({found.claim: "refuted"} if found is not None else {})
 
 
 def _cases(whole: Symbolic) -> Iterator[dict[int, int]]:
@@ -161,14 +158,14 @@ def _fixed(case: Mapping[int, int]) -> dict[int, Interval]:
     return {number: (value, value) for number, value in case.items()}
 
 
-def _start(whole: Symbolic) -> tuple[tuple[int, ...] | None, str]:
-    """Parameters with which an instance starts, and whether there are any."""
+def _start(whole: Symbolic, deadline: float) -> tuple[tuple[int, ...], str]:
+    """Parameters with which an instance starts (else the lowest), and whether there are any."""
     encoder = Encoder(Reading.EXACT)
-    solver = _solver(Reading.EXACT)
+    solver = _solver(Reading.EXACT, deadline)
     solver.add(*_windows(whole, encoder), *encoder.facts)
     answer = solver.check()
     if answer != z3.sat:
-        return None, "refuted" if answer == z3.unsat else "unknown"
+        return tuple(low for low, _ in whole.ranges), "refuted" if answer == z3.unsat else "unknown"
     return tuple(_in_model(solver.model(), each, low) for each, (low, _) in _leaves(whole)), "proved"
 
 
@@ -184,10 +181,11 @@ def _windows(whole: Symbolic, encoder: Encoder) -> list[Any]:
     return found
 
 
-def _solver(reading: Reading) -> Any:
+def _solver(reading: Reading, deadline: float) -> Any:
     solver = z3.SolverFor("QF_NRA") if reading is Reading.REAL else z3.Solver()
     solver.set("rlimit", STEPS_MAX)
-    solver.set("timeout", QUERY_MS_MAX)
+    left_ms = int((deadline - time.monotonic()) * 1_000)
+    solver.set("timeout", max(1, min(QUERY_MS_MAX, left_ms)))
     solver.set("random_seed", 0)
     return solver
 
@@ -227,7 +225,7 @@ class _Case:
             due[movement.asset].append(movement.amount)
             by = self._bounded(path, due[movement.asset], funds[movement.asset])
             payments.append(PaymentProof(movement.at, movement.asset, by))
-        conserved = time.monotonic() < self.deadline and _is_conserved(self.whole, path)
+        conserved = time.monotonic() < self.deadline and _is_conserved(self.whole, path, self.deadline)
         return PathProof(self.case, path.outcomes, len(path.conditions), tuple(payments), conserved, path.closed_at)
 
     def _bounded(self, path: Path, due: Sequence[Term], funds: Sequence[Term]) -> str:
@@ -244,18 +242,21 @@ class _Case:
         return self.known[key]
 
     def _solved(self, path: Path, more: Sequence[Term], less: Sequence[Term]) -> str:
-        for reading, with_lemmas in (
-            (Reading.LINEAR, False),
-            (Reading.REAL, False),
-            (Reading.LINEAR, True),
-            (Reading.REAL, True),
-            (Reading.EXACT, False),
+        everything = path.conditions
+        relevant = _relevant(path, [*more, *less])
+        for reading, with_lemmas, conditions in (
+            (Reading.LINEAR, False, everything),
+            (Reading.REAL, False, relevant),
+            (Reading.LINEAR, True, everything),
+            (Reading.REAL, True, relevant),
+            (Reading.REAL, False, everything),
+            (Reading.EXACT, False, everything),
         ):
             if time.monotonic() >= self.deadline or self.counterexample is not None:
                 return ""
-            encoder, solver = Encoder(reading), _solver(reading)
+            encoder, solver = Encoder(reading), _solver(reading, self.deadline)
             solver.add(encoder.total(more) >= encoder.total(less) + 1)
-            solver.add(*(encoder.formula(term) == truth for term, truth in _relevant(path, [*more, *less])))
+            solver.add(*(encoder.formula(term) == truth for term, truth in conditions))
             if reading is Reading.EXACT:
                 solver.add(*_windows(self.whole, encoder))
             if with_lemmas:
@@ -287,8 +288,11 @@ class _Case:
             self.counterexample = shrunk(self.whole.verified, self.whole.ranges, found)
 
 
-def _relevant(path: Path, terms: Sequence[Term]) -> list[tuple[Term, bool]]:
-    """The conditions that share an unknown with `terms`, directly or through each other; others cannot help."""
+def _relevant(path: Path, terms: Sequence[Term]) -> Sequence[tuple[Term, bool]]:
+    """The conditions that share an unknown with `terms`, directly or through each other: with fewer it is faster.
+
+    The others can still help, as a path on which they contradict each other is none.
+    """
     known = _unknowns(terms)
     open_conditions, kept = list(path.conditions), []
     while True:
@@ -315,7 +319,7 @@ def _without_common(more: Sequence[Term], less: Sequence[Term]) -> tuple[list[Te
     return kept, rest
 
 
-def _is_conserved(whole: Symbolic, path: Path) -> bool:
+def _is_conserved(whole: Symbolic, path: Path, deadline: float) -> bool:
     """Whether the parties receive what came in, and the close leaves nothing. Amounts are any that are not negative."""
     program = whole.verified.program
     parties, assets = range(len(program.parties)), range(len(program.assets))
@@ -349,7 +353,7 @@ def _is_conserved(whole: Symbolic, path: Path) -> bool:
     for asset in assets:
         pay(asset, z3.IntVal(program.assets[asset].rest), pot[asset])
     holds = [z3.And(pot[asset] == 0, came[asset] == sum(received[asset])) for asset in assets]
-    solver = _solver(Reading.LINEAR)
+    solver = _solver(Reading.LINEAR, deadline)
     solver.add(*encoder.facts, z3.Not(z3.And(*holds)))
     return bool(solver.check() == z3.unsat)
 

@@ -19,8 +19,11 @@ from contracts.vm.verifier import Verified
 from genesis.errors import Rejected
 
 DRAWS: Final = 600
+DRAWS_SMALL: Final = 200
+"""The first draws keep to the low ends, so that what they find is small from the start."""
 SHRINKS_MAX: Final = 3_000
 _SCALES: Final = (1, 3, 10, 100, 10_000, 2**40)
+_SMALL_SCALES: Final = (1, 2, 3, 5, 10, 20)
 """How far drawn values lie from the ends of their range, or from each other."""
 
 
@@ -91,8 +94,9 @@ def searched(
     paying = [each for each in paths if each.movements] or list(paths)
     source = random.Random(0)
     for draw in range(DRAWS):
-        scale = _SCALES[draw % len(_SCALES)]
-        scenario = _drawn(verified, ranges, start, source.choice(paying), scale, source)
+        small = draw < DRAWS_SMALL
+        scale = (_SMALL_SCALES if small else _SCALES)[draw % len(_SCALES)]
+        scenario = _drawn(verified, ranges, start, source.choice(paying), _Draws(source, scale, small))
         found = tried(verified, scenario)
         if found is not None:
             return shrunk(verified, ranges, found)
@@ -104,32 +108,40 @@ def _drawn(
     ranges: Sequence[Interval],
     start: Sequence[int],
     path: Path,
-    scale: int,
-    source: random.Random,
+    draws: _Draws,
 ) -> Scenario:
     program = verified.program
+    literals = [each.value for each in program.constants]
     parameters: list[int] = []
     for each, values, at_start in zip(program.parameters, ranges, start, strict=True):
         is_time = each.type.kind is Kind.TIME
         alike = [value for value, other in zip(parameters, program.parameters, strict=False) if other.type == each.type]
-        parameters.append(at_start if is_time else _near(source, values, alike, scale))
+        parameters.append(at_start if is_time else draws.near(values, [*alike, *alike, *literals]))
     prices = [value for value, each in zip(parameters, program.parameters, strict=True) if each.type.kind is Kind.PRICE]
     settled: dict[int, int | None] = {}
     for number, declared in enumerate(program.inputs):
-        outcome = path.outcomes.get(number, source.choice([Outcome.ARRIVED, Outcome.ABSENT]))
+        outcome = path.outcomes.get(number, draws.source.choice([Outcome.ARRIVED, Outcome.ABSENT]))
         if outcome is not Outcome.ARRIVED:
             settled[number] = 0 if outcome is Outcome.DECLINED else None
             continue
         alike = prices if declared.kind is InputKind.PRICE else []
-        settled[number] = _near(source, (declared.low, declared.high), alike, scale)
+        settled[number] = draws.near((declared.low, declared.high), [*alike, *alike, *literals])
     return Scenario(tuple(parameters), settled)
 
 
-def _near(source: random.Random, values: Interval, alike: Sequence[int], scale: int) -> int:
-    """A value near one of its range's ends, or near one of `alike`."""
-    low, high = values
-    anchor = source.choice([low, low, high, *alike, *alike])
-    return max(low, min(high, anchor + source.randint(-scale, scale)))
+@dataclass(frozen=True)
+class _Draws:
+    """Draws numbers that lie within `scale` of something notable."""
+
+    source: random.Random
+    scale: int
+    small: bool
+
+    def near(self, values: Interval, alike: Sequence[int]) -> int:
+        """A value near one of its range's ends, or near one of `alike`; if `small`, near the low end."""
+        low, high = values
+        anchor = low if self.small else self.source.choice([low, low, high, *alike])
+        return max(low, min(high, anchor + self.source.randint(-self.scale, self.scale)))
 
 
 def shrunk(verified: Verified, ranges: Sequence[Interval], found: Counterexample) -> Counterexample:
@@ -146,13 +158,21 @@ def shrunk(verified: Verified, ranges: Sequence[Interval], found: Counterexample
 
 
 def _smaller(verified: Verified, ranges: Sequence[Interval], found: Counterexample) -> Iterator[Counterexample | None]:
-    scenario, program = found.scenario, verified.program
+    """`found` with one number lowered, or with the prices of all inputs lowered, or first made alike, together."""
+    scenario, inputs = found.scenario, verified.program.inputs
     for number, (value, (low, _)) in enumerate(zip(scenario.parameters, ranges, strict=True)):
         for lower in _lower(value, low):
             changed = (*scenario.parameters[:number], lower, *scenario.parameters[number + 1 :])
             yield _same(verified, replace(scenario, parameters=changed), found)
-    for number, value in scenario.settled.items():
-        for lower in _lower(value, program.inputs[number].low) if value is not None else ():
+    arrived = {number: value for number, value in scenario.settled.items() if value is not None}
+    are_alike = len(set(arrived.values())) == 1
+    together = _lower(max(arrived.values(), default=0), 0) if are_alike else sorted(set(arrived.values()))
+    for value in together:
+        changed_inputs = {number: max(inputs[number].low, min(inputs[number].high, value)) for number in arrived}
+        if changed_inputs != arrived:
+            yield _same(verified, replace(scenario, settled={**scenario.settled, **changed_inputs}), found)
+    for number, value in () if are_alike else arrived.items():
+        for lower in _lower(value, inputs[number].low):
             yield _same(verified, replace(scenario, settled={**scenario.settled, number: lower}), found)
 
 
