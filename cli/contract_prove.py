@@ -88,7 +88,7 @@ def _proved(out: Output, loaded: LoadedContract, asked: Mapping[int, Interval], 
     started = time.monotonic()
     shares = [_WHOLE_SHARE_PERCENT, *[(100 - _WHOLE_SHARE_PERCENT) // len(NARROWER)] * len(NARROWER)]
     proof = _bounded(out, prover, loaded, asked, seconds * shares[0] / 100, "paths")
-    narrower = []
+    narrower: list[dict[str, Any]] = []
     for count, share in zip(NARROWER, shares[1:], strict=True):
         if proof.verdict != "unknown" or any(each["verdict"] == "proved" for each in narrower):
             break

@@ -210,6 +210,7 @@ class _Case:
     deadline: float
     counterexample: Counterexample | None = None
     known: dict[tuple[tuple[int, ...], ...], str] = field(default_factory=dict)
+    conserving: dict[tuple[tuple[Deposit | Due, ...], tuple[int, ...]], bool] = field(default_factory=dict)
 
     def decided(self, path: Path) -> PathProof:
         """All claims on one path."""
@@ -225,8 +226,16 @@ class _Case:
             due[movement.asset].append(movement.amount)
             by = self._bounded(path, due[movement.asset], funds[movement.asset])
             payments.append(PaymentProof(movement.at, movement.asset, by))
-        conserved = time.monotonic() < self.deadline and _is_conserved(self.whole, path, self.deadline)
+        conserved = self._conserved(path)
         return PathProof(self.case, path.outcomes, len(path.conditions), tuple(payments), conserved, path.closed_at)
+
+    def _conserved(self, path: Path) -> bool:
+        """Paths that move the same money in the same order are alike here."""
+        awaited = tuple(sorted(self.whole.deposits.keys() & path.outcomes.keys()))
+        if (path.movements, awaited) not in self.conserving:
+            decided = time.monotonic() < self.deadline and _is_conserved(self.whole, path, self.deadline)
+            self.conserving[path.movements, awaited] = decided
+        return self.conserving[path.movements, awaited]
 
     def _bounded(self, path: Path, due: Sequence[Term], funds: Sequence[Term]) -> str:
         """How it was decided that what is due is at most what there is; empty where it is undecided."""
@@ -310,7 +319,8 @@ def _unknowns(terms: Sequence[Term]) -> set[tuple[int, int]]:
 
 def _without_common(more: Sequence[Term], less: Sequence[Term]) -> tuple[list[Term], list[Term]]:
     """Both sides without the terms that stand on both."""
-    kept, rest = [], list(less)
+    kept: list[Term] = []
+    rest = list(less)
     for term in more:
         if term in rest:
             rest.remove(term)
