@@ -39,7 +39,7 @@ from contracts.vm.verifier import Verified
 CASES_BITS_MAX: Final = 3
 STEPS_MAX: Final = 4_000_000
 """Of one query: Z3's resource units; some seconds."""
-QUERY_MS_MAX: Final = 10_000
+QUERY_MS_MAX: Final = 30_000
 
 CLAIMS: Final[Mapping[str, str]] = {
     "can_start": "there are parameters with which an instance starts",
@@ -233,7 +233,7 @@ class _Case:
         """Paths that move the same money in the same order are alike here."""
         awaited = tuple(sorted(self.whole.deposits.keys() & path.outcomes.keys()))
         if (path.movements, awaited) not in self.conserving:
-            decided = time.monotonic() < self.deadline and _is_conserved(self.whole, path, self.deadline)
+            decided = time.monotonic() < self.deadline and is_conserved(self.whole, path, self.deadline)
             self.conserving[path.movements, awaited] = decided
         return self.conserving[path.movements, awaited]
 
@@ -329,7 +329,7 @@ def _without_common(more: Sequence[Term], less: Sequence[Term]) -> tuple[list[Te
     return kept, rest
 
 
-def _is_conserved(whole: Symbolic, path: Path, deadline: float) -> bool:
+def is_conserved(whole: Symbolic, path: Path, deadline: float) -> bool:
     """Whether the parties receive what came in, and the close leaves nothing. Amounts are any that are not negative."""
     program = whole.verified.program
     parties, assets = range(len(program.parties)), range(len(program.assets))

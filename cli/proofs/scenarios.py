@@ -21,7 +21,7 @@ from genesis.errors import Rejected
 DRAWS: Final = 600
 DRAWS_SMALL: Final = 200
 """The first draws keep to the low ends, so that what they find is small from the start."""
-SHRINKS_MAX: Final = 3_000
+SHRINKS_MAX: Final = 1_500
 _SCALES: Final = (1, 3, 10, 100, 10_000, 2**40)
 _SMALL_SCALES: Final = (1, 2, 3, 5, 10, 20)
 """How far drawn values lie from the ends of their range, or from each other."""
