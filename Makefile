@@ -38,10 +38,11 @@ export PYTHON_PROBE
 
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help setup test test-long fuzz-long check format demo sim sim-long mutants library bench lock clean
+.PHONY: help setup test test-long fuzz-long check format demo sim sim-long mutants library bench bench-pricing determinism lock lock-bench \
+    clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.kernels ## make .venv, install the pinned dependencies and the project, compile the kernels
 
@@ -70,10 +71,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$$pip install $(PIP_FLAGS) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .; \
 	touch $@
 
-COMPILE := from contracts import merkle; merkle.self_test(); merkle.MerkleTree(2).update([(b"key", b"value")]); \
+COMPILE := from contracts import kernels; kernels.self_test(); kernels.kernel_hash(); \
     from node import signatures; signatures.self_test()
+KERNEL_FILES := contracts/compiled.py contracts/merkle.py node/signatures.py $(shell find contracts -name '*kernel.py')
 # Compiled once here, because several validators that compile the same kernels at once would fight for the cache.
-$(VENV)/.kernels: $(VENV)/.installed contracts/merkle.py node/signatures.py
+$(VENV)/.kernels: $(VENV)/.installed $(KERNEL_FILES)
 	@echo "Compiling the kernels"; $(PY) -c '$(COMPILE)'; touch $@
 
 # One worker more than two cores: whoever runs a network of processes mostly waits (tests/schedule.py). Bytecode is kept
@@ -126,14 +128,42 @@ bench: setup ## measure four validators with each engine: throughput, then laten
 	    $(PY) -m cli.main bench testnet --consensus $$engine --seconds $(BENCH_SECONDS) --rate $(BENCH_RATE) $(ARGS); \
 	done
 
+# The peers live beside the product's packages, not among them.
+$(VENV)/.peers: $(VENV)/.installed benchmarks/requirements.lock
+	@rm -rf $(VENV)/peers; \
+	pip="$(PY) -m pip"; $$pip --version >/dev/null 2>&1 || pip="python3 -m pip --python $(PY)"; \
+	$$pip install $(PIP_FLAGS) --require-hashes --no-deps --target $(VENV)/peers -r benchmarks/requirements.lock; \
+	touch $@
+
+bench-pricing: setup $(VENV)/.peers ## measure prices, greeks and implied volatilities against QuantLib, py_vollib, NumPy with SciPy
+	@PYTHONPATH=$(VENV)/peers $(PY) -m benchmarks.bench_pricing $(ARGS)
+
+$(VENV)/.other-numba: $(VENV)/.installed benchmarks/other-numba.lock
+	@rm -rf $(VENV)/other-numba; \
+	pip="$(PY) -m pip"; $$pip --version >/dev/null 2>&1 || pip="python3 -m pip --python $(PY)"; \
+	$$pip install $(PIP_FLAGS) --require-hashes --no-deps --target $(VENV)/other-numba -r benchmarks/other-numba.lock; \
+	touch $@
+
+determinism: setup $(VENV)/.other-numba ## one hash of a grid of prices under every processor, optimisation, C library and Numba at hand
+	@$(PY) -m benchmarks.determinism $(ARGS)
+
 # No index, no path of this machine, and one version of each package for every Python: the same bits wherever it installs.
 LOCK_HEAD := \# Every dependency, its exact version and the digests of its files, for Python 3.11 and 3.12. Written by `make lock`.\n\# pip takes the files from whatever index it is configured with and refuses one whose digest is not listed here.\n
+BENCH_LOCK_HEAD := \# What `make bench-pricing` compares with, and nothing that the product needs: exact versions and digests.\n\# Written by `make lock-bench` from requirements.in; pip takes the files from whatever index it is configured with.\n
 lock: setup ## resolve the dependencies anew and write requirements.lock
 	@$(PY) -m pip install $(PIP_FLAGS) uv
 	@$(PY) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
 	    --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --quiet \
 	    --output-file $(VENV)/requirements.lock
 	@printf '$(LOCK_HEAD)' | cat - $(VENV)/requirements.lock > requirements.lock
+
+# NumPy is the product's own, in the version of the product's lock.
+lock-bench: setup ## resolve the peers of `make bench-pricing` anew and write benchmarks/requirements.lock
+	@$(PY) -m pip install $(PIP_FLAGS) uv
+	@$(PY) -m uv pip compile benchmarks/requirements.in --constraint requirements.lock --universal --python-version 3.11 \
+	    --fork-strategy fewest --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	    --no-emit-package numpy --upgrade --quiet --output-file $(VENV)/peers.lock
+	@printf '$(BENCH_LOCK_HEAD)' | cat - $(VENV)/peers.lock > benchmarks/requirements.lock
 
 clean: ## remove .venv and every cache
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

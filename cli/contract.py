@@ -14,7 +14,7 @@ import click
 
 from cli.contract_plot import COLUMNS, payoff_lines, write_png
 from cli.contract_prove import prove_file
-from cli.contract_source import GAS_MAX, LoadedContract, load_contract
+from cli.contract_source import LoadedContract, load_contract
 from cli.contract_values import moment_text, parameter_values, settled_inputs
 from cli.output import Amount, Failure, Output, reporting
 from contracts.vm.bytecode import InputKind, Op, encode_program
@@ -24,6 +24,7 @@ from contracts.vm.interpreter import run as run_instance
 from contracts.vm.language.explain import Section, explain
 from contracts.vm.payoff import Point, payoff_points, price_grid
 from contracts.vm.verifier import Verified
+from genesis.params import ChainParams
 
 POINTS = 4 * COLUMNS
 _LINE_COLUMNS = 100
@@ -46,13 +47,18 @@ contract.add_command(prove_file)
 @contract.command("check")
 @file_argument
 @click.option(
-    "--gas-max", type=click.IntRange(1), default=GAS_MAX, show_default=True, help="The most gas that it may need."
+    "--gas-max",
+    type=click.IntRange(1),
+    default=ChainParams().contract_gas_max,
+    show_default=True,
+    help="The most gas that it may need: the chain's contract_gas_max.",
 )
 @reporting
 def check(out: Output, file: Path, gas_max: int) -> None:
-    """Check the contract in FILE (or - for standard input) as every validator does.
+    """Check the contract in FILE as every validator does.
 
-    Prints its gas, its parameters and inputs with their ranges, and what each lock and payment may come to.
+    A dash as FILE is standard input. Prints gas, parameters and inputs with their ranges, and what each lock and
+    payment may come to.
     """
     loaded = load_contract(file, gas_max)
     document = _checked(loaded, gas_max)
@@ -128,7 +134,7 @@ def _grouped(column: str, value: Any) -> Any:
 )
 @reporting
 def compile_file(out: Output, file: Path, output: Path | None) -> None:
-    """Compile the contract in FILE: print its instructions, or write its bytecode."""
+    """Compile FILE; print its instructions, or write its bytecode."""
     program = load_contract(file).verified.program
     code = encode_program(program)
     document = {"contract": program.name, "program_id": program.program_id.hex(), "bytecode": code.hex()}
@@ -233,7 +239,7 @@ def explain_file(
     asset: str | None,
     png: Path | None,
 ) -> None:
-    """Explain the contract in FILE in plain English, and draw its payoff.
+    """Explain FILE in plain English, and draw its payoff.
 
     The payoff is drawn for the parameters that are given, with every price of the contract the same.
     """

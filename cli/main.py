@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "query": ("cli.query:query", "Ask a validator about accounts, positions, series and blocks."),
     "verify": ("cli.verify:verify", "Verify a proof of the state, offline."),
     "contract": ("cli.contract:contract", "Check, compile, run, explain and prove an option contract."),
+    "price": ("cli.price:price", "Price options, one or a file of them; simulate."),
     "replay": ("cli.replay:replay", "Replay an option tape through its expiry."),
     "bench": ("cli.bench:bench", "Measure a network of validators."),
     "sim": ("cli.sim:sim", "Simulate a network under seeded faults."),

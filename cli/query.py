@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import click
 
-from cli.client import all_members, all_series, whole_settlement
+from cli.client import all_contracts, all_members, all_series, whole_settlement
 from cli.connect import network_options, open_client
 from cli.output import Amount, Output, reporting
 
@@ -169,6 +169,31 @@ def series(
         out.result({"series": listed}, lambda: _show_listed(out, listed))
     else:
         _ask(out, urls, directory, f"/v1/series/{quoted(series)}", f"Series {series}")
+
+
+@query.command()
+@click.argument("contract", required=False)
+@network_options
+@reporting
+def contract(out: Output, contract: str | None, urls: Sequence[str], directory: Path) -> None:
+    """Show what one contract locks, waits for and paid; or list all."""
+    if contract is not None:
+        _ask(out, urls, directory, f"/v1/contracts/{quoted(contract)}", f"Contract {contract}")
+        return
+    with open_client(urls, directory) as client:
+        listed = {"contracts": all_contracts(client)}
+    out.result(listed, lambda: show_value(out, "Contracts", listed))
+
+
+@query.command()
+@click.argument("program_id", type=EnvelopeId(), metavar="ID")
+@network_options
+@reporting
+def program(out: Output, program_id: str, urls: Sequence[str], directory: Path) -> None:
+    """Show the stored program ID, disassembled."""
+    with open_client(urls, directory) as client:
+        value = client.get(f"/v1/programs/{program_id}")
+    out.result(value, lambda: out.line(value["disassembly"].rstrip()))
 
 
 @query.command()

@@ -299,7 +299,7 @@ def _signer_home(home: Path) -> Path:
 
 def _warm_up() -> None:
     """Compile the kernels once, before several processes would fight over compiling them."""
-    from contracts.merkle import self_test
+    from contracts.kernels import self_test
 
     self_test()
 

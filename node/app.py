@@ -30,9 +30,9 @@ import trio
 
 from consensus.events import AskedAhead, Executed, PayloadWaiting, Report
 from consensus.types import Header
+from contracts.kernels import kernel_hash
+from contracts.kernels import self_test as kernels_self_test
 from contracts.machine import State, admit
-from contracts.merkle import kernel_hash
-from contracts.merkle import self_test as merkle_self_test
 from genesis.addresses import split_address
 from genesis.document import GenesisValidator
 from genesis.errors import Rejected, violated
@@ -187,7 +187,7 @@ async def run_node(opened: OpenedHome) -> None:
         InvariantViolation: Our own code is wrong.
         Rejected: The home and its ledger do not belong together.
     """
-    merkle_self_test()
+    kernels_self_test()
     signatures_self_test()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     config, document = opened.config, opened.document

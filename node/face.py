@@ -9,7 +9,7 @@ import trio
 
 from consensus.engine import Engine
 from consensus.types import OBSERVER
-from contracts import queries
+from contracts import contract_queries, queries
 from contracts.machine import State
 from contracts.receipts import receipt_to_json
 from genesis.document import GenesisDocument
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 
 class Face:
-    """The node's side of `node.http_api.NodeFace`."""
+    """The node's side of `node.http_face.NodeFace`."""
 
     def __init__(
         self,
@@ -218,6 +218,19 @@ class Face:
         """The settlement record of one expiry, and some of its positions."""
         size = queries.SETTLED_PAGE_MAX if limit is None else limit
         return await self._read(lambda state: queries.settlement(state, index_id, expiry_unix_ms, after, size))
+
+    async def contracts(self, after: str, limit: int | None) -> Json:
+        """Some of the instances of contracts, in order of name."""
+        size = contract_queries.CONTRACTS_PAGE_MAX if limit is None else limit
+        return await self._read(lambda state: contract_queries.contracts(state, after, size))
+
+    async def contract(self, contract_id: str) -> Json:
+        """One instance."""
+        return await self._read(lambda state: contract_queries.contract(state, contract_id))
+
+    async def program(self, program_id: bytes) -> Json:
+        """A stored program, disassembled."""
+        return await self._read(lambda state: contract_queries.program(state, program_id))
 
     async def members(self, after: str, limit: int | None) -> Json:
         """Some of the members and their accounts, in order of name."""

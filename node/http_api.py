@@ -23,7 +23,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 from starlette.applications import Starlette
@@ -36,6 +36,7 @@ from genesis.codec import Shape, Value, decode, raw, sequence
 from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES
 from genesis.values import ACCOUNT_ID, INDEX_ID, MEMBER_ID, SERIES_ID, UNIX_MS
+from node.http_face import NodeFace, Outcome
 from node.json_text import Json, write_json, write_json_aside
 
 ALREADY_EXECUTED: Final = "replayed"
@@ -91,92 +92,6 @@ class HttpLimits:
     requests_per_connection_max: int = 100_000
 
 
-class Outcome(Protocol):
-    """What became of one submitted envelope (`node.intake` makes them)."""
-
-    @property
-    def envelope_id(self) -> bytes | None:
-        """Its id, where it could be decoded."""
-
-    @property
-    def code(self) -> str:
-        """Empty when it was admitted, else the rule that it broke."""
-
-    @property
-    def message(self) -> str:
-        """The refusal, for people."""
-
-
-class NodeFace(Protocol):
-    """What the interface asks of a node. Every method may raise `Rejected`; none blocks the event loop."""
-
-    def ready(self) -> str:
-        """Empty when the node takes part and has caught up, else the reason why not yet."""
-
-    def status(self) -> Json:
-        """The document of ``/v1/status``."""
-
-    def genesis(self) -> Json:
-        """The genesis document as plain values, with its chain id."""
-
-    async def validators(self) -> Json:
-        """The validator set: names, keys, powers, addresses, who is connected, bonds, who is jailed."""
-
-    async def submit(self, wires: Sequence[bytes]) -> Sequence[Outcome]:
-        """Check envelopes and take them into the mempool; one answer for each, in order."""
-
-    async def receipts(self, envelope_ids: Sequence[bytes], wait_ms: int) -> Sequence[Json | None]:
-        """The receipts of these envelopes, in order, as JSON; waits until all are durable or `wait_ms` are over.
-
-        None where there is no receipt by then. Must be safe to cancel.
-        """
-
-    def no_receipt(self, envelope_id: bytes) -> Rejected:
-        """What is said where there is none: ``unknown_transaction``, and how far back the receipts here go."""
-
-    async def block(self, height: int | None) -> Json:
-        """The committed block of that height, or the latest; `Rejected` ``unknown_block``."""
-
-    async def account(self, account_id: str) -> Json:
-        """Balances per asset; `Rejected` ``unknown_account``."""
-
-    async def positions(self, account_id: str) -> Json:
-        """Positions per series; `Rejected` ``unknown_account``."""
-
-    async def series(self, series_id: str) -> Json:
-        """One series; `Rejected` ``unknown_series``."""
-
-    async def series_page(self, after: str, limit: int | None) -> Json:
-        """The series behind `after` in order of name, at most `limit`, and in ``next`` what to ask for ``after`` next.
-
-        `Rejected` ``bad_limit``. Without a limit, as many as a page may hold.
-        """
-
-    async def index(self, index_id: str) -> Json:
-        """A price index and its latest price; `Rejected` ``unknown_index``."""
-
-    async def settlement(self, index_id: str, expiry_unix_ms: int, after: str, limit: int | None) -> Json:
-        """The settlement record of one expiry; `Rejected` ``unknown_index``, ``not_settled``, ``bad_limit``."""
-
-    async def members(self, after: str, limit: int | None) -> Json:
-        """Members and their accounts, in order of name behind `after`; `Rejected` ``bad_limit``."""
-
-    async def quarantine(self) -> Json:
-        """The markets in quarantine, since when and why."""
-
-    async def proposals(self) -> Json:
-        """The proposals that wait for approval or for the next edge."""
-
-    async def evidence(self) -> Json:
-        """The evidence that waits, the newest offences that were punished, who is jailed."""
-
-    async def epochs(self) -> Json:
-        """The present epoch, the newest validator sets and the next."""
-
-    async def proof(self, subject: str, path: Sequence[str], options: Sequence[tuple[str, str]]) -> Json:
-        """What is asked, with its proof (`node.proofs.entries_of`)."""
-
-
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -215,6 +130,9 @@ class _Api:
             ("GET", "/v1/series/{id}", self.get_series),
             ("GET", "/v1/index/{id}", self.get_index),
             ("GET", "/v1/settlements/{index}/{expiry_unix_ms}", self.get_settlement),
+            ("GET", "/v1/contracts", self.get_contracts),
+            ("GET", "/v1/contracts/{id}", self.get_contract),
+            ("GET", "/v1/programs/{id}", self.get_program),
             ("GET", "/v1/members", self.get_members),
             ("GET", "/v1/quarantine", self.get_quarantine),
             ("GET", "/v1/proposals", self.get_proposals),
@@ -280,6 +198,15 @@ class _Api:
         expiry_unix_ms = _integer("expiry_unix_ms", request.path_params["expiry_unix_ms"])
         after, limit = _page(request, _position)
         return await _answer(await self.node.settlement(index_id, expiry_unix_ms, after, limit))
+
+    async def get_contracts(self, request: Request) -> Response:
+        return await _answer(await self.node.contracts(*_page(request, SERIES_ID)))
+
+    async def get_contract(self, request: Request) -> Response:
+        return await _answer(await self.node.contract(_shaped(SERIES_ID, request.path_params["id"])))
+
+    async def get_program(self, request: Request) -> Response:
+        return await _answer(await self.node.program(_envelope_id(request.path_params["id"])))
 
     async def get_members(self, request: Request) -> Response:
         return await _answer(await self.node.members(*_page(request, MEMBER_ID)))

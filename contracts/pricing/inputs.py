@@ -22,6 +22,8 @@ Columns = Mapping[str, Column]
 ROWS_MAX: Final = 10_000_000
 CALL: Final = 1.0
 PUT: Final = -1.0
+SIGNS: Final = ("right", "direction", "knock")
+"""Columns that hold 1 or -1 and nothing between."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ _AMOUNT: Final = Range(1e-9, 1e12)
 _AMOUNT_OR_NONE: Final = Range(0.0, 1e12)
 RANGES: Final[Mapping[str, Range]] = {
     "right": Range(PUT, CALL, "(1 for a call, -1 for a put, nothing between)"),
+    "direction": Range(-1.0, 1.0, "(1 for a barrier above the spot, -1 for one below, nothing between)"),
+    "knock": Range(-1.0, 1.0, "(1 for in, -1 for out, nothing between)"),
     "spot": _AMOUNT,
     "forward": _AMOUNT,
     "strike": _AMOUNT,
@@ -57,6 +61,12 @@ RANGES: Final[Mapping[str, Range]] = {
     "first_fixing_years": Range(-100.0, 100.0, "years"),
     "average_so_far": _AMOUNT_OR_NONE,
     "extremum_so_far": _AMOUNT,
+    "log_moneyness": Range(-100.0, 100.0, "(ln strike / forward)"),
+    "svi_a": Range(-100.0, 100.0),
+    "svi_b": Range(0.0, 100.0),
+    "svi_rho": Range(-1.0, 1.0),
+    "svi_m": Range(-50.0, 50.0),
+    "svi_sigma": Range(1e-6, 50.0),
 }
 """Outside these no market quotes; inside them no kernel overflows. `Inputs` may narrow one."""
 
@@ -91,7 +101,7 @@ class Inputs:
         for name in self.names:
             allowed, values = self.range_of(name), columns[name]
             inside = (values >= allowed.low) & (values <= allowed.high)
-            inside &= (values == CALL) | (values == PUT) if name == "right" else True
+            inside &= abs(values) == 1.0 if name in SIGNS else True
             for row in np.flatnonzero(~inside):
                 found.setdefault(int(row), f"{name} is {values[row]:g}; it must be {allowed}")
         for relation in self.relations:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from contracts.vm import kernel
 from contracts.vm.bytecode import GAS, NO_DEPOSIT, WORD_MAX, Op
 from contracts.vm.interpreter import terms
-from contracts.vm.verifier import Verified
+from contracts.vm.verifier import Verified, of_instance
 from genesis.errors import Rejected
 
 OPEN: Final = kernel.OPEN
@@ -42,16 +42,18 @@ class Valued:
 
 
 class Valuer:
-    """One instance, made ready for the kernel; `over` values it.
+    """One instance, made ready for the kernel; `over` values it. `verified` is its program.
 
     Raises:
-        Rejected: ``not_word_sized`` where 64 bits are not proved to hold every value; what `terms` raises.
+        Rejected: ``not_word_sized`` where, with these parameters, 64 bits are not proved to hold every value; what
+            `terms` raises.
     """
 
     def __init__(self, verified: Verified, parameters: Sequence[int]) -> None:
-        _require_word_sized(verified)
         terms(verified, parameters)
+        _require_word_sized(of_instance(verified, parameters))
         program = verified.program
+        self.verified = verified
         self._program = program
         self._parameters = np.array(parameters, dtype=np.int64)
         code = np.array([(each.op, *each.operands) for each in program.code], dtype=np.int64)
@@ -142,6 +144,6 @@ def _require_word_sized(verified: Verified) -> None:
     if not verified.word_sized or max(pots) > WORD_MAX:
         raise Rejected(
             "not_word_sized",
-            "By its declared ranges the program may need more than 64 bits; narrow them to value it with the kernel.",
+            "With these parameters the contract may need more than 64 bits; value fewer lots, or narrow its ranges.",
             pot_bits=max(pots).bit_length(),
         )

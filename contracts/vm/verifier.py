@@ -7,8 +7,8 @@ every path closes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, NoReturn
 
@@ -90,6 +90,18 @@ def verify(program: Program, gas_max: int) -> Verified:
         walk.step(at, instruction)
     _check_tables(walk)
     return Verified(program, tuple(walk.types), tuple(walk.ranges), walk.word_sized, tuple(walk.paid_max))
+
+
+def of_instance(verified: Verified, parameters: Sequence[int]) -> Verified:
+    """The same program with every parameter's range narrowed to its value: what is known of one instance.
+
+    Args:
+        parameters: Within their ranges; then every interval lies in that of `verified`, and nothing can be refused.
+    """
+    program = verified.program
+    known = zip(program.parameters, parameters, strict=True)
+    fixed = tuple(replace(each, low=value, high=value) for each, value in known)
+    return verify(replace(program, parameters=fixed), program.gas)
 
 
 @dataclass

@@ -21,7 +21,20 @@ from genesis.errors import InvariantViolation, Rejected
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = frozenset(
-    ["numba", "numpy", "httpx", "starlette", "hypercorn", "rich", "cryptography", "trio", "plyvel", "nacl", "msgpack"]
+    [
+        "numba",
+        "numpy",
+        "httpx",
+        "starlette",
+        "hypercorn",
+        "rich",
+        "cryptography",
+        "trio",
+        "plyvel",
+        "nacl",
+        "msgpack",
+        "distributed",
+    ]
 )
 
 
@@ -45,7 +58,7 @@ def test_version_is_that_of_the_package() -> None:
     assert (result.exit_code, result.stdout) == (0, f"novate, version {version('novate')}\n")
 
 
-@pytest.mark.parametrize("group", ["", "keys", "genesis", "node", "testnet", "tx", "query", "bench"])
+@pytest.mark.parametrize("group", ["", "keys", "genesis", "node", "testnet", "tx", "query", "bench", "contract"])
 def test_no_summary_in_the_help_is_cut(group: str) -> None:
     """Half a sentence on an ordinary terminal helps nobody."""
     result = CliRunner().invoke(novate, [*([group] if group else []), "--help"], terminal_width=80)

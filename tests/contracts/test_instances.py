@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from contracts import contract_queries
 from contracts.instances import pot_account
 from contracts.ledger import balance
 from contracts.receipts import Receipt
 from contracts.vm.bytecode import Program, encode_program
+from genesis.errors import Rejected
 from tests.contracts.vm.programs import DAY_MS, exercise, forward_call
 from tests.contracts.world import EXPIRY_UNIX_MS, PARAMS, START_UNIX_MS, World, set_up, with_params
 
@@ -261,3 +263,44 @@ def test_a_restarted_node_goes_on_with_its_contracts() -> None:
     world.state = restored
     world.block(at_unix_ms=at)
     assert not world.state.contracts.rows["C1"].is_open
+
+
+def test_a_contract_answers_with_what_it_locks_waits_for_and_paid() -> None:
+    """Who has money in a contract must be able to see where it stands."""
+    world = made()
+    start_call(world)
+    answer = contract_queries.contract(world.state, "C1")
+    assert (answer["open"], answer["waits_for"], answer["locked_minor"]) == (True, "settlement", {"BTC": 500_000})
+    assert answer["parties"] == {"writer": "M0/main", "holder": "M1/main"}
+    assert answer["parameters"] == TERMS
+    assert [(each["state"], each["of"], each["opens_unix_ms"]) for each in answer["inputs"]] == [
+        ("open", "BTC_USD", EXPIRY_UNIX_MS)
+    ]
+    world.block(at_unix_ms=EXPIRY_UNIX_MS)
+    world.oracles_say(6_000_100, EXPIRY_UNIX_MS)
+    world.block(at_unix_ms=EXPIRY_UNIX_MS + DELAY_MS)
+    closed = contract_queries.contract(world.state, "C1")
+    assert (closed["open"], closed["waits_for"], closed["inputs"][0]["value"]) == (False, None, 6_000_100)
+    assert [(each["account"], each["amount_minor"]) for each in closed["payments"]] == [
+        ("M1/main", 100),
+        ("M0/main", 499_900),
+    ]
+    with pytest.raises(Rejected, match="unknown_contract"):
+        contract_queries.contract(world.state, "C2")
+
+
+def test_contracts_are_listed_in_pages_and_programs_disassembled() -> None:
+    """A registry of thousands must not come in one answer, and bytecode must be readable."""
+    world = made()
+    for name in ("C1", "C2", "C3"):
+        start_call(world, contract=name)
+    page = contract_queries.contracts(world.state, limit=2)
+    assert ([each["contract"] for each in page["contracts"]], page["next"]) == (["C1", "C2"], "C2")
+    rest = contract_queries.contracts(world.state, after="C2", limit=2)
+    assert ([each["contract"] for each in rest["contracts"]], rest["next"]) == (["C3"], None)
+    answer = contract_queries.program(world.state, STRIKES.program_id)
+    assert (answer["gas"], "muldiv" in answer["disassembly"]) == (STRIKES.gas, True)
+    with pytest.raises(Rejected, match="unknown_program"):
+        contract_queries.program(world.state, bytes(32))
+    with pytest.raises(Rejected, match="bad_limit"):
+        contract_queries.contracts(world.state, limit=0)

@@ -15,6 +15,7 @@ DECORATORS = ("kernel", "inlined")
 IMPORTS = {
     "from __future__ import annotations",
     "from math import sqrt",
+    "from typing import Any",
     "from typing import Any, Final",
     "import numpy as np",
     "from contracts.compiled import inlined",

@@ -50,6 +50,9 @@ from contracts.operations import KINDS, build_operation, parse_operation
 from contracts.receipts import RECEIPT_BYTES_MAX, decode_receipt, encode_receipt
 from contracts.snapshot import ReplayCheck, check_slice, cut_state
 from contracts.state import genesis_state, restore_state
+from contracts.vm.bytecode import PROGRAM_BYTES_MAX, decode_program, encode_program
+from contracts.vm.language.compiler import compile_text
+from contracts.vm.language.lexer import SOURCE_BYTES_MAX
 from genesis.addresses import join_address, split_address
 from genesis.codec import decode, encode, tree
 from genesis.document import DOCUMENT_BYTES_MAX, parse_document
@@ -187,6 +190,8 @@ def in_file(name: str, parse: Callable[[Path], Any]) -> Callable[[bytes], Any]:
 FIRST = make_proposal(1, payload=(bytes(32), b"\1" * 32))
 QC1 = make_qc(FIRST.header)
 TC2 = make_tc(2, QC1, GENESIS_QC, GENESIS_QC)
+LIBRARY = Path(__file__).resolve().parents[2] / "contracts" / "library"
+CONTRACTS = [file.read_bytes() for file in sorted(LIBRARY.glob("*.contract"))]
 ENVELOPES = [envelope_wire(number) for number in range(4)]
 BATCHES = [encode([author, number, ENVELOPES[: number + 1]]) for author in range(4) for number in range(3)]
 ANSWERS = [
@@ -350,6 +355,11 @@ DECODERS: Final = (
     Decoder("genesis.addresses:split_address", in_text(split_address),
             st.sampled_from([b"127.0.0.1:26600", b"[::1]:1", b"a.example:65535", b"[fe80::1%eth0]:80"]),
             lambda value: join_address(*value).encode(), canonical=False),
+    Decoder("contracts.vm.bytecode:decode_program", decode_program,
+            st.sampled_from([encode_program(compile_text(each).program) for each in CONTRACTS]), encode_program,
+            size_max=PROGRAM_BYTES_MAX),
+    Decoder("contracts.vm.language.parser:parse_contract", compile_text, st.sampled_from(CONTRACTS),
+            size_max=SOURCE_BYTES_MAX),
     Decoder("consensus.wire:decode_message", decode_message, shapes.messages().map(encode_message), encode_message,
             size_max=MESSAGE_BYTES_MAX),
     Decoder("consensus.wire:decode_proposal", decode_proposal, shapes.proposals().map(encode_proposal),

@@ -11,7 +11,7 @@ import trio
 
 from consensus.types import QC, Header, Message, Statement, genesis_header, genesis_qc, signing_message
 from consensus.wire import encode_message
-from contracts.merkle import kernel_hash
+from contracts.kernels import kernel_hash
 from contracts.operations import build_operation
 from contracts.state import genesis_state
 from genesis.addresses import split_address

@@ -123,6 +123,15 @@ class FakeNode:
             raise ValueError("a defect of ours")
         return {"members": ["M0"], "after": after, "limit": limit}
 
+    async def contracts(self, after: str, limit: int | None) -> Any:
+        return {"contracts": [], "after": after, "limit": limit}
+
+    async def contract(self, contract_id: str) -> Any:
+        return {"contract": contract_id}
+
+    async def program(self, program_id: bytes) -> Any:
+        return {"program": program_id.hex()}
+
     async def quarantine(self) -> Any:
         return {"quarantined": []}
 

@@ -134,7 +134,7 @@ class _Explainer:
             case syntax.Let(), typed.Naming():
                 yield Line(depth, self._let(each))
             case syntax.Pay(), typed.Paying():
-                receiver = self._words.of(each.party)
+                receiver = self._words.bound(each.party)
                 yield Line(depth, f"Pay to {receiver} {self._money(each.amount, step.amount)}.")
             case syntax.Close(), typed.Closing():
                 yield Line(depth, "The contract closes.")

@@ -42,21 +42,21 @@ class Words:
             case syntax.Name():
                 return self.party(expression.text)
             case syntax.Negation():
-                return f"minus {self._bound(expression.of)}"
+                return f"minus {self.bound(expression.of)}"
             case syntax.Sum():
                 return self._sum(expression)
             case syntax.Product():
                 return self._product(expression)
             case syntax.Comparison():
                 operator = _COMPARED[expression.operator]
-                return f"{self._bound(expression.left)} {operator} {self._bound(expression.right)}"
+                return f"{self.bound(expression.left)} {operator} {self.bound(expression.right)}"
             case syntax.Logic():
-                return f" {expression.operator} ".join(self._bound(each) for each in expression.parts)
+                return f" {expression.operator} ".join(self.bound(each) for each in expression.parts)
             case syntax.Not():
-                return f"not {self._bound(expression.of)}"
+                return f"not {self.bound(expression.of)}"
             case syntax.Choice():
                 condition = self.of(expression.condition)
-                return f"{self._bound(expression.positive)} if {condition}, else {self._bound(expression.negative)}"
+                return f"{self.bound(expression.positive)} if {condition}, else {self.bound(expression.negative)}"
             case syntax.Fold():
                 return self._fold(expression)
 
@@ -64,22 +64,22 @@ class Words:
         """``the writer``; any other name as it is."""
         return f"the {name}" if name in self.parties else name
 
-    def _bound(self, expression: syntax.Expression) -> str:
+    def bound(self, expression: syntax.Expression) -> str:
         """In brackets if it is of several words that could be read with their neighbours."""
         said = self.of(expression)
         return said if isinstance(expression, syntax.Number | syntax.Truth | syntax.Name) else f"({said})"
 
     def _sum(self, of: syntax.Sum) -> str:
-        said = self._bound(of.terms[0])
+        said = self.bound(of.terms[0])
         for each, is_minus in zip(of.terms[1:], of.is_minus[1:], strict=True):
-            said += f" {'minus' if is_minus else 'plus'} {self._bound(each)}"
+            said += f" {'minus' if is_minus else 'plus'} {self.bound(each)}"
         return said
 
     def _product(self, of: syntax.Product) -> str:
-        said = " times ".join(self._bound(each) for each in of.factors)
+        said = " times ".join(self.bound(each) for each in of.factors)
         if isinstance(of.divisor, syntax.Number) and of.divisor.value == 1 and of.divisor.unit is not syntax.Unit.RATIO:
             return said  # to divide by one changes the unit alone
-        divided = f" divided by {self._bound(of.divisor)}" if of.divisor is not None else ""
+        divided = f" divided by {self.bound(of.divisor)}" if of.divisor is not None else ""
         return said + divided + (_ROUNDED[of.rounding] if of.rounding is not None else "")
 
     def _fold(self, of: syntax.Fold) -> str:
@@ -89,7 +89,7 @@ class Words:
             rounded = _ROUNDED[of.rounding] if of.rounding is not None else ""
             return f"{named.get(of.function, f'the {of.function} price')} of {window}{rounded}"
         degree = ("smaller", "smallest") if of.function == "min" else ("larger", "largest")
-        return f"the {degree[len(of.arguments) > 2]} of {listed([self._bound(each) for each in of.arguments])}"
+        return f"the {degree[len(of.arguments) > 2]} of {listed([self.bound(each) for each in of.arguments])}"
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -16,7 +16,8 @@ from contracts.pricing import kernel
 GOLDEN = {
     "exp": "c40e006fc274acaf0f485e5869333a5d",
     "log": "ca1c72e5474513f1112714d7e16336a6",
-    "normal_cdf": "129e68357bf1e45c615d74970f060de9",
+    "normal_cdf": "603039ce372d10d33de4da9b26f37b27",
+    "normal_density": "28984deebdf3db998cdb8ecaf7136dbc",
     "inverse_normal_cdf": "2895624a3c26bb3f7a9ab80cde0e10d3",
 }
 
@@ -35,6 +36,7 @@ def digests() -> dict[str, str]:
         "exp": digest_of(kernel.exp(n / 8) for n in range(-5700, 5700)),
         "log": digest_of(kernel.log(n * n / 1024) for n in range(1, 8000)),
         "normal_cdf": digest_of(kernel.normal_cdf(n / 128) for n in range(-5000, 1200)),
+        "normal_density": digest_of(kernel.normal_density(n / 128) for n in range(-5000, 5000)),
         "inverse_normal_cdf": digest_of(kernel.inverse_normal_cdf(n * n / 67108864) for n in range(1, 8192)),
     }
 

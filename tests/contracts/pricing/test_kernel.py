@@ -78,7 +78,21 @@ def test_the_cdf_is_symmetric_and_ordered() -> None:
     assert values == sorted(values)
     assert values[0] == 0.0
     assert all(kernel.normal_cdf(x) == 1.0 - kernel.normal_cdf(-x) for x in points if x > 0.0)
-    assert abs(kernel.normal_cdf(0.0) - 0.5) < 1e-16
+
+
+def test_the_cdf_rises_through_exactly_one_half() -> None:
+    """At the money a call and a put of no rates are worth the same, to the bit, and neither jumps where they meet."""
+    values = [kernel.normal_cdf(math.ldexp(n, -51)) for n in range(-5000, 5001)]
+    assert values == sorted(values)
+    assert (kernel.normal_cdf(0.0), kernel.normal_cdf(-0.0), kernel.mills_ratio(0.0)) == (0.5, 0.5, 0.5)
+
+
+def test_the_density_is_exact_to_its_stated_error() -> None:
+    """Gamma and vega are one."""
+    points = [*sample(11, 60, -6.0, 6.0), *sample(12, 30, 6.0, 37.6), 0.0, -37.6]
+    with localcontext(prec=400):
+        assert max(abs(Decimal(kernel.normal_density(x)) / normal_density(x) - 1) for x in points) < Decimal("2e-13")
+    assert kernel.normal_density(-38.0) == kernel.normal_density(1e150) == 0.0
 
 
 def test_exp_log_and_quantile_are_ordered() -> None:

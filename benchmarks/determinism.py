@@ -1,0 +1,137 @@
+"""One hash of prices, greeks and implied volatilities, computed in every way that this machine can compute them.
+
+    make determinism                                  (ARGS="--python 'qemu-aarch64 -L ROOT ROOT/usr/bin/python3'")
+
+The grid is of integers over powers of two, so that nothing rounds on the way to it; the hash is over the bits of every
+result and over every model's golden sample. Each way is a fresh process with a compiler cache of its own. The exit code
+is 1 if two ways differ; a way that this machine lacks is named as not run, never counted as equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+ROWS: Final = 20_000
+ROOT: Final = Path(__file__).resolve().parents[1]
+OTHER_NUMBA: Final = Path(sys.prefix) / "other-numba"
+HASWELL: Final = "+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+lzcnt,+f16c,+movbe"
+WAYS: Final[tuple[tuple[str, Mapping[str, str]], ...]] = (
+    ("native", {}),
+    ("haswell: AVX2 and FMA, no AVX-512", {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL}),
+    ("generic: SSE2 alone", {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}),
+    ("without optimisation", {"NUMBA_OPT": "0"}),
+    ("glibc without FMA, AVX2, AVX-512", {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-FMA,-AVX2,-AVX512F,-FMA4"}),
+    ("interpreted", {"NUMBA_DISABLE_JIT": "1"}),
+)
+
+
+def grid() -> dict[str, ArrayLike]:
+    """Options of every kind: half a percent to four hundred of volatility, a day to eight years, far on both sides."""
+    rows = np.arange(ROWS, dtype=np.int64)
+
+    def scattered(multiplier: int, modulus: int, low: int, unit: float) -> ArrayLike:
+        return (rows * multiplier % modulus + low) * unit
+
+    return {
+        "right": 1.0 - 2.0 * (rows % 2),
+        "spot": scattered(7919, 4093, 2048, 2.0**-5),
+        "strike": scattered(104729, 8191, 1024, 2.0**-5),
+        "q": scattered(1299709, 127, -16, 2.0**-10),
+        "r": scattered(15485863, 255, -16, 2.0**-10),
+        "t_years": scattered(32452843, 2039, 1, 2.0**-8),
+        "vol": scattered(49979687, 1021, 1, 2.0**-8),
+    }
+
+
+def hash_here() -> str:
+    """The hash as this process computes it."""
+    from contracts.pricing import guard, implied_volatility, vanilla
+
+    guard.self_test()
+    rows = grid()
+    price = vanilla.black_scholes_price(**rows)
+    second = vanilla.black_scholes_second_order(**rows)
+    given = {name: column for name, column in rows.items() if name != "vol"}
+    implied = implied_volatility.black_scholes_implied_volatility(**given, price=price).vol
+    results = [price, *vanilla.black_scholes_greeks(**rows).columns(), second.vanna, second.volga, implied]
+    state = blake2b(repr(sorted(guard.digests().items())).encode(), digest_size=16)
+    for array in results:
+        state.update(array.astype("<f8").tobytes())
+    return state.hexdigest()
+
+
+def describe() -> str:
+    """What computed it."""
+    import numba
+
+    return (
+        f"{platform.machine()}, Python {platform.python_version()}, Numba {numba.__version__}, NumPy {np.__version__}"
+    )
+
+
+def ways(pythons: list[str]) -> Iterator[tuple[str, list[str], Mapping[str, str]]]:
+    """Name, interpreter, environment of every way that can be run; prints those that cannot."""
+    for name, environment in WAYS:
+        yield name, [sys.executable], environment
+    if OTHER_NUMBA.is_dir():
+        yield "another Numba", [sys.executable], {"PYTHONPATH": str(OTHER_NUMBA)}
+    else:
+        print(f"not run: another Numba (nothing in {OTHER_NUMBA.name}; `make determinism` installs it)")
+    for command in pythons:
+        yield command, shlex.split(command), {}
+    if platform.machine() != "aarch64" and not any("aarch64" in command for command in pythons):
+        there = (
+            "qemu-aarch64 is here, but no interpreter to run in it was given" if shutil.which("qemu-aarch64") else ""
+        )
+        print(f"not run: AArch64 ({there or 'no qemu-aarch64 here'}; see --python)")
+
+
+def run(command: list[str], environment: Mapping[str, str]) -> str:
+    """The line that a fresh process prints, or why it printed none."""
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(
+            [*command, "-m", "benchmarks.determinism", "--one"],
+            cwd=ROOT,
+            env={**os.environ, "NUMBA_CACHE_DIR": cache, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    return done.stdout.strip() if done.returncode == 0 else f"failed: {done.stderr.strip().splitlines()[-1]}"
+
+
+def main() -> int:
+    """Print the matrix."""
+    parser = argparse.ArgumentParser(description="One hash of a grid of prices, computed in many ways.")
+    parser.add_argument("--one", action="store_true", help="compute here and print the hash alone")
+    parser.add_argument("--python", action="append", default=[], metavar="COMMAND", help="one more interpreter")
+    given = parser.parse_args()
+    if given.one:
+        print(hash_here(), describe())
+        return 0
+    found = []
+    for name, command, environment in ways(given.python):
+        line = run(command, environment)
+        found.append(line.split(" ", 1)[0])
+        print(f"{name:<36} {line}", flush=True)
+    same = len(set(found)) == 1 and "failed:" not in found
+    print(f"{len(found)} ways, one hash." if same else "THE WAYS DIFFER.")
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""``novate price``: value options, one from flags or many from a CSV file; ``novate price mc`` simulates.
+
+The JSON document is ``{"rows": [{"price", ...greeks} | {"error"}]}`` in the file's order, numbers in full precision. A
+row that cannot be priced says why and stops no other row.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cli.output import Amount, Failure, Output, reporting
+from cli.price_mc import mc
+
+OPTIONS: Final = (
+    ("kind", "vanilla, barrier, asian_arithmetic and so on; a wrong one lists them all."),
+    ("exercise", "european (the default) or american."),
+    ("right", "call or put."),
+    ("spot", "The underlying's price."),
+    ("strike", "The strike."),
+    ("q", "The underlying's yield a year, continuous; 0 by default."),
+    ("r", "The rate a year, continuous."),
+    ("t-years", "Years to expiry."),
+    ("vol", "Volatility a square root of a year: 0.2 is 20 %."),
+    ("barrier-kind", "down_out, down_in, up_out, up_in; of two barriers, out or in."),
+    ("barrier", "The barrier; of two, the lower."),
+    ("barrier-high", "The upper of two barriers."),
+    ("rebate", "What is paid when it is knocked out, or never in; 0 by default."),
+    ("cash", "What a cash-or-nothing option pays."),
+    ("second-strike", "The strike that a gap option pays against."),
+    ("fixings", "How many prices are averaged; 0 (the default) averages continuously."),
+    ("first-fixing-years", "Years to the first fixing."),
+    ("average-so-far", "The average of what is past."),
+    ("extremum-so-far", "The lowest or highest price so far, which a lookback counts."),
+)
+"""Every column of the file as an option."""
+
+
+def _column_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for name, text in reversed(OPTIONS):
+        function = click.option(f"--{name}", help=text)(function)
+    return function
+
+
+@click.group(invoke_without_command=True)
+@_column_options
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path, allow_dash=True),
+    help="Value every row of this file (- is standard input); its columns have the options' names, with _ for -.",
+)
+@click.option("--greeks", is_flag=True, help="Add delta, gamma, vega, theta and rho.")
+@reporting
+def price(out: Output, csv_file: Path | None, greeks: bool, **given: str | None) -> None:
+    """Value options: one from options of this command, or the rows of a CSV file.
+
+    Vega is per 1.0 of volatility, theta per year that passes, rho per 1.0 of the rate.
+    """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
+    named = {name: value for name, value in given.items() if value is not None}
+    if csv_file is not None:
+        if named:
+            raise click.UsageError("An option is described by a file or by options, not by both.")
+        price_file(out, csv_file, greeks=greeks)
+    elif named:
+        price_one(out, named, greeks=greeks)
+    else:
+        raise click.UsageError("Describe one option (--kind vanilla --right call --spot 100 ...), or give --csv FILE.")
+
+
+def price_one(out: Output, named: dict[str, str], *, greeks: bool) -> None:
+    """One option; what is wrong with it is the command's failure."""
+    from cli.price_rows import price_rows
+
+    row = {"kind": "vanilla", **named}
+    answer = price_rows(list(row), [list(row.values())], greeks=greeks)[0]
+    if "error" in answer:
+        raise Failure(f"This option cannot be priced: {answer['error']}.", code="price_row")
+    out.result({"rows": [answer]}, lambda: out.pairs(f"{row['kind']}", {name: _shown(x) for name, x in answer.items()}))
+
+
+def price_file(out: Output, path: Path, *, greeks: bool) -> None:
+    """Every row of a file."""
+    from cli.price_rows import BYTES_MAX, price_rows, read_table
+
+    if str(path) == "-":
+        data = sys.stdin.buffer.read(BYTES_MAX + 1)
+    else:
+        with open(path, "rb") as file:
+            data = file.read(BYTES_MAX + 1)
+    answers = price_rows(*read_table(data), greeks=greeks)
+    out.result({"rows": answers}, lambda: _show(out, answers, greeks=greeks))
+
+
+def _show(out: Output, answers: Sequence[dict[str, Any]], *, greeks: bool) -> None:
+    from contracts.pricing.catalogue import GREEKS
+
+    names = ("price", *GREEKS) if greeks else ("price",)
+    wrong = sum("error" in each for each in answers)
+    heads = ("row", *names, "error") if wrong else ("row", *names)
+    rows = []
+    for number, each in enumerate(answers, start=1):
+        cells = [number, *(_shown(each.get(name)) for name in names)]
+        rows.append([*cells, each.get("error", "")] if wrong else cells)
+    out.table("Prices", heads, rows)
+    out.line(f"Rows in error: {Amount(wrong):,} of {len(answers):,}.")
+
+
+def _shown(value: float | None) -> str:
+    """A number for people: ten digits are more than any market quotes."""
+    return "-" if value is None else f"{value:.10g}"
+
+
+@price.command("keys")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@reporting
+def keys(out: Output, folder: Path) -> None:
+    """Make the certificates of a cluster's scheduler, workers and clients."""
+    from node.cluster_keys import make_cluster_keys
+
+    files = [str(path) for path in make_cluster_keys(folder)]
+    out.result({"files": files}, lambda: out.table("Written", ("file",), [(each,) for each in files]))
+
+
+price.add_command(mc)

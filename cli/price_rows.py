@@ -1,0 +1,202 @@
+"""From rows of text to prices: each row by the model of its kind, each bad row by its own error.
+
+Rows of one kind, exercise and kind of barrier are valued together, so that a file costs a few calls of compiled code
+and not one a row. An empty cell is the default of its column where there is one (`DEFAULTS`).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
+from math import nan
+from typing import Any, Final
+
+import numpy as np
+
+from contracts.pricing.catalogue import EUROPEAN, EXERCISES, GREEKS, KINDS, MODELS, Model
+from contracts.pricing.inputs import CALL, PUT, Column
+from genesis.errors import Rejected
+
+COLUMNS: Final = (
+    "kind", "exercise", "right", "spot", "strike", "q", "r", "t_years", "vol", "barrier_kind", "barrier",
+    "barrier_high", "rebate", "cash", "second_strike", "fixings", "first_fixing_years", "average_so_far",
+    "extremum_so_far",
+)  # fmt: skip
+REQUIRED: Final = ("kind", "right", "spot", "r", "t_years", "vol")
+"""What every row needs, so that a file without it is no file of options."""
+DEFAULTS: Final[Mapping[str, float]] = {
+    "q": 0.0,
+    "rebate": 0.0,
+    "fixings": 0.0,
+    "first_fixing_years": 0.0,
+    "average_so_far": 0.0,
+    "extremum_so_far": 0.0,
+}
+"""What an empty cell stands for: no yield, no rebate, a continuous average from now on, a past that is not known."""
+RIGHTS: Final[Mapping[str, float]] = {"call": CALL, "put": PUT}
+ROWS_MAX: Final = 1_000_000
+BYTES_MAX: Final = 1 << 28
+
+Row = Sequence[str]
+Answer = dict[str, Any]
+"""``{"price": ...}`` with greeks where they were asked for, or ``{"error": ...}``."""
+
+
+def read_table(data: bytes) -> tuple[list[str], list[Row]]:
+    """The header and the rows of a CSV file; lines that are empty are left out.
+
+    Raises:
+        Rejected: ``price_file``: over its bounds, not UTF-8, no header, unknown, doubled or missing columns.
+    """
+    if len(data) > BYTES_MAX:
+        raise _refused("The file is too large.", bytes_max=BYTES_MAX)
+    try:
+        text = data.decode("utf-8-sig")
+        rows: list[Row] = [row for row in csv.reader(StringIO(text, newline=""), strict=True) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _refused(f"The file is no CSV in UTF-8: {error}.") from error
+    if not rows:
+        raise _refused("The file is empty; its first line must name the columns.", columns=", ".join(COLUMNS))
+    header = [name.strip() for name in rows[0]]
+    check_header(header)
+    if len(rows) == 1:
+        raise _refused("The file has a header and no rows.")
+    if len(rows) - 1 > ROWS_MAX:
+        raise _refused("The file has too many rows.", rows=len(rows) - 1, rows_max=ROWS_MAX)
+    return header, rows[1:]
+
+
+def check_header(header: Sequence[str]) -> None:
+    """Refuse a header that names what is not a column, or a column twice, or not all that every row needs."""
+    for at, name in enumerate(header):
+        if name not in COLUMNS:
+            raise _refused(f"There is no column {name!r}.", columns=", ".join(COLUMNS))
+        if name in header[:at]:
+            raise _refused(f"The column {name!r} stands there twice.")
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise _refused(f"The file has no column {missing[0]!r}, which every row needs.", missing=", ".join(missing))
+
+
+def _refused(message: str, **compared: int | str) -> Rejected:
+    return Rejected("price_file", message, **compared)
+
+
+def price_rows(header: Sequence[str], rows: Sequence[Row], *, greeks: bool) -> list[Answer]:
+    """An answer for each row, in the rows' order.
+
+    Args:
+        header: The columns' names, as `check_header` passes them.
+        rows: Cells as text.
+        greeks: Whether to add `GREEKS` to each price.
+    """
+    answers: list[Answer] = [{} for _ in rows]
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    place = {name: at for at, name in enumerate(header)}
+    kind, exercise, barrier_kind = (_cells(place, name) for name in ("kind", "exercise", "barrier_kind"))
+    for at, row in enumerate(rows):
+        if len(row) == len(header):
+            groups.setdefault((kind(row), exercise(row) or EUROPEAN, barrier_kind(row)), []).append(at)
+        else:
+            answers[at] = {"error": f"the row has {len(row)} cells; the header names {len(header)} columns"}
+    for key, members in groups.items():
+        found = _price_group(*key, [rows[at] for at in members], place, greeks=greeks)
+        for at, answer in zip(members, found, strict=True):
+            answers[at] = answer
+    return answers
+
+
+def _cells(place: Mapping[str, int], name: str) -> Callable[[Row], str]:
+    """The text of one column in a row; empty where the file has no such column."""
+    at = place.get(name)
+    return (lambda _: "") if at is None else (lambda row: row[at].strip())
+
+
+def model_of(kind: str, exercise: str, barrier_kind: str) -> Model:
+    """The model of a row.
+
+    Raises:
+        Rejected: ``price_row`` with the reason: an unknown name, or a combination that no model covers.
+    """
+    if kind not in KINDS:
+        raise Rejected("price_row", f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    if exercise not in EXERCISES:
+        raise Rejected("price_row", f"exercise is {exercise!r}; it must be one of {', '.join(EXERCISES)}")
+    model = MODELS.get((kind, exercise))
+    if model is None:
+        raise Rejected("price_row", f"not supported: {exercise} {kind}")
+    if model.barrier_kinds and barrier_kind not in model.barrier_kinds:
+        allowed = ", ".join(model.barrier_kinds)
+        raise Rejected("price_row", f"barrier_kind is {barrier_kind!r}; for {kind} it must be one of {allowed}")
+    return model
+
+
+def _price_group(
+    kind: str, exercise: str, barrier_kind: str, rows: Sequence[Row], place: Mapping[str, int], *, greeks: bool
+) -> list[Answer]:
+    """Answers of rows that one model values."""
+    try:
+        model = model_of(kind, exercise, barrier_kind)
+        if greeks and model.greeks is None:
+            raise Rejected("price_row", f"not supported: greeks of {exercise} {kind}")
+    except Rejected as error:
+        return [{"error": error.message} for _ in rows]
+    errors: dict[int, str] = {}
+    columns = {name: _numbers(kind, name, [*map(_cells(place, name), rows)], errors) for name in model.columns}
+    if "fixings" in columns:
+        _require_first_fixing(columns["fixings"], [*map(_cells(place, "first_fixing_years"), rows)], errors)
+    for name, sign in model.barrier_kinds.get(barrier_kind, {}).items():
+        columns[name] = np.full(len(rows), sign)
+    columns = {name: columns[name] for name in model.inputs.names}
+    for at, reason in model.inputs.offences(columns).items():
+        errors.setdefault(at, reason)
+    good = np.ones(len(rows), dtype=np.bool_)
+    good[list(errors)] = False
+    answers = iter(_valued(model, {name: column[good] for name, column in columns.items()}, greeks=greeks))
+    return [{"error": errors[at]} if at in errors else next(answers) for at in range(len(rows))]
+
+
+def _numbers(kind: str, name: str, texts: Sequence[str], errors: dict[int, str]) -> Column:
+    """A column as numbers; what is none becomes NaN and an error of its row."""
+    if name == "right":
+        found = [RIGHTS.get(text, nan) for text in texts]
+        reasons = {at: f"right is {texts[at]!r}; it must be call or put" for at, x in enumerate(found) if x != x}
+    else:
+        missing = DEFAULTS.get(name, nan)
+        try:
+            found = [float(text) if text else missing for text in texts]
+        except ValueError:
+            found = [_number(text) if text else missing for text in texts]
+        reasons = {at: _no_number(kind, name, texts[at]) for at, x in enumerate(found) if x != x}
+    for at, reason in reasons.items():
+        errors.setdefault(at, reason)
+    return np.array(found)
+
+
+def _require_first_fixing(fixings: Column, first: Sequence[str], errors: dict[int, str]) -> None:
+    """Of several fixings the first must be dated: now, and a step from now, are both usual."""
+    for at in np.flatnonzero(fixings > 1.0).tolist():
+        if not first[at]:
+            errors.setdefault(at, "first_fixing_years is empty; several fixings need it")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return nan
+
+
+def _no_number(kind: str, name: str, text: str) -> str:
+    return f"{name} is {text!r}; it must be a number" if text else f"{name} is empty; {kind} needs it"
+
+
+def _valued(model: Model, columns: Mapping[str, Column], *, greeks: bool) -> list[Answer]:
+    """Answers from columns without offences."""
+    if not greeks or model.greeks is None:
+        return [{"price": price} for price in model.price(**columns).tolist()]
+    found = model.greeks(**columns)
+    names = ("price", *GREEKS)
+    lists = [getattr(found, name).tolist() for name in names]
+    return [dict(zip(names, each, strict=True)) for each in zip(*lists, strict=True)]

@@ -1,0 +1,309 @@
+"""``novate price``: one option, files of them, errors by row, and simulation."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.main import novate
+from cli.price import OPTIONS
+from cli.price_rows import BYTES_MAX, COLUMNS, price_rows, read_table
+from contracts.pricing.catalogue import EXERCISES, KINDS, MODELS
+from contracts.pricing.inputs import RANGES
+from contracts.pricing.vanilla import black_scholes_greeks
+from genesis.errors import Rejected
+from tests.contracts.pricing.vectors import NEEDS_DATA, european_tables
+
+ONE = ["--right", "call", "--spot", "100", "--strike", "95.5", "--r", "0.05", "--t-years", "0.75", "--vol", "0.2"]
+ROW = {
+    "kind": "vanilla",
+    "right": "call",
+    "spot": "100",
+    "strike": "95.5",
+    "r": "0.05",
+    "t_years": "0.75",
+    "vol": "0.2",
+}
+TERMS: dict[str, dict[str, str]] = {
+    "barrier": {"barrier_kind": "down_out", "barrier": "90"},
+    "double_barrier": {"barrier_kind": "out", "barrier": "80", "barrier_high": "130"},
+    "digital_cash": {"cash": "10"},
+    "gap": {"second_strike": "97"},
+    "asian_arithmetic": {"fixings": "4", "first_fixing_years": "0.1"},
+    "asian_geometric": {"fixings": "4", "first_fixing_years": "0.1"},
+}
+"""What a kind needs besides the columns of `ROW`."""
+
+
+def price(*arguments: str, given: str | None = None) -> Result:
+    return CliRunner().invoke(novate, ["price", *arguments], input=given)
+
+
+def rows_of(*rows: dict[str, str], greeks: bool = False) -> list[dict[str, Any]]:
+    """Answers for rows given by column."""
+    return price_rows(COLUMNS, [[row.get(name, "") for name in COLUMNS] for row in rows], greeks=greeks)
+
+
+def exact(greeks: str) -> float:
+    found = black_scholes_greeks(right=1.0, spot=100.0, strike=95.5, q=0.0, r=0.05, t_years=0.75, vol=0.2)
+    return float(getattr(found, greeks)[0])
+
+
+def test_one_option_is_priced_in_full_precision() -> None:
+    """A reader of the JSON document must get the very number that was computed."""
+    document = json.loads(price(*ONE, "--greeks", "--json").stdout)
+    assert document == {"rows": [{name: exact(name) for name in ("price", "delta", "gamma", "vega", "theta", "rho")}]}
+    assert json.loads(price(*ONE, "--json").stdout) == {"rows": [{"price": exact("price")}]}
+
+
+def test_people_get_a_table() -> None:
+    """Ten digits, one line a greek."""
+    lines = price(*ONE, "--greeks").stdout.splitlines()
+    assert lines[:2] == ["vanilla", f"  price  {exact('price'):.10g}"]
+    assert len(lines) == 7
+
+
+def test_every_column_is_an_option_and_every_number_has_a_range() -> None:
+    """A file and the options describe the same things by the same names."""
+    assert tuple(name.replace("-", "_") for name, _ in OPTIONS) == COLUMNS
+    assert set(COLUMNS) - set(RANGES) == {"kind", "exercise", "barrier_kind"}
+    assert {name for model in MODELS.values() for name in model.columns} <= set(COLUMNS)
+
+
+@pytest.mark.parametrize(("kind", "exercise"), sorted(MODELS))
+def test_every_model_answers_from_text(kind: str, exercise: str) -> None:
+    """A model that only its own tests can reach prices nothing."""
+    row = {**ROW, "kind": kind, "exercise": exercise, **TERMS.get(kind, {})}
+    model = MODELS[kind, exercise]
+    for name in model.barrier_kinds or [""]:
+        found = rows_of(row | {"barrier_kind": name}, greeks=True)[0]
+        if model.greeks is None:
+            assert found == {"error": f"not supported: greeks of {exercise} {kind}"}
+            found = rows_of(row | {"barrier_kind": name})[0]
+        else:
+            assert set(found) == {"price", "delta", "gamma", "vega", "theta", "rho"}, found
+        assert all(math.isfinite(x) for x in found.values())
+        assert 0.0 <= found["price"] <= 100.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_what_no_model_covers_is_said_to_be_unsupported(kind: str, exercise: str) -> None:
+    """A wrong model's price would look like an answer."""
+    found = rows_of({**ROW, "kind": kind, "exercise": exercise, **TERMS.get(kind, {})})[0]
+    if (kind, exercise) in MODELS:
+        assert "price" in found
+    else:
+        assert found == {"error": f"not supported: {exercise} {kind}"}
+
+
+WRONG = [
+    ({"kind": "swap"}, "kind is 'swap'; it must be one of vanilla, "),
+    ({"kind": ""}, "kind is ''; it must be one of"),
+    ({"exercise": "bermudan"}, "exercise is 'bermudan'; it must be one of european, american"),
+    ({"right": "Call"}, "right is 'Call'; it must be call or put"),
+    ({"spot": ""}, "spot is empty; vanilla needs it"),
+    ({"strike": ""}, "strike is empty; vanilla needs it"),
+    ({"strike": "nan"}, "strike is 'nan'; it must be a number"),
+    ({"vol": "20%"}, "vol is '20%'; it must be a number"),
+    ({"vol": "inf"}, "vol is inf; it must be from 0 to 10"),
+    ({"spot": "-5"}, "spot is -5; it must be from 1e-09 to 1e+12"),
+    ({"kind": "barrier", "barrier": "90"}, "barrier_kind is ''; for barrier it must be one of down_out, "),
+    ({"kind": "asian_arithmetic", "fixings": "4"}, "first_fixing_years is empty; several fixings need it"),
+    ({"kind": "barrier", "barrier_kind": "down_out"}, "barrier is empty; barrier needs it"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), WRONG, ids=[each[1][:24] for each in WRONG])
+def test_a_bad_row_says_why_and_stops_no_other(change: dict[str, str], reason: str) -> None:
+    """One wrong cell in a book of a hundred thousand must not cost the rest."""
+    answers = rows_of(ROW, ROW | change, ROW)
+    assert set(answers[1]) == {"error"}
+    assert answers[1]["error"].startswith(reason)
+    assert answers[0] == answers[2] == {"price": exact("price")}
+
+
+def test_an_empty_cell_is_the_default_of_its_column() -> None:
+    """No yield, no rebate, an average over all time from now on, a past that is not known: European, too."""
+    full = {"exercise": "european", "q": "0", "rebate": "0", "fixings": "0", "first_fixing_years": "0"}
+    full |= {"average_so_far": "0", "extremum_so_far": "0"}
+    for kind in ("vanilla", "barrier", "asian_arithmetic", "lookback_floating"):
+        row = ROW | {"kind": kind, "barrier_kind": "down_out", "barrier": "90"}
+        short, long = rows_of(row, row | full)
+        assert short == long
+        assert "price" in short
+
+
+TABLES = [
+    ("testValues", {"kind": "vanilla"}),
+    ("testCashOrNothingEuropeanValues", {"kind": "digital_cash", "cash": "10"}),
+    ("testAssetOrNothingEuropeanValues", {"kind": "digital_asset"}),
+    ("testGapEuropeanValues", {"kind": "gap", "second_strike": "57"}),
+    ("testCashAtHitOrNothingAmericanValues", {"kind": "digital_cash", "exercise": "american", "cash": "15"}),
+    ("testAssetAtHitOrNothingAmericanValues", {"kind": "digital_asset", "exercise": "american"}),
+]
+KEYS = {"spot": "s", "strike": "strike", "q": "q", "r": "r", "t_years": "t", "vol": "v"}
+
+
+@NEEDS_DATA
+@pytest.mark.parametrize(("table", "terms"), TABLES, ids=[each[0] for each in TABLES])
+def test_a_published_table_comes_out_of_the_command(table: str, terms: dict[str, str]) -> None:
+    """From the text of a file to the document: signs, units and columns are where two right halves go wrong."""
+    rows = european_tables()[table]
+    lines = [",".join(COLUMNS)]
+    for row in rows:
+        cells = {"right": row["type"].lower(), **{name: str(row[key]) for name, key in KEYS.items()}, **terms}
+        lines.append(",".join(cells.get(name, "") for name in COLUMNS))
+    found = json.loads(price("--csv", "-", "--json", given="\n".join(lines)).stdout)["rows"]
+    for row, answer in zip(rows, found, strict=True):
+        assert answer["price"] == pytest.approx(row["result"], abs=row["tol"]), row
+
+
+HAUG = """kind,exercise,right,spot,strike,q,r,t_years,vol,barrier_kind,barrier,barrier_high,rebate,extremum_so_far
+barrier,european,call,100,90,0.04,0.08,0.5,0.25,down_out,95,,3,
+double_barrier,european,call,100,100,0,0.1,0.25,0.15,out,50,150,,
+lookback_floating,european,call,120,,0.06,0.1,0.5,0.3,,,,,100
+asian_geometric,european,put,80,85,-0.03,0.05,0.25,0.2,,,,,
+"""
+"""Examples of Haug, The Complete Guide to Option Pricing Formulas: single and double barriers, lookbacks, averages."""
+
+
+def test_examples_of_the_literature_come_out_of_the_command() -> None:
+    """The columns that only some kinds have, from text to price."""
+    rows = json.loads(price("--csv", "-", "--json", given=HAUG).stdout)["rows"]
+    assert [each["price"] for each in rows] == pytest.approx([9.0246, 4.3515, 25.3533, 4.6922], abs=1e-4)
+
+
+def test_a_file_is_answered_in_its_order() -> None:
+    """Rows are valued by groups; an answer at another row's place is the worst of errors."""
+    strikes = [f"{80 + n % 41}" for n in range(300)]
+    kinds = ["vanilla", "lookback_fixed", "nonsense", "vanilla"]
+    rows = [ROW | {"kind": kinds[n % 4], "strike": strike} for n, strike in enumerate(strikes)]
+    assert rows_of(*rows) == [rows_of(row)[0] for row in rows]
+
+
+def test_a_file_gives_one_document(tmp_path: Path) -> None:
+    """Columns in any order, those that no row needs left out, a mark at the beginning, empty lines, Windows' ends."""
+    text = (
+        "\ufeffvol,kind,right,spot,strike,r,t_years\r\n0.2,vanilla,call,100,95.5,0.05,0.75\r\n\r\n0.2,vanilla,call\r\n"
+    )
+    file = tmp_path / "book.csv"
+    file.write_text(text, newline="")
+    expected = [{"price": exact("price")}, {"error": "the row has 3 cells; the header names 7 columns"}]
+    for result in (price("--csv", str(file), "--json"), price("--csv", "-", "--json", given=text)):
+        assert (result.exit_code, json.loads(result.stdout)) == (0, {"rows": expected})
+    lines = price("--csv", str(file)).stdout.splitlines()
+    assert lines[2].split() == ["1", f"{exact('price'):.10g}"]
+    assert lines[-1] == "Rows in error: 1 of 2."
+
+
+HEADER = "kind,right,spot,strike,r,t_years,vol\n"
+BAD_FILES = [
+    ("", "The file is empty"),
+    ("\n\n", "The file is empty"),
+    (HEADER, "a header and no rows"),
+    (HEADER.replace("strike", "stike") + "a\n", "There is no column 'stike'"),
+    (HEADER.replace("\n", ",vol\n") + "a\n", "The column 'vol' stands there twice"),
+    (HEADER.replace(",vol", "") + "a\n", "The file has no column 'vol'"),
+    (HEADER + '"vanilla', "no CSV in UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), BAD_FILES, ids=[each[1] for each in BAD_FILES])
+def test_a_bad_file_is_refused_with_its_reason(text: str, reason: str) -> None:
+    """Exit code 1, nothing on standard output, and what to do."""
+    result = price("--csv", "-", "--json", given=text)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"novate: error [price_file]: {reason}" in result.stderr or reason in result.stderr
+    assert "what to do" in result.stderr
+
+
+def test_a_file_over_its_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded before anything is decoded."""
+    with pytest.raises(Rejected, match="too large"):
+        read_table(bytes(BYTES_MAX + 1))
+    with pytest.raises(Rejected, match="no CSV in UTF-8"):
+        read_table(b"\xff\xfe")
+    monkeypatch.setattr("cli.price_rows.ROWS_MAX", 2)
+    with pytest.raises(Rejected, match="too many rows"):
+        read_table((HEADER + "vanilla,call,1,1,0,1,0.1\n" * 3).encode())
+
+
+def test_one_bad_option_is_a_failure() -> None:
+    """A script sees it by the exit code."""
+    result = price(*ONE, "--exercise", "american", "--kind", "asian_arithmetic", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not supported: american asian_arithmetic" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--greeks"], [*ONE, "--csv", "-"], ["--csv", "/no/such/file"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    """Neither an option nor a file, or both."""
+    assert price(*arguments).exit_code == 2
+
+
+MC = ["mc", "--right", "call", "--spot", "100", "--vol", "0.2", "--r", "0.05", "--t-years", "0.75"]
+
+
+def simulated(*arguments: str) -> dict[str, Any]:
+    result = price(*MC, *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def test_a_simulation_meets_the_closed_form_whatever_the_threads() -> None:
+    """The same bits with any number of workers: the digest says so at a glance."""
+    arguments = ["--strike", "95.5", "--paths", "200000", "--seed", "5"]
+    one, three = (simulated(*arguments, "--workers", workers) for workers in ("1", "3"))
+    assert one == three
+    assert abs(one["price"] - exact("price")) < 4 * one["standard_error"]
+    assert simulated(*arguments[:-1], "6")["digest"] != one["digest"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--strike", "100", "--kind", "asian_arithmetic", "--fixings", "12", "--sampler", "sobol", "--paths", "1600"],
+        ["--strike", "100", "--kind", "asian_geometric", "--fixings", "12"],
+        ["--strike", "100", "--kind", "barrier", "--barrier", "90", "--barrier-kind", "down_out", "--fixings", "4"],
+        ["--strike", "100", "--kind", "lookback_fixed", "--fixings", "4"],
+        ["--kind", "lookback_floating", "--fixings", "4"],
+        ["--strike", "95", "--kind", "basket", "--spot", "90", "--vol", "0.3", "--weight", "0.5", "--weight", "0.5"],
+    ],
+    ids=lambda each: " ".join(each[:4]),
+)
+def test_every_kind_is_simulated(arguments: list[str]) -> None:
+    """Each payoff is reached from the command line."""
+    found = simulated("--paths", "2000", *arguments)
+    assert 0.0 < 4 * found["standard_error"] < found["price"] < 30.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["--strike", "100", "--vol", "0.3"], 1, "spots, q and vols must be of one length"),
+        (["--strike", "nan"], 2, "--strike is nan"),
+        ([], 2, "needs --strike"),
+        (["--strike", "100", "--kind", "barrier"], 2, "needs --barrier"),
+        (["--strike", "100", "--sampler", "sobol", "--fixings", "65", "--paths", "1600"], 1, "dimensions=65"),
+        (["--strike", "100", "--cluster", "tls://127.0.0.1:1"], 2, "needs --tls-trusted"),
+    ],
+)
+def test_a_bad_simulation_is_refused(arguments: list[str], code: int, reason: str) -> None:
+    """With the reason, before anything is computed."""
+    result = price(*MC, *arguments)
+    assert result.exit_code == code
+    assert reason in result.stderr
+
+
+def test_keys_of_a_cluster_are_made(tmp_path: Path) -> None:
+    """The seven files that `--cluster` and Dask's own programs ask for."""
+    files = json.loads(price("keys", str(tmp_path / "keys"), "--json").stdout)["files"]
+    assert len(files) == 7
+    assert all(Path(file).is_file() for file in files)
