@@ -53,11 +53,11 @@ _WHOLE_SHARE_PERCENT: Final = 60
 def prove_file(
     out: Output, file: Path, ranges: Sequence[str], seconds: int, certificate: Path | None, checked: Path | None
 ) -> None:
-    """Prove the contract in FILE, for all parameters, prices and elections.
+    """Prove that the contract in FILE never owes more than it holds.
 
-    That no payment exceeds what is locked, that nothing is lost or made, and that every path closes. Parameters may be
-    given a value or a narrower range. Exit code 0: proved; 3: refuted by numbers; 4: undecided. Needs the extra
-    "proofs" (Z3).
+    For all parameters, prices and elections: no payment exceeds what is locked, nothing is lost or made, and every path
+    closes. Parameters may be given a value or a narrower range. Exit code 0: proved; 3: refuted by numbers; 4:
+    undecided. Needs the extra "proofs" (Z3).
     """
     loaded = load_contract(file)
     program = loaded.verified.program

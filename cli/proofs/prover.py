@@ -303,7 +303,8 @@ def _relevant(path: Path, terms: Sequence[Term]) -> Sequence[tuple[Term, bool]]:
     The others can still help, as a path on which they contradict each other is none.
     """
     known = _unknowns(terms)
-    open_conditions, kept = list(path.conditions), []
+    kept: list[tuple[Term, bool]] = []
+    open_conditions = list(path.conditions)
     while True:
         near = [each for each in open_conditions if known & _unknowns([each[0]])]
         if not near:
