@@ -61,7 +61,7 @@ def drawn_contract(source: random.Random) -> str:
     first, second = (money(source, 2, "ab", "ps") for _ in range(2))
     elected = money(source, 1, ["a", "go"], "p")  # type: ignore[arg-type]
     return HEAD + (
-        f"lock writer {lock} + {source.choice([lock, 'm', '2', '3 * m'])}\n"
+        f"lock writer {lock} + {source.choice([lock, '8', '6 * m + 6', '9 * m + 9', '12 * m + 12'])}\n"
         f"when s arrives {{\n  pay {first} to holder\n  if s > p {{ pay {second} to writer }}\n}} timeout {{ }}\n"
         f"when go arrives {{ pay {elected} to holder }} timeout {{ pay 1 to holder }}\nclose\n"
     )
