@@ -15,6 +15,7 @@ import click
 from cli.contract_plot import COLUMNS, payoff_lines, write_png
 from cli.contract_prove import prove_file
 from cli.contract_source import LoadedContract, load_contract
+from cli.contract_value import value
 from cli.contract_values import moment_text, parameter_values, settled_inputs
 from cli.output import Amount, Failure, Output, reporting
 from contracts.vm.bytecode import InputKind, Op, encode_program
@@ -38,9 +39,10 @@ elect_option = click.option(
 
 @click.group()
 def contract() -> None:
-    """Check, compile, run, explain and prove an option contract."""
+    """Check, compile, run, value, explain and prove an option contract."""
 
 
+contract.add_command(value)
 contract.add_command(prove_file)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -71,7 +72,7 @@ def mc(out: Output, workers: int | None, cluster: str | None, recheck: int, **gi
     threads = workers or os.cpu_count() or 1
     with out.progress("shards", len(shards)) as progress:
         if cluster is None:
-            results = run_on_threads(job, shards, threads, progress.advance)
+            results = run_on_threads(partial(monte_carlo.run, job), shards, threads, progress.advance)
         else:
             results = _run_on_cluster(cluster, tls, job, shards, progress.advance)
     if cluster is not None:

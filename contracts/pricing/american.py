@@ -16,11 +16,12 @@ Which way a row is priced:
 3. r < 0 and q < r: exercise pays between two boundaries (Andersen and Lake, "Fast American option pricing: the
    double-boundary case", Wilmott 2021). Not iterated here; two Leisen-Reimer trees of 501 and 1001 steps, extrapolated.
 4. r t above 17: the value is within 4e-8 of the strike of the perpetual put's.
-5. r t or abs(q) t above 1, vol · √t above 2, or abs(r - q) √t above 2 vol: the two trees as well, since the fixed steps
-   do not always reach the solution. Seen over 1,250 random rows: within 1e-3 of the strike, mostly within 1e-4.
-6. Otherwise the boundary: absolute error within 5e-5 at a strike or spot of 100 for r and q from 0 to 0.1, vol from 0.1
-   to 0.6, t from a month to 3 years, spot over strike from 0.8 to 1.25; in all of this domain seen within 4e-5 of the
-   strike.
+5. abs(q) t above 4, vol · √t above 4, or abs(r - q) √t above 2 vol: the two trees as well, since the fixed steps do not
+   always reach the solution there. Seen over 223 random rows against trees of 2,001 and 4,001 steps: 9 of 10 within
+   5e-5 of the strike, at worst 1.5e-3.
+6. Otherwise the boundary: absolute error within 5e-5 at a strike of 100 for r and q from 0 to 0.1, vol from 0.1 to 0.6,
+   t from a month to 3 years, spot over strike from 0.8 to 1.25. Seen over 1,738 random rows of the whole of this
+   domain: within 1e-5 of the strike, 99 of 100 within 1e-6, against more nodes and iterations.
 
 Rates within 1e-14 of 0 count as 0. Delta and gamma are derivatives of the integral, or of the parabola through the
 trees' nodes; theta follows from the Black-Scholes equation; vega and rho are differences over vol · (1 ± 0.001) and

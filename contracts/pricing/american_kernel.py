@@ -47,7 +47,7 @@ def method(q: Any, r: Any, t: Any, vol: Any) -> Any:
         return TREE
     if r * t > RATE_TIME_MAX:
         return PERPETUAL
-    moderate = r * t <= 1.0 and abs(q) * t <= 1.0 and vol * sqrt(t) <= 2.0
+    moderate = abs(q) * t <= 4.0 and vol * sqrt(t) <= 4.0
     return BOUNDARY if moderate and abs(r - q) * sqrt(t) <= 2.0 * vol else TREE
 
 

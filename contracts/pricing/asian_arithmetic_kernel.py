@@ -162,7 +162,8 @@ def sum_value(
         variance = (1.0 - parts[j]) * (1.0 - parts[j]) * variance + (s * s if j > 0 else first_s * first_s)
     if first_s * first_s + (points - 1) * s * s < SMALL * SMALL:
         return forward_value(side, forward, strike, sqrt(variance))
-    close = first_s < (0.8 * s if s < 0.3 else 0.2 * s)
+    least = 0.05 if points <= 3 else 0.2  # a narrower grid serves instead, which few points can afford
+    close = first_s < (0.8 * s if s < 0.3 else least * s)
     narrow = s if close or first_s > 0.8 * s else 1.25 * first_s
     d = CELL * narrow if CELL * narrow < CELL_MAX else CELL_MAX
     reach = fill_tables(growth, table, d, s)

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import novate
-from contracts.pricing.monte_carlo import Job, Market, merge, recheck, run, shards_of
+from contracts.pricing.margin import MarginRun
+from contracts.pricing.margin import merge as merge_profits
+from contracts.pricing.monte_carlo import Job, Market, Shard, merge, recheck, run, shards_of
 from contracts.pricing.payoffs import Asian, Basket
 from genesis.errors import Rejected
 from node.cluster import ClusterIdentity, run_on_cluster
 from node.cluster_keys import ROLES, make_cluster_keys
 from node.shards import run_on_threads
+from tests.contracts.pricing.test_margin import BOOK, STORM
 
 distributed = pytest.importorskip("distributed")
 
@@ -65,15 +69,25 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_threads_give_the_same_bits(workers: int) -> None:
     """However many cores a validator has."""
     steps: list[int] = []
-    assert merge(JOB, run_on_threads(JOB, SHARDS, workers, lambda: steps.append(1))) == HERE
+    assert merge(JOB, run_on_threads(partial(run, JOB), SHARDS, workers, lambda: steps.append(1))) == HERE
     assert len(steps) == len(SHARDS) > 7
+
+
+def test_a_margin_run_is_the_same_on_any_number_of_threads() -> None:
+    """A margin call that depended on the validator's cores would be disputed."""
+    margin_run = MarginRun(BOOK, STORM)
+    alone = merge_profits([(Shard(0, STORM.count), margin_run.run(Shard(0, STORM.count)))])
+    for workers in (1, 3):
+        shards = margin_run.shards(workers)
+        found = run_on_threads(margin_run.run, shards, workers, lambda: None)
+        assert merge_profits(list(zip(shards, found, strict=True))).tolist() == alone.tolist()
 
 
 def test_a_refusal_on_a_thread_ends_the_job() -> None:
     """The other shards are not computed for nothing."""
     job = replace(JOB, market=replace(MARKET, spots=(1e8,)), payoff=Basket(1, 0, (8_000_000,)), times_years=(0.5,))
     with pytest.raises(Rejected, match="payout_range"):
-        run_on_threads(job, shards_of(job, 1), 2, lambda: None)
+        run_on_threads(partial(run, job), shards_of(job, 1), 2, lambda: None)
 
 
 @pytest.mark.process

@@ -94,6 +94,7 @@ def test_the_nodes_are_those_of_chebyshev_and_of_gauss_and_legendre() -> None:
         ((PUT, 100, 100, -0.06, -0.01, 1.0, 0.2), american_kernel.TREE, None),
         ((PUT, 100, 100, 0.0, 0.2, 90.0, 0.3), american_kernel.PERPETUAL, 100.0 * 9 / 49 * (40 / 49) ** (40 / 9)),
         ((PUT, 100, 100, 0.0, 0.05, 1.0, 0.01), american_kernel.TREE, None),
+        ((PUT, 100, 100, 0.0, 0.05, 30.0, 0.2), american_kernel.BOUNDARY, None),
     ],
 )
 def test_every_way_is_taken_where_it_is_stated(row: Any, way: int, price: float | None) -> None:
