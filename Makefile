@@ -119,8 +119,9 @@ sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7, every fault, both e
 mutants: setup ## every safety rule and every defence taken out in turn: the simulator, or the row's test, must fail
 	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants tests/defences $(ARGS)
 
-library: setup ## compile the exchange's two programs anew into contracts/library/exchange.py
-	@$(PY) -m tests.contracts.exchange_library > $(VENV)/exchange.py && mv $(VENV)/exchange.py contracts/library/exchange.py
+library: setup ## compile the exchange's and the ACTUS programs anew into contracts/library/*.py
+	@for each in exchange actus; do $(PY) -m tests.contracts.exchange_library $$each > $(VENV)/$$each.py \
+		&& mv $(VENV)/$$each.py contracts/library/$$each.py || exit 1; done
 
 bench: setup ## measure four validators with each engine: throughput, then latency at BENCH_RATE a second
 	@for engine in $(ENGINES); do \

@@ -68,7 +68,11 @@ def parameter_ranges(program: Program, pairs: Sequence[str]) -> dict[int, Interv
 
 
 def settled_inputs(
-    verified: Verified, observed: Sequence[str], elected: Sequence[str], absent: Sequence[str]
+    verified: Verified,
+    observed: Sequence[str],
+    elected: Sequence[str],
+    absent: Sequence[str],
+    passed: Sequence[str] = (),
 ) -> dict[int, int | None]:
     """What has been settled, by input; a window's name stands for all of its prices.
 
@@ -76,6 +80,7 @@ def settled_inputs(
         verified: The program.
         observed, elected: ``name=value`` each.
         absent: Names.
+        passed: Names of moments that have come.
 
     Raises:
         click.UsageError: As `parameter_values`.
@@ -89,6 +94,9 @@ def settled_inputs(
         for name, text in _taken_apart(pairs, f"{option} NAME=VALUE"):
             for number in _inputs_named(program, name, kind, option):
                 _settle(program, found, number, _value(name, program.inputs[number].type, text))
+    for name in passed:
+        for number in _inputs_named(program, name, InputKind.MOMENT, "--passed"):
+            _settle(program, found, number, 1)
     for name in absent:
         for number in _inputs_named(program, name, None, "--absent"):
             _settle(program, found, number, None)

@@ -11,7 +11,8 @@ Rules:
    there, whether or not the program waits for it yet. It is absent once the settlement delay has passed since the first
    block at or after its window's end: samples that were held up with the chain must find it open.
 4. *Elections.* The party's member elects once, within the window; with a value above zero the deposit moves into the
-   pot. At the window's end an election is absent.
+   pot. At the window's end an election is absent. *Moments.* The first block at or after a moment settles it; if it is
+   past when the instance starts, the next block does.
 5. After each settled input the program runs from its beginning; the payments that are new are made. At the close the
    pot is empty.
 6. One block looks at no more than `INPUTS_PER_BLOCK_MAX` open inputs and runs programs for no more than
@@ -126,7 +127,9 @@ def _require_bound(step: Step, program: Program, operation: StartContract) -> No
 
 
 def _require_ahead(step: Step, each: Input, window: Window) -> None:
-    """A price's instant, and the end of an election, are in the future."""
+    """A price's instant, and the end of an election, are in the future; a moment may be past."""
+    if each.kind is InputKind.MOMENT:
+        return
     ahead_unix_ms = window.opens_unix_ms if each.kind is InputKind.PRICE else window.until_unix_ms
     if ahead_unix_ms <= step.time_unix_ms:
         raise Rejected(
@@ -204,8 +207,8 @@ def _found(step: Step, row: ContractRow, program: Program, due: Due) -> tuple[bo
     """Whether an open input can be settled now, and its value; None is absence."""
     state, each = step.state, program.inputs[due[2]]
     window = state.open_inputs.terms(row).windows[due[2]]
-    if each.kind is InputKind.ELECTION:
-        return True, None
+    if each.kind is not InputKind.PRICE:
+        return True, 1 if each.kind is InputKind.MOMENT else None
     found = last_priced(state, row.feeds[each.source], window.opens_unix_ms)
     if found is not None and found[0] + state.limits.settlement_sample_validity_ms > window.opens_unix_ms:
         return True, found[1]

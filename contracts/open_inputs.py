@@ -121,7 +121,7 @@ class OpenInputs:
         for number, (each, window) in enumerate(zip(program.inputs, self.terms(row).windows, strict=True)):
             if number in settled:
                 continue
-            if each.kind is InputKind.ELECTION:
+            if each.kind is not InputKind.PRICE:
                 yield (window.until_unix_ms, contract, number), "", 0
             else:
                 due_unix_ms = min(window.opens_unix_ms + self.delay_ms, window.until_unix_ms)

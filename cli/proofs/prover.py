@@ -174,10 +174,11 @@ def _leaves(whole: Symbolic) -> Iterator[tuple[Term, Interval]]:
 
 
 def _windows(whole: Symbolic, encoder: Encoder) -> list[Any]:
-    """An instance starts only if each input ends after it opens."""
+    """An instance starts only if each input ends after it opens; a moment has no end of its own."""
     found = []
-    for opens, until in dict.fromkeys((each.opens, each.until) for each in whole.windows):
-        found += [encoder.formula(opens) >= 0, encoder.formula(opens) < encoder.formula(until)]
+    for each in whole.windows:
+        opens, until = encoder.formula(each.opens), encoder.formula(each.until)
+        found += [opens >= 0] if each.is_moment else [opens >= 0, opens < until]
     return found
 
 

@@ -121,6 +121,9 @@ def _drawn(
     settled: dict[int, int | None] = {}
     for number, declared in enumerate(program.inputs):
         outcome = path.outcomes.get(number, draws.source.choice([Outcome.ARRIVED, Outcome.ABSENT]))
+        if declared.kind is InputKind.MOMENT:
+            settled[number] = 1
+            continue
         if outcome is not Outcome.ARRIVED:
             settled[number] = 0 if outcome is Outcome.DECLINED else None
             continue

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.vm import kernel
-from contracts.vm.bytecode import GAS, NO_DEPOSIT, WORD_MAX, Op
+from contracts.vm.bytecode import GAS, NO_DEPOSIT, WORD_MAX, InputKind, Op
 from contracts.vm.interpreter import terms
 from contracts.vm.verifier import Verified, of_instance
 from genesis.errors import Rejected
@@ -106,7 +106,8 @@ class Valuer:
         for number, each in enumerate(declared):
             arrived = states[number] == ARRIVED
             out = arrived & ((values[number] < each.low) | (values[number] > each.high))
-            if out.any() or not (arrived | (states[number] == ABSENT) | (states[number] == OPEN)).all():
+            absent = states[number] == (OPEN if each.kind is InputKind.MOMENT else ABSENT)  # a moment always comes
+            if out.any() or not (arrived | absent | (states[number] == OPEN)).all():
                 where = int(np.flatnonzero(out)[0]) if out.any() else -1
                 raise Rejected(
                     "bad_input",

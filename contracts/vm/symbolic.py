@@ -2,8 +2,8 @@
 
 The walk follows the interpreter (`contracts.vm.interpreter`) instruction by instruction, and forks
 
-- at the first AWAIT of an input: it is absent, or it has arrived; an election that has arrived is false (zero), or true
-  (above zero), and in the second case its deposit enters the pot;
+- at the first AWAIT of an input: it is absent, or it has arrived, as a moment always does; an election that has arrived
+  is false (zero), or true (above zero), and in the second case its deposit enters the pot;
 - at a conditional jump that the ranges, and what the path has already assumed, do not decide.
 
 So a path fixes which inputs arrived and which way each jump went, and holds for all values that meet its conditions. A
@@ -64,10 +64,11 @@ class SymbolicLock:
 
 @dataclass(frozen=True, slots=True)
 class SymbolicWindow:
-    """When an input opens and ends; an instance starts only if ``0 <= opens < until``."""
+    """When an input opens and ends; to start, ``0 <= opens < until`` must hold, of a moment ``0 <= opens``."""
 
     opens: Term
     until: Term
+    is_moment: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ def symbolic(verified: Verified, ranges: Mapping[int, Interval] | None = None) -
         SymbolicLock(each.party, _asset(verified, each.amount), _read(registers, each.amount)) for each in program.locks
     )
     windows = tuple(
-        SymbolicWindow(_read(registers, each.opens), _read(registers, each.until)) for each in program.inputs
+        SymbolicWindow(_read(registers, each.opens), _read(registers, each.until), each.kind is InputKind.MOMENT)
+        for each in program.inputs
     )
     deposits = {
         number: Deposit(number, _asset(verified, each.deposit), _read(registers, each.deposit))
@@ -248,6 +250,8 @@ def _await(whole: Symbolic, walker: _Walker, number: int, at: int, waiting: list
 def _others(whole: Symbolic, number: int) -> tuple[Outcome, ...]:
     """What else than ARRIVED may become of an input."""
     declared = whole.verified.program.inputs[number]
+    if declared.kind is InputKind.MOMENT:
+        return ()
     may_decline = declared.kind is InputKind.ELECTION and declared.low == 0 < declared.high
     return (Outcome.ABSENT, Outcome.DECLINED) if may_decline else (Outcome.ABSENT,)
 

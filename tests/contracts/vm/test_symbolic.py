@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.vm.bytecode import CODE_LENGTH_MAX, GAS, Instruction, Op, Program
+from contracts.vm.bytecode import CODE_LENGTH_MAX, GAS, InputKind, Instruction, Kind, Op, Program
 from contracts.vm.interpreter import run
 from contracts.vm.intervals import divided
 from contracts.vm.language.compiler import compile_verified
@@ -34,21 +34,23 @@ def drawn(whole: Symbolic, source: random.Random) -> tuple[tuple[int, ...], dict
     scale = source.choice((3, 50, 10**6))
     parameters = [source.randint(low, min(high, low + scale)) for low, high in whole.ranges]
     for number, each in enumerate(program.parameters):
-        if each.name in ("expiry", "start"):
+        if each.type.kind is Kind.TIME and each.name != "step":
             parameters[number] = 10**12 * (1 + number)
     settled: dict[int, int | None] = {}
     may_fail = source.random() < 0.3
     for number, declared in enumerate(program.inputs):
         value = source.randint(declared.low, min(declared.high, declared.low + scale))
-        settled[number] = None if may_fail and source.random() < 0.2 else value
+        is_absent = may_fail and declared.kind is not InputKind.MOMENT and source.random() < 0.2
+        settled[number] = None if is_absent else value
     return tuple(parameters), settled
 
 
-def is_taken(path: Path, parameters: tuple[int, ...], settled: dict[int, int | None]) -> bool:
+def is_taken(whole: Symbolic, path: Path, parameters: tuple[int, ...], settled: dict[int, int | None]) -> bool:
     """Whether a run over these values goes this way."""
     for number, outcome in path.outcomes.items():
         value = settled[number]
-        found = Outcome.ABSENT if value is None else Outcome.ARRIVED if value else Outcome.DECLINED
+        made = value != 0 or whole.verified.program.inputs[number].kind is not InputKind.ELECTION
+        found = Outcome.ABSENT if value is None else Outcome.ARRIVED if made else Outcome.DECLINED
         if found is not outcome:
             return False
     inputs = {number: value for number, value in settled.items() if value is not None}
@@ -64,7 +66,7 @@ def test_one_path_is_taken_and_pays_what_the_interpreter_pays(name: str) -> None
     paid = 0
     for _ in range(DRAWS):
         parameters, settled = drawn(whole, source)
-        taken = [each for each in paths if is_taken(each, parameters, settled)]
+        taken = [each for each in paths if is_taken(whole, each, parameters, settled)]
         assert len(taken) == 1
         ran = run(whole.verified, parameters, settled)
         inputs = {number: value for number, value in settled.items() if value is not None}
