@@ -1,4 +1,4 @@
-"""``novate contract``: check, compile, run and explain an option contract, without any chain.
+"""``novate contract``: check, compile, run and explain an option contract, without any chain; prove: `contract_prove`.
 
 A contract is a text in the language of docs/CONTRACTS.md. What these commands say follows from the compiled program
 and the code that every validator runs: the verifier and the interpreter.
@@ -14,6 +14,7 @@ import click
 
 from cli.contract_actus import actus
 from cli.contract_plot import COLUMNS, payoff_lines, write_png
+from cli.contract_prove import prove_file
 from cli.contract_source import LoadedContract, load_contract
 from cli.contract_value import value
 from cli.contract_values import moment_text, parameter_values, settled_inputs
@@ -39,10 +40,11 @@ elect_option = click.option(
 
 @click.group()
 def contract() -> None:
-    """Check, compile, run, value and explain an option contract."""
+    """Check, compile, run, value, explain and prove an option contract."""
 
 
 contract.add_command(value)
+contract.add_command(prove_file)
 
 
 contract.add_command(actus)

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from contracts.vm.bytecode import InputKind, Kind, Program, Type
+from contracts.vm.intervals import Interval
 from contracts.vm.language.lexer import Sort, tokens_of
 from contracts.vm.language.spelling import did_you_mean
 from contracts.vm.verifier import Verified
@@ -41,6 +42,29 @@ def parameter_values(program: Program, pairs: Sequence[str]) -> tuple[int, ...]:
     if missing:
         raise click.UsageError(f"Give a value for {', '.join(missing)}, each as NAME=VALUE.")
     return tuple(given[name] for name in declared)
+
+
+def parameter_ranges(program: Program, pairs: Sequence[str]) -> dict[int, Interval]:
+    """The ranges that are asked for, by the parameter's number: ``name=value`` or ``name=low..high`` each.
+
+    Raises:
+        click.UsageError: A name that is unknown or given twice, a value that is none of its type, an empty range.
+    """
+    numbers = {each.name: number for number, each in enumerate(program.parameters)}
+    found: dict[int, Interval] = {}
+    for name, text in _taken_apart(pairs, "PARAMETER=VALUE or PARAMETER=LOW..HIGH"):
+        if name not in numbers:
+            raise click.UsageError(f"There is no parameter {name!r}.{did_you_mean(name, numbers)}")
+        if numbers[name] in found:
+            raise click.UsageError(f"The parameter {name!r} is given twice.")
+        of = program.parameters[numbers[name]].type
+        first, dots, last = text.partition("..")
+        low = _value(name, of, first)
+        high = _value(name, of, last) if dots else low
+        if low > high:
+            raise click.UsageError(f"{name}: the range from {low} to {high} is empty.")
+        found[numbers[name]] = low, high
+    return found
 
 
 def settled_inputs(

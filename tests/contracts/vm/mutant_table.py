@@ -330,7 +330,7 @@ CHECKING: Final[Sequence[Mutant]] = (
     Mutant("inputs of empty ranges", _V, "or not _is_within(each.type, each.low, each.high, 0, 0)", ""),
     Mutant("prices of no feed", _V, "each.source < len(program.feeds) and", ""),
     Mutant("prices of another type", _V, "and each.type.kind is Kind.PRICE", ""),
-    Mutant("prices with a deposit", _V, "and each.deposit == NO_DEPOSIT", ""),
+    Mutant("prices with a deposit", _V, "Kind.PRICE and each.deposit == NO_DEPOSIT", "Kind.PRICE"),
     Mutant("elections of nobody", _V, "each.source < len(program.parties) and", ""),
     Mutant("elections of another type", _V, "each.type.kind in (Kind.BOOL, Kind.QUANTITY) and", ""),
     Mutant("elections below zero", _V, "and each.low >= 0", ""),

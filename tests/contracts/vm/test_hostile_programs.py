@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,9 +46,6 @@ from tests.fuzz.shapes import mutated
 
 EXAMPLES: Final = int(os.environ.get("NOVATE_FUZZ_EXAMPLES", "60"))
 CHANGED: Final = 600
-VERIFY_SECONDS_MAX: Final = 2.0
-"""For the largest program; on one core of 2025 it takes about a tenth of a second."""
-RUN_SECONDS_MAX: Final = 0.5
 MEMORY_BYTES_MAX: Final = 32 * 2**20
 
 PLAN: Final = Plan(instances=1, observations=6, oracle_every=2)
@@ -209,17 +205,13 @@ def largest() -> Program:
     )
 
 
-def test_the_largest_program_is_verified_and_run_in_bounded_time_and_memory() -> None:
-    """A transaction that held up every validator for seconds would be an attack."""
+def test_the_largest_program_is_verified_and_run_within_its_gas_and_a_bound_of_memory() -> None:
+    """A transaction that held up every validator for seconds would be an attack; docs/PERFORMANCE.md has the times."""
     data = encode_program(largest())
     assert len(data) < PROGRAM_BYTES_MAX
-    began = time.perf_counter()
     verified = verify(decode_program(data), GAS_MAX)
-    assert time.perf_counter() - began < VERIFY_SECONDS_MAX
     assert verified.ranges[-2] == (-(WORD_MAX**2), WORD_MAX**2)
-    began = time.perf_counter()
     done = run(verified, (WORD_MAX, 0), dict.fromkeys(range(INPUTS_MAX), WORD_MAX))
-    assert time.perf_counter() - began < RUN_SECONDS_MAX
     assert done.waits_for is None
     assert done.gas == verified.program.gas
     tracemalloc.start()
