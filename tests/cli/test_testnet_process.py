@@ -31,7 +31,7 @@ from genesis.params import ChainParams
 pytestmark = pytest.mark.process
 
 NAMES = ("v0", "v1", "v2", "v3")
-SPEED = 4_000
+SPEED = 2_500
 PATIENCE_S = 60.0
 POLL_S = 0.05
 
@@ -114,7 +114,7 @@ def committed(status: Any) -> int:
 def tell(net: Net, tape: Path) -> Story:
     """Live through it."""
     plan = make_plan(parse_tape(tape.read_text()), ChainParams())
-    start = plan.trades[0].trade.ts_unix_ms - 2_000 * SPEED
+    start = plan.trades[0].trade.ts_unix_ms - 5_000 * SPEED
     up = net.run("testnet", "up", "--detach", "--replay-from", str(start), "--speed", str(SPEED))
     with subprocess.Popen(net.command("replay", str(tape)), stdout=subprocess.PIPE, text=True) as replaying:
         during = net.until(lambda status: committed(status) > 150)
@@ -219,7 +219,7 @@ def test_a_testnet_on_pbft_trades_and_survives_the_loss_of_one(tmp_path: Path) -
     tape = tmp_path / "tape.csv"
     tape.write_text(generate_tape())
     plan = make_plan(parse_tape(tape.read_text()), ChainParams())
-    start = plan.trades[0].trade.ts_unix_ms - 2_000 * SPEED
+    start = plan.trades[0].trade.ts_unix_ms - 5_000 * SPEED
     net = Net(tmp_path / "net")
     try:
         era = ("--replay-from", str(start), "--speed", str(SPEED))

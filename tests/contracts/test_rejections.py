@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contracts import expiry
+from contracts.operations import UNIT_MINOR_MAX
 from contracts.tables import QuarantineRow
 from genesis.codec import I64_MAX
 from tests.contracts.world import (
@@ -128,7 +129,12 @@ REFUSALS: list[tuple[str, str, tuple[Any, ...], str]] = [
     ("a series in no asset", "governor", listing(asset="NONE"), "unknown_asset"),
     ("an expiry in the past", "governor", listing(expiry_unix_ms=START_UNIX_MS), "bad_expiry"),
     ("one series of an expiry too many", "governor", listing(expiry_unix_ms=EXPIRY_UNIX_MS), "limit_reached"),
-    ("a lot that nobody could cover", "governor", listing(settlement="linear", lot_minor=2**48), "collateral_limit"),
+    (
+        "a lot that nobody could cover",
+        "governor",
+        listing(settlement="linear", lot_minor=UNIT_MINOR_MAX),
+        "collateral_limit",
+    ),
     ("an issue by the governor", "governor", move("asset.issue", "M0/main", 1), "not_authorised"),
     ("an issue of no asset", "issuer", move("asset.issue", "M0/main", 1, "NONE"), "unknown_asset"),
     ("an issue to nobody", "issuer", move("asset.issue", "M9/main", 1), "unknown_account"),
