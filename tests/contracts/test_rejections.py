@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from contracts import expiry
-from contracts.operations import UNIT_MINOR_MAX
 from contracts.tables import QuarantineRow
 from genesis.codec import I64_MAX
 from tests.contracts.world import (
