@@ -32,6 +32,7 @@ from contracts.tables import ContractRow, ProgramRow
 from contracts.vm.bytecode import NO_DEPOSIT, Input, InputKind, Program, decode_program
 from contracts.vm.interpreter import Window, run, terms
 from contracts.vm.verifier import Verified, verify
+from genesis.codec import I64_MAX
 from genesis.errors import Rejected, invariant
 
 INPUTS_PER_BLOCK_MAX: Final = 5_000
@@ -227,7 +228,10 @@ def _settle(step: Step, name: str, row: ContractRow, verified: Verified, number:
 
 
 def _advance(step: Step, name: str, row: ContractRow, verified: Verified) -> None:
-    """Rule 5: run the program over what is settled and make the payments that are new."""
+    """Rule 5: run the program over what is settled and make the payments that are new.
+
+    What a program asks for may have 127 bits; an event, like all that is encoded, holds 64.
+    """
     state, pot = step.state, pot_account(name)
     reached = run(verified, row.parameters, dict(row.settled))
     for payment in reached.payments[row.payments :]:
@@ -241,7 +245,7 @@ def _advance(step: Step, name: str, row: ContractRow, verified: Verified) -> Non
                 account=account,
                 asset=asset,
                 amount_minor=payment.amount_minor,
-                shortfall_minor=payment.due_minor - payment.amount_minor,
+                shortfall_minor=min(payment.due_minor - payment.amount_minor, I64_MAX),
             )
     is_open = reached.waits_for is not None
     state.contracts.put(name, row._replace(payments=len(reached.payments), is_open=is_open))
