@@ -69,7 +69,7 @@ def contract(state: State, contract_id: str) -> Answer:
         "feeds": dict(zip(program.feeds, row.feeds, strict=True)),
         "parameters": {each.name: value for each, value in zip(program.parameters, row.parameters, strict=True)},
         "locked_minor": {asset: balance(state, pot, asset).free_minor for asset in row.assets},
-        "inputs": _inputs(state, row, program),
+        "inputs": _inputs(state, contract_id, row, program),
         "payments": [
             {
                 "party": program.parties[each.party],
@@ -83,9 +83,9 @@ def contract(state: State, contract_id: str) -> Answer:
     }
 
 
-def _inputs(state: State, row: ContractRow, program: Program) -> list[Answer]:
+def _inputs(state: State, name: str, row: ContractRow, program: Program) -> list[Answer]:
     settled = dict(row.settled)
-    windows = state.open_inputs.terms(row).windows
+    windows = state.open_inputs.windows(name)
     return [
         {
             "input": each.name,

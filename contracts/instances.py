@@ -14,8 +14,9 @@ Rules:
    pot. At the window's end an election is absent.
 5. After each settled input the program runs from its beginning; the payments that are new are made. At the close the
    pot is empty.
-6. One block looks at no more than `INPUTS_PER_BLOCK_MAX` open inputs and runs programs for no more than
-   `GAS_PER_BLOCK_MAX`; the next one goes on.
+6. One block settles, or notes as overdue, no more than `INPUTS_PER_BLOCK_MAX` open inputs, and spends no more than
+   `GAS_PER_BLOCK_MAX` on it: for each settled input its program's gas, and `GAS_PER_INPUT` for each of its inputs. The
+   next block goes on. An input that cannot be settled yet does not count, so none keeps another from settling.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from __future__ import annotations
 from typing import Final
 
 from contracts.ledger import balance, post
-from contracts.open_inputs import Due
 from contracts.operations_contracts import ElectContract, StartContract, StoreProgram
-from contracts.oracle import last_priced
+from contracts.oracle import price_standing_at
 from contracts.state import State
 from contracts.step import Step, known, require_new, require_owner, require_sound
 from contracts.tables import ContractRow, ProgramRow
@@ -37,6 +37,11 @@ from genesis.errors import Rejected, invariant
 
 INPUTS_PER_BLOCK_MAX: Final = 5_000
 GAS_PER_BLOCK_MAX: Final = 1_000_000
+GAS_PER_INPUT: Final = 4
+INPUTS_LIVE_MAX: Final = 2**18
+"""Of all running instances together: a bound of a node's memory."""
+PRICE_AWAITED_MS_MAX: Final = 31 * 86_400_000
+"""From a price's instant to its window's end: for so long samples are kept for it."""
 CONTRACTS_EVER_MAX: Final = 2**32
 
 
@@ -70,6 +75,9 @@ def start(step: Step, operation: StartContract) -> None:
     if operation.program not in state.programs.rows:
         raise Rejected("unknown_program", "There is no program of this id.", program=operation.program.hex())
     verified = state.open_inputs.verified(operation.program)
+    inputs = state.open_inputs.inputs_live + len(verified.program.inputs)
+    if inputs > INPUTS_LIVE_MAX:
+        raise Rejected("limit_reached", "No more inputs may be waited for.", inputs=inputs, inputs_max=INPUTS_LIVE_MAX)
     _require_bound(step, verified.program, operation)
     agreed = terms(verified, operation.parameters)
     for each, window in zip(verified.program.inputs, agreed.windows, strict=True):
@@ -85,7 +93,7 @@ def start(step: Step, operation: StartContract) -> None:
         operation.parameters,
         settled=(),
         payments=0,
-        overdue_unix_ms=0,
+        overdue=(),
         is_open=True,
     )
     step.emit("contract_started", contract=name, program=operation.program)
@@ -127,7 +135,16 @@ def _require_bound(step: Step, program: Program, operation: StartContract) -> No
 
 
 def _require_ahead(step: Step, each: Input, window: Window) -> None:
-    """A price's instant, and the end of an election, are in the future."""
+    """A price's instant, and the end of an election, are in the future; no price is awaited for ever."""
+    if each.kind is InputKind.PRICE and window.until_unix_ms - window.opens_unix_ms > PRICE_AWAITED_MS_MAX:
+        raise Rejected(
+            "bad_window",
+            "A price may not be awaited for so long.",
+            input=each.name,
+            opens_unix_ms=window.opens_unix_ms,
+            until_unix_ms=window.until_unix_ms,
+            awaited_ms_max=PRICE_AWAITED_MS_MAX,
+        )
     ahead_unix_ms = window.opens_unix_ms if each.kind is InputKind.PRICE else window.until_unix_ms
     if ahead_unix_ms <= step.time_unix_ms:
         raise Rejected(
@@ -148,7 +165,7 @@ def elect(step: Step, operation: ElectContract) -> None:
         raise Rejected("contract_closed", "The contract is closed.", contract=name)
     verified = state.open_inputs.verified(row.program_id)
     number = _election(verified.program, operation.election)
-    each, window = verified.program.inputs[number], state.open_inputs.terms(row).windows[number]
+    each, window = verified.program.inputs[number], state.open_inputs.windows(name)[number]
     require_owner(step, row.accounts[each.source])
     if number in dict(row.settled):
         raise Rejected("already_elected", "This election is settled.", election=each.name)
@@ -179,21 +196,33 @@ def _election(program: Program, name: str) -> int:
 
 
 def settle_due(step: Step) -> None:
-    """The system step: settle the open inputs that are due (rules 3 and 6)."""
-    state, gas = step.state, 0
-    for due in state.open_inputs.due(step.time_unix_ms)[:INPUTS_PER_BLOCK_MAX]:
-        row = state.contracts.rows[due[1]]
+    """The system step: settle the open inputs that are due (rules 3 and 6).
+
+    What is counted changes the state; a look that finds nothing does not, so that it keeps nobody else waiting.
+    """
+    state, now, gas, changed = step.state, step.time_unix_ms, 0, 0
+    for due in state.open_inputs.due(now):
+        if changed >= INPUTS_PER_BLOCK_MAX:
+            return
+        _due_unix_ms, name, number = due
+        row = state.contracts.rows[name]
         if not row.is_open:
             continue
-        verified = state.open_inputs.verified(row.program_id)
-        is_settled, value = _found(step, row, verified.program, due)
-        if not is_settled:
-            _note_overdue(step, due, row)
+        verified, window = state.open_inputs.verified(row.program_id), state.open_inputs.windows(name)[number]
+        value = _price(state, row, verified.program, number, window)
+        overdue_unix_ms = dict(row.overdue).get(number)
+        if value is None and not _is_absent(state, verified.program, number, overdue_unix_ms, now):
+            if overdue_unix_ms is None and now >= window.until_unix_ms:
+                overdue_unix_ms, changed = now, changed + 1
+                state.contracts.put(name, row._replace(overdue=tuple(sorted((*row.overdue, (number, now))))))
+            ends_unix_ms = window.until_unix_ms if overdue_unix_ms is None else overdue_unix_ms + _delay_ms(state)
+            state.open_inputs.rest(due, ends_unix_ms)
             continue
-        if gas + verified.program.gas > GAS_PER_BLOCK_MAX:
+        gas += _work(verified.program)
+        if gas > GAS_PER_BLOCK_MAX:
             return
-        gas += verified.program.gas
-        _settle(step, due[1], row, verified, due[2], value)
+        changed += 1
+        _settle(step, name, row, verified, number, value)
 
 
 def work_due(state: State, time_unix_ms: int) -> int:
@@ -201,30 +230,34 @@ def work_due(state: State, time_unix_ms: int) -> int:
     return min(len(state.open_inputs.due(time_unix_ms)), INPUTS_PER_BLOCK_MAX)
 
 
-def _found(step: Step, row: ContractRow, program: Program, due: Due) -> tuple[bool, int | None]:
-    """Whether an open input can be settled now, and its value; None is absence."""
-    state, each = step.state, program.inputs[due[2]]
-    window = state.open_inputs.terms(row).windows[due[2]]
+def _work(program: Program) -> int:
+    """What settling one input of a program costs, in gas: a run goes over its inputs, too."""
+    return program.gas + GAS_PER_INPUT * len(program.inputs)
+
+
+def _delay_ms(state: State) -> int:
+    return state.limits.settlement_delay_ms
+
+
+def _price(state: State, row: ContractRow, program: Program, number: int, window: Window) -> int | None:
+    each = program.inputs[number]
     if each.kind is InputKind.ELECTION:
-        return True, None
-    found = last_priced(state, row.feeds[each.source], window.opens_unix_ms)
-    if found is not None and found[0] + state.limits.settlement_sample_validity_ms > window.opens_unix_ms:
-        return True, found[1]
-    waited = row.overdue_unix_ms and step.time_unix_ms >= row.overdue_unix_ms + state.limits.settlement_delay_ms
-    return bool(waited and step.time_unix_ms >= window.until_unix_ms), None
+        return None
+    return price_standing_at(state, row.feeds[each.source], window.opens_unix_ms)
 
 
-def _note_overdue(step: Step, due: Due, row: ContractRow) -> None:
-    """From here on a price whose window has ended is awaited for the settlement delay."""
-    window = step.state.open_inputs.terms(row).windows[due[2]]
-    if step.time_unix_ms >= window.until_unix_ms and not row.overdue_unix_ms:
-        step.state.contracts.put(due[1], row._replace(overdue_unix_ms=step.time_unix_ms))
+def _is_absent(state: State, program: Program, number: int, overdue_unix_ms: int | None, now_unix_ms: int) -> bool:
+    """Whether an input that is due, and has no value, is no longer awaited."""
+    if program.inputs[number].kind is InputKind.ELECTION:
+        return True
+    return overdue_unix_ms is not None and now_unix_ms >= overdue_unix_ms + _delay_ms(state)
 
 
 def _settle(step: Step, name: str, row: ContractRow, verified: Verified, number: int, value: int | None) -> None:
     """Settle one input and let the program go on."""
     settled = tuple(sorted({**dict(row.settled), number: value}.items()))
-    _advance(step, name, row._replace(settled=settled, overdue_unix_ms=0), verified)
+    overdue = tuple(each for each in row.overdue if each[0] != number)
+    _advance(step, name, row._replace(settled=settled, overdue=overdue), verified)
 
 
 def _advance(step: Step, name: str, row: ContractRow, verified: Verified) -> None:

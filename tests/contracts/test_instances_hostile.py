@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from contracts.receipts import EVENTS_MAX, decode_receipt, encode_receipt
+import pytest
+
+from contracts import instances
+from contracts.receipts import EVENTS_MAX, Receipt, decode_receipt, encode_receipt
 from contracts.vm.bytecode import (
     Asset,
     Constant,
@@ -14,9 +17,13 @@ from contracts.vm.bytecode import (
     Rounding,
     encode_program,
 )
+from contracts.vm.language.compiler import compile_text
 from genesis.codec import I64_MAX
-from tests.contracts.vm.programs import MONEY, PARTY
-from tests.contracts.world import World, operation, set_up, with_params
+from tests.contracts.vm.programs import DAY_MS, MONEY, PARTY
+from tests.contracts.world import EXPIRY_UNIX_MS, PARAMS, START_UNIX_MS, World, operation, set_up, with_params
+
+DELAY_MS = PARAMS.settlement_delay_ms
+VALIDITY_MS = PARAMS.settlement_sample_validity_ms
 
 PAYS = Program(
     name="pays",
@@ -63,5 +70,119 @@ def test_an_envelope_with_more_events_than_a_receipt_holds_is_refused_whole() ->
     receipt = world.send("M0", *starts)
     assert (receipt.code, len(world.state.contracts.rows)) == ("too_many_events", 0)
     fits = world.send("M0", *starts[:4])
-    assert fits.code == "" and len(fits.events) <= EVENTS_MAX
+    assert fits.code == ""
+    assert len(fits.events) <= EVENTS_MAX
     assert decode_receipt(encode_receipt(fits)) == fits
+
+
+WATCHER = compile_text(
+    b"""
+    contract watcher
+    party only
+    asset COIN rest to only
+    feed INDEX
+    parameter begin: time
+    parameter awaited: time
+    observe seen: 16 prices of INDEX from begin every 1s until begin + awaited in 1..1_000_000_000
+    election asked: bool by only from begin until begin + awaited + 1d
+    when seen arrives { } timeout { }
+    when asked arrives { } timeout { }
+    close
+    """
+).program
+"""Locks nothing and waits for sixteen prices, a second apart."""
+
+
+def start_watcher(world: World, first_unix_ms: int, awaited_ms: int, contract: str = "W1") -> Receipt:
+    parameters = f"{first_unix_ms},{awaited_ms}"
+    fields = {**SMALL, "feeds": "BTC_USD", "parameters": parameters, "program": WATCHER.program_id}
+    return world.try_to("M0", "contract.start", contract=contract, **fields)
+
+
+def test_inputs_that_wait_for_ever_keep_no_other_contract_from_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block's bound is for work, not for looks in vain: else one member's idle inputs stop everybody's contracts."""
+    monkeypatch.setattr(instances, "INPUTS_PER_BLOCK_MAX", 8)
+    world = with_program(WATCHER)
+    assert start_watcher(world, START_UNIX_MS + 20_000, 30 * DAY_MS).code == ""
+    later = EXPIRY_UNIX_MS + VALIDITY_MS
+    assert start_watcher(world, later, DAY_MS, "W2").code == ""
+    world.block(at_unix_ms=later)
+    for n in range(16):
+        world.oracles_say(6_000_000, later + 1_000 * n)
+    for _ in range(10):
+        world.block()
+    assert len(world.state.contracts.rows["W2"].settled) == 16
+    assert world.state.contracts.rows["W1"].settled == ()
+
+
+def test_a_price_that_never_comes_does_not_use_up_what_the_oracles_may_report() -> None:
+    """Else any member could start a contract in a gap between samples, and the exchange's expiries had no price."""
+    world = with_program(WATCHER, oracle_samples_per_index_max=3 * 8, settlement_window_ms=60_000)
+    assert start_watcher(world, START_UNIX_MS + 20_000, 30 * DAY_MS).code == ""
+    step_ms = VALIDITY_MS + 60_000
+    for n in range(1, 20):
+        at = START_UNIX_MS + n * step_ms
+        world.block(at_unix_ms=at)
+        world.oracles_say(6_000_000, at)
+    assert len(world.state.samples.rows) < 8
+    assert world.state.contracts.rows["W1"].is_open
+
+
+def test_a_sample_that_a_contract_waits_for_is_taken_however_late_and_kept() -> None:
+    """What was true at the instant still is, as long as the contract's window is open."""
+    world = with_program(WATCHER)
+    first = START_UNIX_MS + 20_000
+    start_watcher(world, first, 30 * DAY_MS)
+    world.block(at_unix_ms=first + 20 * DAY_MS)
+    world.oracles_say(6_000_000, first + 20 * DAY_MS)
+    early = {"index": "BTC_USD", "instant_unix_ms": first - VALIDITY_MS, "price_ticks": 6_000_000}
+    assert world.try_to("oracle0 oracle1", "oracle.sample", **early).code == "sample_too_old"
+    world.oracles_say(6_000_000, first, "oracle0")
+    world.block()
+    world.oracles_say(6_000_100, first, "oracle1")
+    world.block()
+    assert len(world.state.contracts.rows["W1"].settled) == 16
+
+
+def test_the_prices_of_one_window_are_absent_together() -> None:
+    """Each price is awaited for the settlement delay, not one after the other: collateral is not held up for hours."""
+    world = with_program(WATCHER)
+    first = START_UNIX_MS + 20_000
+    start_watcher(world, first, 60_000)
+    world.block(at_unix_ms=first + 60_000)
+    world.block(at_unix_ms=first + 60_000 + DELAY_MS - 1)
+    assert world.state.contracts.rows["W1"].settled == ()
+    world.block()
+    assert len(world.state.contracts.rows["W1"].settled) == 16
+
+
+def test_an_election_puts_off_no_price() -> None:
+    """A party must not be able to keep a price that is absent from counting as absent."""
+    world = with_program(WATCHER)
+    first = START_UNIX_MS + 20_000
+    start_watcher(world, first, 60_000)
+    world.block(at_unix_ms=first + 60_000)
+    world.do("M0", "contract.elect", contract="W1", election="asked", value=1)
+    world.block(at_unix_ms=first + 60_000 + DELAY_MS)
+    assert not world.state.contracts.rows["W1"].is_open
+
+
+def test_no_price_is_awaited_for_ever() -> None:
+    """For as long samples are kept."""
+    world = with_program(WATCHER)
+    first = START_UNIX_MS + 20_000
+    assert start_watcher(world, first, 31 * DAY_MS + 1).code == "bad_window"
+    assert start_watcher(world, first, 31 * DAY_MS).code == ""
+
+
+def test_the_inputs_of_all_contracts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a node's memory, and a program may have a thousand."""
+    monkeypatch.setattr(instances, "INPUTS_LIVE_MAX", 2 * 17)
+    world = with_program(WATCHER)
+    first = START_UNIX_MS + 20_000
+    codes = [start_watcher(world, first, 60_000, f"W{n}").code for n in range(3)]
+    assert codes == ["", "", "limit_reached"]
+    world.block(at_unix_ms=first + 60_000)
+    world.block(at_unix_ms=first + 60_000 + DELAY_MS)
+    world.block(at_unix_ms=first + 60_000 + DAY_MS)
+    assert start_watcher(world, world.now_unix_ms + 1_000, 60_000, "W3").code == ""
