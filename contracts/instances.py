@@ -17,6 +17,10 @@ Rules:
 6. One block settles, or notes as overdue, no more than `INPUTS_PER_BLOCK_MAX` open inputs, and spends no more than
    `GAS_PER_BLOCK_MAX` on it: for each settled input its program's gas, and `GAS_PER_INPUT` for each of its inputs. The
    next block goes on. An input that cannot be settled yet does not count, so none keeps another from settling.
+7. The envelopes of one block spend no more gas on contracts than `ENVELOPES_GAS_PER_BLOCK_MAX`, those of one signer no
+   more than `SIGNER_GAS_PER_BLOCK_MAX`: `GAS_PER_STORED_BYTE` for each byte of a program to be stored; to start or to
+   elect, twice what settling an input costs. A signer's first work in a block may be larger. It is
+   charged before the work is done, and for work that is refused, too.
 """
 
 from __future__ import annotations
@@ -38,6 +42,10 @@ from genesis.errors import Rejected, invariant
 INPUTS_PER_BLOCK_MAX: Final = 5_000
 GAS_PER_BLOCK_MAX: Final = 1_000_000
 GAS_PER_INPUT: Final = 4
+GAS_PER_STORED_BYTE: Final = 2
+ENVELOPES_GAS_PER_BLOCK_MAX: Final = 1_000_000
+SIGNER_GAS_PER_BLOCK_MAX: Final = 200_000
+"""So that several must collude to crowd out everybody else."""
 INPUTS_LIVE_MAX: Final = 2**18
 """Of all running instances together: a bound of a node's memory."""
 PRICE_AWAITED_MS_MAX: Final = 31 * 86_400_000
@@ -50,11 +58,32 @@ def pot_account(contract: str) -> str:
     return f"@contract/{contract}"
 
 
+def _charge(step: Step, gas: int) -> None:
+    """Rule 7. What is charged stays charged when the envelope is refused: it is what the refusal may cost."""
+    meter = step.meter
+    spent = max((meter.gas_of.get(key, 0) for key in step.signers), default=0)
+    signer_is_over = bool(spent) and spent + gas > SIGNER_GAS_PER_BLOCK_MAX
+    if signer_is_over or meter.gas + gas > ENVELOPES_GAS_PER_BLOCK_MAX:
+        raise Rejected(
+            "block_full",
+            "This block has no room for so much more work on contracts.",
+            gas=gas,
+            gas_spent=meter.gas,
+            gas_max=ENVELOPES_GAS_PER_BLOCK_MAX,
+            signer_gas_spent=spent,
+            signer_gas_max=SIGNER_GAS_PER_BLOCK_MAX,
+        )
+    meter.gas += gas
+    for key in step.signers:
+        meter.gas_of[key] = meter.gas_of.get(key, 0) + gas
+
+
 def store(step: Step, operation: StoreProgram) -> None:
     """Rule 1. Storing a program again is refused (``already_exists``)."""
     state = step.state
     if not any(key in state.derived.member_of_key for key in step.signers):
         raise Rejected("not_authorised", "Only a member may store a program.", role="member")
+    _charge(step, GAS_PER_STORED_BYTE * len(operation.program))
     program = decode_program(operation.program)
     if program.program_id in state.programs.rows:
         raise Rejected("already_exists", "This program is stored already.", program=program.program_id.hex())
@@ -79,6 +108,7 @@ def start(step: Step, operation: StartContract) -> None:
     if inputs > INPUTS_LIVE_MAX:
         raise Rejected("limit_reached", "No more inputs may be waited for.", inputs=inputs, inputs_max=INPUTS_LIVE_MAX)
     _require_bound(step, verified.program, operation)
+    _charge(step, 2 * _work(verified.program))
     agreed = terms(verified, operation.parameters)
     for each, window in zip(verified.program.inputs, agreed.windows, strict=True):
         _require_ahead(step, each, window)
@@ -165,8 +195,10 @@ def elect(step: Step, operation: ElectContract) -> None:
         raise Rejected("contract_closed", "The contract is closed.", contract=name)
     verified = state.open_inputs.verified(row.program_id)
     number = _election(verified.program, operation.election)
-    each, window = verified.program.inputs[number], state.open_inputs.windows(name)[number]
+    each = verified.program.inputs[number]
     require_owner(step, row.accounts[each.source])
+    _charge(step, 2 * _work(verified.program))
+    window = state.open_inputs.windows(name)[number]
     if number in dict(row.settled):
         raise Rejected("already_elected", "This election is settled.", election=each.name)
     if not window.opens_unix_ms <= step.time_unix_ms < window.until_unix_ms:

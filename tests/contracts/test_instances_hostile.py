@@ -186,3 +186,30 @@ def test_the_inputs_of_all_contracts_are_bounded(monkeypatch: pytest.MonkeyPatch
     world.block(at_unix_ms=first + 60_000 + DELAY_MS)
     world.block(at_unix_ms=first + 60_000 + DAY_MS)
     assert start_watcher(world, world.now_unix_ms + 1_000, 60_000, "W3").code == ""
+
+
+def test_envelopes_spend_a_bounded_amount_of_work_on_contracts_in_a_block() -> None:
+    """An envelope costs its sender nothing, also when it is refused: unbounded, a few held up every validator."""
+    world = with_program(WATCHER)
+    fields = {**SMALL, "feeds": "BTC_USD", "program": WATCHER.program_id, "parameters": f"{EXPIRY_UNIX_MS},60000"}
+    starts = [operation("contract.start", contract=f"W{n}", **fields) for n in range(127)]
+    broken = operation("transfer", source="M0/main", destination="M0/none", asset="BTC", amount_minor=1)
+    attacks = [world.envelope("M0", *starts, broken) for _ in range(20)]
+    honest = world.envelope("M1", operation("contract.start", contract="H1", **{**fields, "accounts": "M1/main"}))
+    codes = [each.code for each in world.block(*attacks, honest).receipts]
+    assert set(codes[:20]) == {"unknown_account", "block_full"}
+    assert codes[20] == ""
+    assert world.send("M0", starts[0]).code == ""
+
+
+def test_colluding_members_cannot_spend_more_than_the_block_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound of one signer alone would let a hundred hold up the chain."""
+    world = with_program(WATCHER)
+    monkeypatch.setattr(instances, "ENVELOPES_GAS_PER_BLOCK_MAX", 5 * (WATCHER.gas + 4 * 17))
+    fields = {**SMALL, "feeds": "BTC_USD", "program": WATCHER.program_id, "parameters": f"{EXPIRY_UNIX_MS},60000"}
+    starts = [
+        world.envelope(f"M{n}", operation("contract.start", contract=f"W{n}", **{**fields, "accounts": f"M{n}/main"}))
+        for n in range(3)
+    ]
+    codes = [each.code for each in world.block(*starts).receipts]
+    assert codes == ["", "", "block_full"]
