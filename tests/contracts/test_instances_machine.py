@@ -45,8 +45,11 @@ CHOICE = compile_text(
     close
     """
 ).program
-MEMBERS = ("M0", "M1")
 INDICES = ("BTC_USD", "ETH_USD")
+BREAKS = st.sampled_from([False, False, False, True])
+"""Whether an operation that is refused ends the envelope, so that all of it is undone."""
+STEPS_MS = st.sampled_from([0, 1, 500, 1_000, 1_000, 2_500])
+"""To the next block; 0 where the envelope waits for others."""
 
 
 class Contracts(RuleBasedStateMachine):
@@ -80,11 +83,15 @@ class Contracts(RuleBasedStateMachine):
         )
         self.world.do("M0", "program.store", program=encode_program(CHOICE))
 
+    def name(self, n: int) -> str:
+        """The n-th of the three newest contracts, or one that is new."""
+        return f"C{max(0, len(self.world.state.contracts.rows) - n)}"
+
     def start(self, n: int, ahead_s: int, awaited_s: int, feeds: tuple[str, str], assets: str) -> tuple[object, ...]:
         begin = self.world.now_unix_ms // 1_000 * 1_000 + 1_000 * ahead_s
         return operation(
             "contract.start",
-            contract=f"C{n}",
+            contract=self.name(n),
             program=CHOICE.program_id,
             accounts="M0/main,M1/main",
             assets=assets,
@@ -93,46 +100,59 @@ class Contracts(RuleBasedStateMachine):
         )
 
     @rule(
-        n=st.integers(0, 5),
+        n=st.sampled_from([0, 0, 0, 1]),
+        then_ms=STEPS_MS,
         ahead_s=st.integers(1, 6),
-        awaited_s=st.integers(1, 9),
+        awaited_s=st.integers(1, 15),
         feeds=st.tuples(*[st.sampled_from(INDICES)] * 2),
         elects=st.booleans(),
-        breaks=st.booleans(),
+        breaks=BREAKS,
     )
-    def starts(self, n: int, ahead_s: int, awaited_s: int, feeds: tuple[str, str], elects: bool, breaks: bool) -> None:
+    def starts(
+        self, n: int, ahead_s: int, awaited_s: int, feeds: tuple[str, str], elects: bool, breaks: bool, then_ms: int
+    ) -> None:
         """Start, perhaps elect at once, perhaps in an envelope that is refused whole."""
         operations = [self.start(n, ahead_s, awaited_s, feeds, "BTC,BTC")]
         if elects:
-            operations.append(operation("contract.elect", contract=f"C{(n + 1) % 6}", election="early", value=4))
+            operations.append(operation("contract.elect", contract=self.name(n), election="early", value=4))
         if breaks:
             operations.append(operation("account.open", account="M0/main"))
         self.waiting.append(self.world.envelope("M0 M1", *operations))
+        if then_ms:
+            self.block(then_ms)
 
     @rule(
-        n=st.integers(0, 5), election=st.sampled_from(["early", "late"]), value=st.integers(0, 5), breaks=st.booleans()
+        n=st.integers(1, 3),
+        then_ms=STEPS_MS,
+        election=st.sampled_from(["early", "late"]),
+        value=st.integers(0, 5),
+        breaks=BREAKS,
     )
-    def elects(self, n: int, election: str, value: int, breaks: bool) -> None:
-        operations = [operation("contract.elect", contract=f"C{n}", election=election, value=value)]
+    def elects(self, n: int, election: str, value: int, breaks: bool, then_ms: int) -> None:
+        operations = [operation("contract.elect", contract=self.name(n), election=election, value=value)]
         if breaks:
             operations.append(operation("account.open", account="M0/main"))
         self.waiting.append(self.world.envelope("M0 M1", *operations))
+        if then_ms:
+            self.block(then_ms)
 
     @rule(
         index=st.sampled_from(INDICES),
-        ago_s=st.integers(0, 12),
+        ago_s=st.integers(0, 7),
         price=st.integers(2_000_000, 20_000_000),
         oracles=st.sampled_from(["oracle0", "oracle1 oracle2", "oracle0 oracle2"]),
-        breaks=st.booleans(),
+        breaks=BREAKS,
+        then_ms=STEPS_MS,
     )
-    def samples(self, index: str, ago_s: int, price: int, oracles: str, breaks: bool) -> None:
+    def samples(self, index: str, ago_s: int, price: int, oracles: str, breaks: bool, then_ms: int) -> None:
         instant = self.world.now_unix_ms // 1_000 * 1_000 - 1_000 * ago_s
         operations = [operation("oracle.sample", index=index, instant_unix_ms=instant, price_ticks=price)]
         if breaks:
             operations.append(operation("account.open", account="M0/main"))
         self.waiting.append(self.world.envelope(oracles, *operations))
+        if then_ms:
+            self.block(then_ms)
 
-    @rule(step_ms=st.sampled_from([1, 500, 1_000, 1_000, 4_000]))
     def block(self, step_ms: int) -> None:
         """One block on a node that runs on, and on one that has just restarted."""
         world, restarted = self.world, self.world.restored()
