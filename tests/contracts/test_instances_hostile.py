@@ -202,6 +202,18 @@ def test_envelopes_spend_a_bounded_amount_of_work_on_contracts_in_a_block() -> N
     assert world.send("M0", starts[0]).code == ""
 
 
+def test_a_programs_names_are_plain_words() -> None:
+    """They are shown in terminals and logs: one that clears a screen or forges a line is refused at the border."""
+    world = set_up(World(with_params()))
+    program = pays_from_nothing(())
+    for name in ("\x1b[2J", "two\nlines", "a b", "9a", "\u202eevil", "caf\u00e9"):
+        for evil in (replace(program, name=name), replace(program, parties=(name,))):
+            assert world.try_to("M0", "program.store", program=encode_program(evil)).code in (
+                "malformed",
+                "bad_program",
+            )
+
+
 def test_colluding_members_cannot_spend_more_than_the_block_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound of one signer alone would let a hundred hold up the chain."""
     world = with_program(WATCHER)
