@@ -43,6 +43,7 @@ INPUTS_PER_BLOCK_MAX: Final = 5_000
 GAS_PER_BLOCK_MAX: Final = 1_000_000
 GAS_PER_INPUT: Final = 4
 GAS_PER_STORED_BYTE: Final = 2
+GAS_PER_UNIT_OF_WORK: Final = 25
 ENVELOPES_GAS_PER_BLOCK_MAX: Final = 1_000_000
 SIGNER_GAS_PER_BLOCK_MAX: Final = 200_000
 """So that several must collude to crowd out everybody else."""
@@ -258,8 +259,14 @@ def settle_due(step: Step) -> None:
 
 
 def work_due(state: State, time_unix_ms: int) -> int:
-    """About how many inputs `settle_due` would look at in a block of that time."""
-    return min(len(state.open_inputs.due(time_unix_ms)), INPUTS_PER_BLOCK_MAX)
+    """About what `settle_due` would do in a block of that time, in units that take 25 microseconds at most."""
+    work, work_max = 0, GAS_PER_BLOCK_MAX // GAS_PER_UNIT_OF_WORK
+    for _due_unix_ms, name, _number in state.open_inputs.due(time_unix_ms):
+        program = state.open_inputs.verified(state.contracts.rows[name].program_id).program
+        work += 1 + _work(program) // GAS_PER_UNIT_OF_WORK
+        if work >= work_max:
+            break
+    return work
 
 
 def _work(program: Program) -> int:

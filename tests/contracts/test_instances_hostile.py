@@ -225,3 +225,18 @@ def test_colluding_members_cannot_spend_more_than_the_block_has(monkeypatch: pyt
     ]
     codes = [each.code for each in world.block(*starts).receipts]
     assert codes == ["", "", "block_full"]
+
+
+def test_what_a_block_will_settle_is_estimated_by_what_the_programs_cost() -> None:
+    """A node runs short work in the loop that votes: a heavy program that passed for a short one would hold it up."""
+    heavy = compile_text(
+        b"contract heavy party only asset COIN rest to only parameter end: time\n"
+        b"election asked: bool by only from 0s until end when asked arrives { } timeout { } "
+        + b"pay 1 to only " * 800
+        + b"close"
+    ).program
+    world = with_program(heavy)
+    fields = {**SMALL, "parameters": f"{EXPIRY_UNIX_MS}", "program": heavy.program_id}
+    world.do("M0", "contract.start", contract="H1", **fields)
+    assert instances.work_due(world.state, EXPIRY_UNIX_MS - 1) == 0
+    assert instances.work_due(world.state, EXPIRY_UNIX_MS) >= 800 * 16 // 25
