@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any, Final
 
 from contracts.instances import pot_account
@@ -30,7 +31,8 @@ def contracts(state: State, after: str = "", limit: int = CONTRACTS_PAGE_MAX) ->
     """
     if not 1 <= limit <= CONTRACTS_PAGE_MAX:
         raise Rejected("bad_limit", f"A page has 1 to {CONTRACTS_PAGE_MAX} contracts.", limit=limit)
-    names = sorted(each for each in state.contracts.rows if each > after)
+    first = bisect_right(state.open_inputs.names, after)
+    names = state.open_inputs.names[first : first + limit + 1]
     page = [(name, state.contracts.rows[name]) for name in names[:limit]]
     return {
         "contracts": [

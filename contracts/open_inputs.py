@@ -78,6 +78,8 @@ class OpenInputs:
         "_instants",
         "_live_of",
         "_looks",
+        "_names",
+        "_new_names",
         "_programs",
         "_resting",
         "_rows",
@@ -95,6 +97,8 @@ class OpenInputs:
         self._validity_ms = validity_ms
         self._verified: dict[bytes, Verified] = {}
         self._live_of: Counter[bytes] = Counter()
+        self._names: list[str] = []
+        self._new_names: list[str] = []
         self._changed: dict[str, None] = {}
         self._running: dict[str, _Running] = {}
         self._looks: list[Due] = []
@@ -113,6 +117,11 @@ class OpenInputs:
 
     def _on_contract(self, contract: str, before: ContractRow | None, after: ContractRow | None) -> None:
         self._changed[contract] = None
+        if before is None:
+            self._new_names.append(contract)
+        elif after is None:
+            names = self.names
+            del names[bisect_left(names, contract)]
         for row, change in ((before, -1), (after, 1)):
             if row is not None and row.is_open:
                 self.live += change
@@ -140,6 +149,15 @@ class OpenInputs:
     def remember(self, program_id: bytes, verified: Verified) -> None:
         """Keep what storing the program has computed."""
         self._verified[program_id] = verified
+
+    @property
+    def names(self) -> list[str]:
+        """Every instance there ever was, ascending; sorted in when somebody asks, as in `Derived.series_names`."""
+        if self._new_names:
+            self._names.extend(self._new_names)
+            self._names.sort()
+            self._new_names.clear()
+        return self._names
 
     @property
     def inputs_live(self) -> int:

@@ -157,6 +157,7 @@ class Contracts(RuleBasedStateMachine):
         """One block on a node that runs on, and on one that has just restarted."""
         world, restarted = self.world, self.world.restored()
         assert followed(restarted) == followed(world.state)
+        assert restarted.open_inputs.names == world.state.open_inputs.names == sorted(restarted.contracts.rows)
         height, now = world.state.height + 1, world.now_unix_ms
         output = world.block(*self.waiting, step_ms=step_ms)
         again = apply_block(restarted, BlockInput(height, now, self.waiting))
@@ -192,5 +193,5 @@ def followed(state: State) -> tuple[list[tuple[int, str, int]], dict[str, list[t
 
 TestContracts = Contracts.TestCase
 TestContracts.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
