@@ -83,7 +83,7 @@ $(VENV)/.kernels: $(VENV)/.installed $(KERNEL_FILES)
 test: setup ## run the tests (ARGS=... goes to pytest)
 	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
-test-long: setup ## what takes minutes: a validator stopped for a real minute, long partitions
+test-long: setup ## what takes minutes: a validator stopped for a real minute, a million runs of the contract machine
 	@NOVATE_LONG=1 $(PY) -m pytest -m long $(ARGS)
 
 # Each round draws new examples; what it finds is kept in .hypothesis and tried first the next time.
@@ -117,10 +117,11 @@ sim-long: setup ## 10,000 seeds at n = 4 and 1,000 at n = 7, every fault, both e
 	done
 
 mutants: setup ## every safety rule and every defence taken out in turn: the simulator, or the row's test, must fail
-	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants tests/defences $(ARGS)
+	@NOVATE_MUTANTS=1 $(PY) -m pytest tests/mutants tests/defences tests/contracts/vm/test_mutants.py $(ARGS)
 
-library: setup ## compile the exchange's two programs anew into contracts/library/exchange.py
-	@$(PY) -m tests.contracts.exchange_library > $(VENV)/exchange.py && mv $(VENV)/exchange.py contracts/library/exchange.py
+library: setup ## compile the exchange's and the ACTUS programs anew into contracts/library/*.py
+	@for each in exchange actus; do $(PY) -m tests.contracts.exchange_library $$each > $(VENV)/$$each.py \
+		&& mv $(VENV)/$$each.py contracts/library/$$each.py || exit 1; done
 
 bench: setup ## measure four validators with each engine: throughput, then latency at BENCH_RATE a second
 	@for engine in $(ENGINES); do \

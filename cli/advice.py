@@ -276,6 +276,17 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_input": "Give it a value within its range; `novate contract check FILE` lists the inputs.",
     "not_word_sized": "Narrow the ranges of its parameters and observations.",
     "no_payoff": "Leave the payoff out, or ask for fewer points.",
+    "no_proofs": "Install the extra `proofs`: pip install 'novate[proofs]'.",
+    "too_many_paths": "Join conditions with `if ... then ... else` in expressions, or shorten the longest window.",
+    "other_program": "Prove this contract, or give the file from which the certificate was made.",
+    "bad_proof_certificate": "Give a file that `novate contract prove --certificate` wrote.",
+    "bad_date": "Write it like 2020-03-30T00:00:00.",
+    "bad_period": "Write it like P3D, P2W or P1Y6M.",
+    "bad_decimal": "Write it like 63.70, with no more places than the message says.",
+    "bad_terms": "Correct the file: docs/CONTRACTS.md, section 7, says what is read of ACTUS terms.",
+    "not_supported": "Leave the case out: docs/CONTRACTS.md, section 7, says which ACTUS terms are supported.",
+    "no_observation": "Add the price of that time to dataObserved.",
+    "out_of_band": "Provide for it with --price-max.",
     "no_plots": "Install the extra `plots`, or leave --png out: the terminal draws the payoff too.",
 }
 """What to do about a refusal, by its code."""

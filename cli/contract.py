@@ -1,4 +1,4 @@
-"""``novate contract``: check, compile, run and explain an option contract, without any chain.
+"""``novate contract``: check, compile, run and explain an option contract, without any chain; prove: `contract_prove`.
 
 A contract is a text in the language of docs/CONTRACTS.md. What these commands say follows from the compiled program
 and the code that every validator runs: the verifier and the interpreter.
@@ -12,11 +12,14 @@ from typing import Any
 
 import click
 
+from cli.contract_actus import actus
 from cli.contract_plot import COLUMNS, payoff_lines, write_png
+from cli.contract_prove import prove_file
 from cli.contract_source import LoadedContract, load_contract
+from cli.contract_value import value
 from cli.contract_values import moment_text, parameter_values, settled_inputs
 from cli.output import Amount, Failure, Output, reporting
-from contracts.vm.bytecode import InputKind, Op, encode_program
+from contracts.vm.bytecode import Input, InputKind, Op, Program, encode_program
 from contracts.vm.disassembler import disassemble, type_name
 from contracts.vm.interpreter import Run, Terms, terms
 from contracts.vm.interpreter import run as run_instance
@@ -37,7 +40,14 @@ elect_option = click.option(
 
 @click.group()
 def contract() -> None:
-    """Check, compile, run and explain an option contract."""
+    """Check, compile, run, value, explain and prove an option contract."""
+
+
+contract.add_command(value)
+contract.add_command(prove_file)
+
+
+contract.add_command(actus)
 
 
 @contract.command("check")
@@ -63,7 +73,7 @@ def check(out: Output, file: Path, gas_max: int) -> None:
 
 def _checked(loaded: LoadedContract, gas_max: int) -> dict[str, Any]:
     verified, program = loaded.verified, loaded.verified.program
-    feeds, parties = program.feeds, program.parties
+    parties = program.parties
     return {
         "contract": program.name,
         "program_id": program.program_id.hex(),
@@ -79,7 +89,7 @@ def _checked(loaded: LoadedContract, gas_max: int) -> dict[str, Any]:
         "inputs": [
             {
                 "name": each.name,
-                "from": feeds[each.source] if each.kind is InputKind.PRICE else parties[each.source],
+                "from": _source(program, each),
                 "type": type_name(program, each.type),
                 "low": each.low,
                 "high": each.high,
@@ -93,6 +103,13 @@ def _checked(loaded: LoadedContract, gas_max: int) -> dict[str, Any]:
             if each.op is Op.PAY
         ],
     }
+
+
+def _source(program: Program, each: Input) -> str:
+    """Where an input comes from: a feed, a party, or the chain's clock."""
+    if each.kind is InputKind.MOMENT:
+        return "the clock"
+    return program.feeds[each.source] if each.kind is InputKind.PRICE else program.parties[each.source]
 
 
 def _range(verified: Verified, register: int) -> dict[str, Any]:
@@ -147,6 +164,7 @@ def compile_file(out: Output, file: Path, output: Path | None) -> None:
 @parameters_argument
 @click.option("--observe", "observed", multiple=True, metavar="NAME=TICKS", help="A price that arrived; repeatable.")
 @elect_option
+@click.option("--passed", multiple=True, metavar="NAME", help="A moment that has come; repeatable.")
 @click.option("--absent", multiple=True, metavar="NAME", help="What did not arrive in time; repeatable.")
 @reporting
 def run(
@@ -155,6 +173,7 @@ def run(
     parameters: Sequence[str],
     observed: Sequence[str],
     elected: Sequence[str],
+    passed: Sequence[str],
     absent: Sequence[str],
 ) -> None:
     """Run the contract in FILE over what has been settled so far.
@@ -164,7 +183,7 @@ def run(
     """
     verified = load_contract(file).verified
     values = parameter_values(verified.program, parameters)
-    settled = settled_inputs(verified, observed, elected, absent)
+    settled = settled_inputs(verified, observed, elected, absent, passed)
     document = _run_document(verified, terms(verified, values), run_instance(verified, values, settled))
     out.result(document, lambda: _show_run(out, document))
 
@@ -215,7 +234,8 @@ def _show_run(out: Output, document: dict[str, Any]) -> None:
         out.line("It has closed.")
     else:
         opens, until = moment_text(waits["opens_unix_ms"]), moment_text(waits["until_unix_ms"])
-        out.line(f"It waits for {waits['name']}: from {opens} until before {until}.")
+        when = f"from {opens} until before {until}" if opens != until else f"{opens}"
+        out.line(f"It waits for {waits['name']}: {when}.")
 
 
 @contract.command("explain")

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from contracts.vm.bytecode import InputKind, Kind, Program, Type
+from contracts.vm.intervals import Interval
 from contracts.vm.language.lexer import Sort, tokens_of
 from contracts.vm.language.spelling import did_you_mean
 from contracts.vm.verifier import Verified
@@ -43,8 +44,35 @@ def parameter_values(program: Program, pairs: Sequence[str]) -> tuple[int, ...]:
     return tuple(given[name] for name in declared)
 
 
+def parameter_ranges(program: Program, pairs: Sequence[str]) -> dict[int, Interval]:
+    """The ranges that are asked for, by the parameter's number: ``name=value`` or ``name=low..high`` each.
+
+    Raises:
+        click.UsageError: A name that is unknown or given twice, a value that is none of its type, an empty range.
+    """
+    numbers = {each.name: number for number, each in enumerate(program.parameters)}
+    found: dict[int, Interval] = {}
+    for name, text in _taken_apart(pairs, "PARAMETER=VALUE or PARAMETER=LOW..HIGH"):
+        if name not in numbers:
+            raise click.UsageError(f"There is no parameter {name!r}.{did_you_mean(name, numbers)}")
+        if numbers[name] in found:
+            raise click.UsageError(f"The parameter {name!r} is given twice.")
+        of = program.parameters[numbers[name]].type
+        first, dots, last = text.partition("..")
+        low = _value(name, of, first)
+        high = _value(name, of, last) if dots else low
+        if low > high:
+            raise click.UsageError(f"{name}: the range from {low} to {high} is empty.")
+        found[numbers[name]] = low, high
+    return found
+
+
 def settled_inputs(
-    verified: Verified, observed: Sequence[str], elected: Sequence[str], absent: Sequence[str]
+    verified: Verified,
+    observed: Sequence[str],
+    elected: Sequence[str],
+    absent: Sequence[str],
+    passed: Sequence[str] = (),
 ) -> dict[int, int | None]:
     """What has been settled, by input; a window's name stands for all of its prices.
 
@@ -52,6 +80,7 @@ def settled_inputs(
         verified: The program.
         observed, elected: ``name=value`` each.
         absent: Names.
+        passed: Names of moments that have come.
 
     Raises:
         click.UsageError: As `parameter_values`.
@@ -65,6 +94,9 @@ def settled_inputs(
         for name, text in _taken_apart(pairs, f"{option} NAME=VALUE"):
             for number in _inputs_named(program, name, kind, option):
                 _settle(program, found, number, _value(name, program.inputs[number].type, text))
+    for name in passed:
+        for number in _inputs_named(program, name, InputKind.MOMENT, "--passed"):
+            _settle(program, found, number, 1)
     for name in absent:
         for number in _inputs_named(program, name, None, "--absent"):
             _settle(program, found, number, None)

@@ -32,7 +32,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "gov": ("cli.gov:gov", "Propose and approve changes of the validators."),
     "query": ("cli.query:query", "Ask a validator about accounts, positions, series and blocks."),
     "verify": ("cli.verify:verify", "Verify a proof of the state, offline."),
-    "contract": ("cli.contract:contract", "Check, compile, run and explain an option contract."),
+    "contract": ("cli.contract:contract", "Check, compile, run, value, explain, prove contracts."),
     "price": ("cli.price:price", "Price options, one or a file of them; simulate."),
     "replay": ("cli.replay:replay", "Replay an option tape through its expiry."),
     "bench": ("cli.bench:bench", "Measure a network of validators."),

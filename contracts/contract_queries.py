@@ -10,7 +10,7 @@ from contracts.ledger import balance
 from contracts.state import State
 from contracts.step import known
 from contracts.tables import ContractRow
-from contracts.vm.bytecode import InputKind, Program
+from contracts.vm.bytecode import Input, InputKind, Program
 from contracts.vm.disassembler import disassemble, type_name
 from contracts.vm.interpreter import Window, run
 from genesis.errors import Rejected
@@ -92,7 +92,7 @@ def _inputs(state: State, name: str, row: ContractRow, program: Program) -> list
         {
             "input": each.name,
             "kind": each.kind.name.lower(),
-            "of": row.feeds[each.source] if each.kind is InputKind.PRICE else row.accounts[each.source],
+            "of": _source(row, each),
             "type": type_name(program, each.type),
             **_window(row, window),
             "state": "open" if number not in settled else ("absent" if settled[number] is None else "arrived"),
@@ -100,6 +100,13 @@ def _inputs(state: State, name: str, row: ContractRow, program: Program) -> list
         }
         for number, (each, window) in enumerate(zip(program.inputs, windows, strict=True))
     ]
+
+
+def _source(row: ContractRow, each: Input) -> str | None:
+    """An index, an account, or None for a moment, which comes by itself."""
+    if each.kind is InputKind.MOMENT:
+        return None
+    return row.feeds[each.source] if each.kind is InputKind.PRICE else row.accounts[each.source]
 
 
 def _window(row: ContractRow, window: Window) -> Answer:

@@ -11,7 +11,8 @@ Rules:
    there, whether or not the program waits for it yet. It is absent once the settlement delay has passed since the first
    block at or after its window's end: samples that were held up with the chain must find it open.
 4. *Elections.* The party's member elects once, within the window; with a value above zero the deposit moves into the
-   pot. At the window's end an election is absent.
+   pot. At the window's end an election is absent. *Moments.* The first block at or after a moment settles it; if it is
+   past when the instance starts, the next block does.
 5. After each settled input the program runs from its beginning; the payments that are new are made. At the close the
    pot is empty.
 6. One block settles, or notes as overdue, no more than `INPUTS_PER_BLOCK_MAX` open inputs, and spends no more than
@@ -28,6 +29,7 @@ from __future__ import annotations
 from typing import Final
 
 from contracts.ledger import balance, post
+from contracts.open_inputs import Due
 from contracts.operations_contracts import ElectContract, StartContract, StoreProgram
 from contracts.oracle import price_standing_at
 from contracts.state import State
@@ -47,8 +49,8 @@ GAS_PER_UNIT_OF_WORK: Final = 25
 ENVELOPES_GAS_PER_BLOCK_MAX: Final = 1_000_000
 SIGNER_GAS_PER_BLOCK_MAX: Final = 200_000
 """So that several must collude to crowd out everybody else."""
-INPUTS_LIVE_MAX: Final = 2**18
-"""Of all running instances together: a bound of a node's memory."""
+INPUTS_LIVE_MAX: Final = 2**16
+"""Of all running instances together: a bound of a node's memory, and of what may come due in one block."""
 PRICE_AWAITED_MS_MAX: Final = 31 * 86_400_000
 """From a price's instant to its window's end: for so long samples are kept for it."""
 CONTRACTS_EVER_MAX: Final = 2**32
@@ -166,7 +168,9 @@ def _require_bound(step: Step, program: Program, operation: StartContract) -> No
 
 
 def _require_ahead(step: Step, each: Input, window: Window) -> None:
-    """A price's instant, and the end of an election, are in the future; no price is awaited for ever."""
+    """A price's instant and an election's end are ahead; no price is awaited for ever; a moment may be past."""
+    if each.kind is InputKind.MOMENT:
+        return
     if each.kind is InputKind.PRICE and window.until_unix_ms - window.opens_unix_ms > PRICE_AWAITED_MS_MAX:
         raise Rejected(
             "bad_window",
@@ -233,6 +237,13 @@ def settle_due(step: Step) -> None:
 
     What is counted changes the state; a look that finds nothing does not, so that it keeps nobody else waiting.
     """
+    resting: list[tuple[Due, int]] = []
+    _settle_in_order(step, resting)
+    step.state.open_inputs.rest(resting)
+
+
+def _settle_in_order(step: Step, resting: list[tuple[Due, int]]) -> None:
+    """Settle what can be; `resting` gets what cannot, and when it is to be looked at again."""
     state, now, gas, changed = step.state, step.time_unix_ms, 0, 0
     for due in state.open_inputs.due(now):
         if changed >= INPUTS_PER_BLOCK_MAX:
@@ -242,14 +253,14 @@ def settle_due(step: Step) -> None:
         if not row.is_open:
             continue
         verified, window = state.open_inputs.verified(row.program_id), state.open_inputs.windows(name)[number]
-        value = _price(state, row, verified.program, number, window)
+        value = _value(state, row, verified.program, number, window)
         overdue_unix_ms = dict(row.overdue).get(number)
         if value is None and not _is_absent(state, verified.program, number, overdue_unix_ms, now):
             if overdue_unix_ms is None and now >= window.until_unix_ms:
                 overdue_unix_ms, changed = now, changed + 1
                 state.contracts.put(name, row._replace(overdue=tuple(sorted((*row.overdue, (number, now))))))
             ends_unix_ms = window.until_unix_ms if overdue_unix_ms is None else overdue_unix_ms + _delay_ms(state)
-            state.open_inputs.rest(due, ends_unix_ms)
+            resting.append((due, ends_unix_ms))
             continue
         gas += _work(verified.program)
         if gas > GAS_PER_BLOCK_MAX:
@@ -278,10 +289,11 @@ def _delay_ms(state: State) -> int:
     return state.limits.settlement_delay_ms
 
 
-def _price(state: State, row: ContractRow, program: Program, number: int, window: Window) -> int | None:
+def _value(state: State, row: ContractRow, program: Program, number: int, window: Window) -> int | None:
+    """Of an input that is due, if it can be settled with one."""
     each = program.inputs[number]
-    if each.kind is InputKind.ELECTION:
-        return None
+    if each.kind is not InputKind.PRICE:
+        return 1 if each.kind is InputKind.MOMENT else None
     return price_standing_at(state, row.feeds[each.source], window.opens_unix_ms)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from contracts.tables import ContractRow, ProgramRow, Table
@@ -134,9 +135,10 @@ class OpenInputs:
         index, instant = key
         resting = self._resting.get(index, [])
         low, high = _between(resting, instant, instant + self._validity_ms)
-        for _instant, contract, number in resting[low:high]:
-            self._look_again(contract, number, self._running[contract].dues[number])
-        del resting[low:high]
+        if low < high:
+            woken = [(contract, number) for _instant, contract, number in resting[low:high]]
+            self._look_again({(contract, number): self._running[contract].dues[number] for contract, number in woken})
+            del resting[low:high]
 
     def verified(self, program_id: bytes) -> Verified:
         """The stored program of this id."""
@@ -178,15 +180,21 @@ class OpenInputs:
         running = self._running
         return sorted((running[contract].dues[number], contract, number) for _look, contract, number in looked_at)
 
-    def rest(self, due: Due, until_unix_ms: int) -> None:
-        """No price was found for an input that is due: look again then, or when a sample comes that could be it."""
-        _due_unix_ms, contract, number = due
-        running = self._running[contract]
-        self._look_again(contract, number, until_unix_ms)
-        entry = (running.windows[number].opens_unix_ms, contract, number)
-        resting = self._resting.setdefault(running.indices[number], [])
-        _remove(resting, entry)
-        insort(resting, entry)
+    def rest(self, resting: Iterable[tuple[Due, int]]) -> None:
+        """No price was found for these inputs that are due: look again at the time that stands with each, or when a
+        sample comes that could be it. All at once, for a hundred thousand may come due in one block."""
+        looks: dict[tuple[str, int], int] = {}
+        entries: dict[str, _Difference] = {}
+        for (_due_unix_ms, contract, number), until_unix_ms in resting:
+            looks[contract, number] = until_unix_ms
+            running = self._running[contract]
+            entry = (running.windows[number].opens_unix_ms, contract, number)
+            difference = entries.setdefault(running.indices[number], _Difference())
+            difference.gone.append(entry)
+            difference.new.append(entry)
+        self._look_again(looks)
+        for index, difference in entries.items():
+            difference.apply(self._resting.setdefault(index, []))
 
     def needs_price(self, index: str, from_unix_ms: int, to_unix_ms: int) -> bool:
         """Whether an open input needs the price of `index` at an instant in ``[from, to)``."""
@@ -194,11 +202,15 @@ class OpenInputs:
         low, high = _between(self._instants.get(index, []), from_unix_ms, to_unix_ms)
         return low < high
 
-    def _look_again(self, contract: str, number: int, unix_ms: int) -> None:
-        looks = self._running[contract].looks
-        _remove(self._looks, (looks[number], contract, number))
-        looks[number] = unix_ms
-        insort(self._looks, (unix_ms, contract, number))
+    def _look_again(self, times_unix_ms: Mapping[tuple[str, int], int]) -> None:
+        """Look at these inputs, (contract, input), next at these times."""
+        difference = _Difference()
+        for (contract, number), unix_ms in times_unix_ms.items():
+            looks = self._running[contract].looks
+            difference.gone.append((looks[number], contract, number))
+            difference.new.append((unix_ms, contract, number))
+            looks[number] = unix_ms
+        difference.apply(self._looks)
 
     def _look_into_changes(self) -> None:
         """Bring what is followed up to date with the rows that have changed."""

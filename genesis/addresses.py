@@ -13,7 +13,7 @@ from genesis.errors import Rejected
 
 PORT_MAX: Final = 65_535
 _ADDRESS: Final = re.compile(
-    r"(?:(?P<name>[A-Za-z0-9._-]{1,253})|\[(?P<v6>[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._-]{1,32})?)\]):(?P<port>[0-9]{1,5})"
+    r"(?:(?P<name>[A-Za-z0-9._-]{1,253})|\[(?P<v6>(?=[0-9A-Fa-f.]*:)[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._-]{1,32})?)\]):(?P<port>[0-9]{1,5})"
 )
 """A host name (at most 253 characters, RFC 1035) or IPv4 address, or an IPv6 address with its zone; and a port."""
 

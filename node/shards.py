@@ -32,7 +32,7 @@ def run_on_threads(
             for each in as_completed(futures):
                 each.result()
                 advance()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the shards that wait are of no use to anybody.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [each.result() for each in futures]

@@ -39,21 +39,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from contracts.pricing import american_kernel, american_nodes
+from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Inputs
 
 INPUTS: Final = Inputs(("right", "spot", "strike", "q", "r", "t_years", "vol"))
-
-
-@dataclass(frozen=True)
-class Greeks:
-    """Price and derivatives of each row: per unit of spot, per 1.0 of vol and of r, per year that passes."""
-
-    price: Column
-    delta: Column
-    gamma: Column
-    vega: Column
-    theta: Column
-    rho: Column
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from numpy.typing import ArrayLike
 
 from contracts.pricing import american, asian, barrier, digital, double_barrier, lookback, touch, vanilla
+from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Inputs
 
 EUROPEAN: Final = "european"
@@ -47,7 +48,7 @@ class Model:
 
     inputs: Inputs
     price: Callable[..., Column]
-    greeks: Callable[..., Any] | None
+    greeks: Callable[..., Greeks] | None
     barrier_kinds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property

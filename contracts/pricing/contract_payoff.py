@@ -2,10 +2,10 @@
 
 Rules:
 
-1. The underlyings are the program's feeds, in its order. The times of the simulation are the instants of its prices,
-   each once, ascending, in years of 365 days from the moment of valuation.
-2. Every price arrives; one outside the range that the program declares counts as the nearer end, since a chain binds a
-   program only to indices whose band lies in that range.
+1. The underlyings are the program's feeds, in its order. The times of the simulation are the instants of its prices and
+   its moments, each once, ascending, in years of 365 days from the time of valuation.
+2. Every moment comes, and every price arrives; a price outside the range that the program declares counts as the nearer
+   end, since a chain binds a program only to indices whose band lies in that range.
 3. What is valued is what a party receives of one asset, the close included, less what it locked, in minor units; like
    every payoff of a simulation it counts as paid at the last time.
 4. A program with elections has no value without a rule of exercise, and is refused.
@@ -61,14 +61,15 @@ class ContractPayoff:
 
     @cached_property
     def _instants(self) -> tuple[int, ...]:
-        """Rule 1: the instants of all prices, each once, ascending."""
+        """Rule 1: the instants of all prices and moments, each once, ascending."""
         return tuple(sorted({each.opens_unix_ms for each in self._terms.windows}))
 
     def times_years(self, now_unix_ms: int) -> tuple[float, ...]:
         """The times at which the simulation must observe prices.
 
         Raises:
-            Rejected: ``payoff_terms`` where a price's instant has passed at `now_unix_ms`, or nothing is observed.
+            Rejected: ``payoff_terms`` where a price's instant or a moment has passed at `now_unix_ms`, or there is
+                none.
         """
         if not self._instants or self._instants[0] <= now_unix_ms:
             first = self._instants[0] if self._instants else 0
@@ -79,7 +80,7 @@ class ContractPayoff:
     def check(self, underlyings: int) -> None:
         """See `contracts.pricing.payoffs.Payoff`; also ``not_word_sized`` and what verifying the program raises."""
         program = self._valuer.verified.program
-        if any(each.kind is not InputKind.PRICE for each in program.inputs):
+        if any(each.kind is InputKind.ELECTION for each in program.inputs):
             raise Rejected("payoff_terms", "Not supported: a contract with elections needs a rule of exercise.")
         if len(program.feeds) != underlyings:
             message = "A contract has an underlying for each feed."
@@ -93,6 +94,9 @@ class ContractPayoff:
         inputs, windows = self._verified.program.inputs, self._terms.windows
         values = np.empty((len(inputs), prices_ticks.shape[2]), dtype=np.int64)
         for number, (each, window) in enumerate(zip(inputs, windows, strict=True)):
+            if each.kind is InputKind.MOMENT:
+                values[number] = 1
+                continue
             column = prices_ticks[each.source, self._instants.index(window.opens_unix_ms)]
             values[number] = np.minimum(np.maximum(column, each.low), each.high)
         received = self._valuer.over(values, np.full_like(values, ARRIVED)).received[self.party, self.asset]

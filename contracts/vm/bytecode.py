@@ -164,6 +164,7 @@ class InputKind(IntEnum):
 
     PRICE = 0
     ELECTION = 1
+    MOMENT = 2
 
 
 NO_DEPOSIT: Final = -1
@@ -175,13 +176,15 @@ class Input:
 
     Attributes:
         name: For people; the n-th price of a window is named ``window[n]``.
-        kind: A feed's price, or a party's election.
-        source: The number of the feed or of the party.
-        type: A price; or for an election a bool or a quantity.
+        kind: A feed's price, a party's election, or a moment: a time that comes by itself.
+        source: The number of the feed or of the party; of a moment 0.
+        type: A price; or for an election a bool or a quantity; of a moment a bool, which is true.
         low: The smallest value it may have.
         high: The largest.
-        opens: The preamble's register with the price's instant, or the first time at which a party may elect.
-        until: The register with the time from which on, if it has not arrived, it is absent.
+        opens: The preamble's register with the price's instant, the first time at which a party may elect, or the
+            moment.
+        until: The register with the time from which on, if it has not arrived, it is absent. A moment is never absent:
+            here is its `opens` again.
         deposit: The register with the money that a party puts in when it elects true or above zero; or `NO_DEPOSIT`.
     """
 

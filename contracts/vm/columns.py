@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.vm import kernel
-from contracts.vm.bytecode import GAS, NO_DEPOSIT, WORD_MAX, Op
+from contracts.vm.bytecode import GAS, NO_DEPOSIT, WORD_MAX, InputKind, Op
 from contracts.vm.interpreter import terms
 from contracts.vm.verifier import Verified, of_instance
 from genesis.errors import Rejected
@@ -79,24 +79,24 @@ class Valuer:
             Rejected: ``bad_input`` for a wrong shape, an unknown state or a value out of its range.
         """
         self._require_inputs(values, states)
-        scenarios = values.shape[1]
+        inputs, scenarios = values.shape
+        lanes = max(1, min(scenarios, kernel.BLOCK_LANES))
+        padded = -(-scenarios // lanes) * lanes
+        columns = _padded(values, padded), _padded(states, padded)
         parties, assets = len(self._program.parties), len(self._program.assets)
-        received = np.zeros((parties, assets, scenarios), dtype=np.int64)
-        waits_for, gas, short = (np.zeros(scenarios, dtype=np.int64) for _ in range(3))
-        for start in range(0, scenarios, kernel.BLOCK_LANES):
-            lanes = slice(start, min(start + kernel.BLOCK_LANES, scenarios))
-            outputs = received[:, :, lanes], waits_for[lanes], gas[lanes], short[lanes]
-            self._run(np.ascontiguousarray(values[:, lanes]), np.ascontiguousarray(states[:, lanes]), *outputs)
-        return Valued(received, waits_for, gas, short.astype(np.bool_))
-
-    def _run(self, values: Words, states: Words, paid: Words, waits_for: Words, gas: Words, short: Words) -> None:
-        inputs, lanes = values.shape
+        of_inputs = inputs, lanes
+        shapes = [(lanes,)] * 5 + [of_inputs, (assets, lanes), (parties, assets, lanes), of_inputs, of_inputs]
+        scratch = tuple(np.zeros(shape, dtype=np.int64) for shape in shapes)
         registers = np.zeros((len(self._program.code), lanes), dtype=np.int64)
-        pot = np.zeros((len(self._program.assets), lanes), dtype=np.int64)
-        resume, skipped_gas = np.zeros(lanes, dtype=np.int64), np.zeros(lanes, dtype=np.int64)
-        awaited = np.zeros((inputs, lanes), dtype=np.int64)
-        block = (resume, waits_for, gas, skipped_gas, self._gas_until, awaited)
-        kernel.run_block(self._code, self._tables, self._parameters, values, states, registers, block, pot, paid, short)
+        received = np.zeros((parties, assets, padded), dtype=np.int64)
+        waits_for, gas, short = (np.zeros(padded, dtype=np.int64) for _ in range(3))
+        outputs = received, waits_for, gas, short
+        kernel.run_columns(
+            self._code, self._tables, self._parameters, columns, registers, scratch, outputs, self._gas_until
+        )
+        return Valued(
+            received[:, :, :scenarios], waits_for[:scenarios], gas[:scenarios], short[:scenarios].astype(np.bool_)
+        )
 
     def _require_inputs(self, values: Words, states: Words) -> None:
         declared = self._program.inputs
@@ -106,7 +106,8 @@ class Valuer:
         for number, each in enumerate(declared):
             arrived = states[number] == ARRIVED
             out = arrived & ((values[number] < each.low) | (values[number] > each.high))
-            if out.any() or not (arrived | (states[number] == ABSENT) | (states[number] == OPEN)).all():
+            absent = states[number] == (OPEN if each.kind is InputKind.MOMENT else ABSENT)  # a moment always comes
+            if out.any() or not (arrived | absent | (states[number] == OPEN)).all():
                 where = int(np.flatnonzero(out)[0]) if out.any() else -1
                 raise Rejected(
                     "bad_input",
@@ -116,6 +117,13 @@ class Valuer:
                     low=each.low,
                     high=each.high,
                 )
+
+
+def _padded(columns: Words, scenarios: int) -> Words:
+    """The columns, followed by open ones up to a whole number of blocks."""
+    padded = np.full((columns.shape[0], scenarios), OPEN, dtype=np.int64)
+    padded[:, : columns.shape[1]] = columns
+    return padded
 
 
 def _table(rows: Sequence[tuple[int, ...]], width: int) -> Words:

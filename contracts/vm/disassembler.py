@@ -43,6 +43,8 @@ def _declarations(program: Program) -> Iterator[str]:
 
 
 def _input(program: Program, number: int, each: Input) -> str:
+    if each.kind is InputKind.MOMENT:
+        return f"input {number} moment {each.name} at r{each.opens}"
     source = program.feeds[each.source] if each.kind is InputKind.PRICE else program.parties[each.source]
     deposit = "" if each.deposit == NO_DEPOSIT else f" deposit r{each.deposit}"
     of = f"{each.kind.name.lower()} {each.name} of {source}: {type_name(program, each.type)}"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.vm.bytecode import GAS, NO_DEPOSIT, Input, Kind, Op, Program
+from contracts.vm.bytecode import GAS, NO_DEPOSIT, Input, InputKind, Kind, Op, Program
 from contracts.vm.intervals import divided
 from contracts.vm.verifier import Verified
 from genesis.errors import Rejected, invariant
@@ -45,8 +45,8 @@ class Window:
     """When an input can be settled, and the money that an election brings in (0 for none).
 
     Attributes:
-        opens_unix_ms: A price's instant; or the first time at which a party may elect.
-        until_unix_ms: From here on an input that has not arrived is absent.
+        opens_unix_ms: A price's instant; the first time at which a party may elect; or the moment.
+        until_unix_ms: From here on an input that has not arrived is absent; of a moment, that same time.
         deposit_minor: In the asset `deposit_asset`.
     """
 
@@ -221,7 +221,7 @@ def _asset(verified: Verified, register: int) -> int:
 
 def _window(verified: Verified, each: Input, registers: Sequence[int]) -> Window:
     opens, until = registers[each.opens], registers[each.until]
-    if not 0 <= opens < until:
+    if opens < 0 or (opens >= until and each.kind is not InputKind.MOMENT):
         raise Rejected(
             "bad_window", "An input must end after it opens.", input=each.name, opens_unix_ms=opens, until_unix_ms=until
         )
@@ -252,6 +252,8 @@ def _require_settled(program: Program, settled: Settled) -> None:
         if not 0 <= number < len(program.inputs):
             raise Rejected("bad_input", "There is no such input.", input=number, inputs=len(program.inputs))
         declared = program.inputs[number]
+        if value is None and declared.kind is InputKind.MOMENT:
+            raise Rejected("bad_input", "A moment always comes; it cannot be absent.", input=declared.name)
         if value is not None and not declared.low <= value <= declared.high:
             raise Rejected(
                 "bad_input",

@@ -177,6 +177,7 @@ def _close(at: Any, tables: Any, state: Any, values: Any, registers: Any, block:
 
 @kernel
 def run_block(
+    start: Any,
     program: Any,
     tables: Any,
     parameters: Any,
@@ -191,12 +192,14 @@ def run_block(
     """Run the lanes of one block.
 
     Args:
+        start: The first instruction to run: 0, or the preamble's length where `registers` has the preamble's values,
+            which are the same in every scenario.
         program: (code[n, 5], constants, each instruction's asset, locks[l, (register, asset)], preamble's length).
         tables: (deposits[inputs, (register or -1, asset, party)], each asset's rest party).
         parameters: One instance's.
         values: [inputs, lanes].
         state: [inputs, lanes]: `OPEN`, `ARRIVED` or `ABSENT`.
-        registers: [n, lanes], scratch.
+        registers: [n, lanes], scratch; a former block's may be left in it.
         block: (resume, waits_for, gas, skipped_gas, gas up to each instruction, awaited[inputs, lanes]).
         pot: [assets, lanes], zeros.
         paid: [parties, assets, lanes], zeros: what each party receives.
@@ -204,7 +207,7 @@ def run_block(
     """
     code, constants, asset_of, locks, preamble_length = program
     resume = block[0]
-    for at in range(code.shape[0]):
+    for at in range(start, code.shape[0]):
         op, a, b, c = code[at, 0], code[at, 1], code[at, 2], code[at, 3]
         if at == preamble_length:
             for lock in range(locks.shape[0]):
@@ -230,3 +233,60 @@ def run_block(
             _jump(at, b, registers[a], 0, block)
         else:
             _close(at, tables, state, values, registers, block, pot, paid)
+
+
+@kernel
+def _cleared(scratch: Any, columns: Any, start: Any) -> None:
+    """What a block begins with: nothing paid, nothing awaited, and its own columns of the scenarios."""
+    resume, skipped_gas, short, _waits_for, _gas, awaited, pot, paid, block_values, block_state = scratch
+    values, state = columns
+    for lane in range(resume.size):
+        resume[lane] = 0
+        skipped_gas[lane] = 0
+        short[lane] = 0
+    for number in range(block_values.shape[0]):
+        for lane in range(resume.size):
+            awaited[number, lane] = 0
+            block_values[number, lane] = values[number, start + lane]
+            block_state[number, lane] = state[number, start + lane]
+    for asset in range(pot.shape[0]):
+        for lane in range(resume.size):
+            pot[asset, lane] = 0
+    for party in range(paid.shape[0]):
+        for asset in range(paid.shape[1]):
+            for lane in range(resume.size):
+                paid[party, asset, lane] = 0
+
+
+@kernel
+def run_columns(
+    program: Any, tables: Any, parameters: Any, columns: Any, registers: Any, scratch: Any, outputs: Any, gas_until: Any
+) -> None:
+    """Run whole blocks, one after the other; the preamble, the same in every scenario, only in the first.
+
+    Args:
+        program: As `run_block`.
+        tables: As `run_block`.
+        parameters: As `run_block`.
+        columns: (values, state)[inputs, scenarios]; the scenarios are a multiple of the lanes.
+        registers: [n, lanes], scratch.
+        scratch: (resume, skipped_gas, short, waits_for, gas [lanes], awaited[inputs, lanes], pot[assets, lanes],
+            paid[parties, assets, lanes], values, state [inputs, lanes]).
+        outputs: (received[parties, assets, scenarios], waits_for, gas, short [scenarios]).
+        gas_until: [n]: the gas of all instructions up to each.
+    """
+    resume, skipped_gas, short, waits_for, gas, awaited, pot, paid, values, state = scratch
+    received, all_waits_for, all_gas, all_short = outputs
+    block = (resume, waits_for, gas, skipped_gas, gas_until, awaited)
+    for start in range(0, all_gas.size, resume.size):
+        _cleared(scratch, columns, start)
+        first = 0 if start == 0 else program[4]
+        run_block(first, program, tables, parameters, values, state, registers, block, pot, paid, short)
+        for lane in range(resume.size):
+            all_waits_for[start + lane] = waits_for[lane]
+            all_gas[start + lane] = gas[lane]
+            all_short[start + lane] = short[lane]
+        for party in range(paid.shape[0]):
+            for asset in range(paid.shape[1]):
+                for lane in range(resume.size):
+                    received[party, asset, start + lane] = paid[party, asset, lane]

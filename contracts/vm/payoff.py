@@ -49,7 +49,7 @@ def payoff_points(
     prices_ticks: Sequence[int],
     elections: Mapping[int, int],
 ) -> tuple[Point, ...]:
-    """What a party gains of an asset where every price of the contract arrives and is the same.
+    """What a party gains of an asset where every price of the contract arrives and is the same, and every moment came.
 
     Args:
         verified: The program.
@@ -68,9 +68,10 @@ def payoff_points(
     if len(prices_ticks) > POINTS_MAX:
         raise Rejected("no_payoff", "There are too many points.", points=len(prices_ticks), points_max=POINTS_MAX)
     elected = {number: elections.get(number) for number, each in inputs if each.kind is InputKind.ELECTION}
+    passed = {number: 1 for number, each in inputs if each.kind is InputKind.MOMENT}
     points = []
     for price in prices_ticks:
-        settled = {**elected, **dict.fromkeys(observed, price)}
+        settled = {**elected, **passed, **dict.fromkeys(observed, price)}
         points.append(Point(price, gained(verified, parameters, settled, party)[asset]))
     return tuple(points)
 

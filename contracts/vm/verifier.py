@@ -331,6 +331,9 @@ def _is_sound_input(program: Program, each: Input) -> bool:
         return False
     if each.kind is InputKind.PRICE:
         return each.source < len(program.feeds) and each.type.kind is Kind.PRICE and each.deposit == NO_DEPOSIT
+    if each.kind is InputKind.MOMENT:
+        is_true = each.type == BOOL and each.low == each.high == 1
+        return is_true and each.source == 0 and each.until == each.opens and each.deposit == NO_DEPOSIT
     return each.source < len(program.parties) and each.type.kind in (Kind.BOOL, Kind.QUANTITY) and each.low >= 0
 
 

@@ -116,6 +116,8 @@ from node.snapshot_wire import (
 from node.store_records import pack, packed_item, put_record, read_record, unpack
 from tests.consensus.bench import GENESIS_QC, make_proposal, make_qc, make_tc
 from tests.fuzz import shapes
+from tests.fuzz.actus import ACTUS_COVERED, CASES, read_cases
+from tests.fuzz.carriers import SCRATCH, in_file, in_text
 from tests.node.changing_chain import TOP, changing_chain
 from tests.node.dataplane import CHAIN_ID, DOCUMENT, PARAMS, committed, envelope_wire, receipt_of
 from tests.node.test_proof import NAMES, story, trust_in
@@ -124,8 +126,6 @@ from tests.node.test_snapshot_files import offer_of
 FORMAT: Final = BatchFormat(CHAIN_ID, PARAMS, 4)
 LIMITS: Final = HttpLimits()
 TABLE: Final = lane_table(payload_bounds(PARAMS), Lane.CONSENSUS)
-SCRATCH: Final = tempfile.TemporaryDirectory(prefix="novate-fuzz-")
-"""Where decoders of files find what is to be decoded."""
 
 
 MEMORY_BYTES_MAX: Final = 48 * 2**20
@@ -155,33 +155,6 @@ class Decoder:
     size_max: int | None = None
     refusals: tuple[type[Exception], ...] = (Rejected,)
     memory_bytes_max: int = MEMORY_BYTES_MAX
-
-
-def in_text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
-    """A parser of text, given bytes; what is not UTF-8 never reaches it."""
-
-    def decode_text(data: bytes) -> Any:
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise Rejected("not_text", "Not UTF-8.") from error
-        return parse(text)
-
-    return decode_text
-
-
-def in_file(name: str, parse: Callable[[Path], Any]) -> Callable[[bytes], Any]:
-    """A parser of a file, which it finds in a directory of its own under this name."""
-
-    def decode_file(data: bytes) -> Any:
-        home = Path(SCRATCH.name) / name.replace("/", "-")
-        path = home / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        path.chmod(0o600)
-        return parse(home)
-
-    return decode_file
 
 
 # --- what valid input looks like -------------------------------------------------------------------------------------
@@ -302,8 +275,7 @@ INDEX = b"ts_utc_ms,price\n1786924800000,60000.00\n1786924801000,60001.50\n"
 
 def written(kind: str) -> bytes:
     """A person's text for an operation of this kind, some of its fields right."""
-    fields = {each.name: shapes.fitting(each) for each in KINDS[kind].fields}
-    texts = {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in fields.items()}
+    texts = {each.name: shapes.text_of(shapes.fitting(each)) for each in KINDS[kind].fields}
     return "\n".join([kind, *(f"{name}={value}" for name, value in texts.items())]).encode()
 
 
@@ -471,6 +443,7 @@ DECODERS: Final = (
     Decoder("cli.tape:parse_tape", in_text(parse_tape), st.just(TAPE)),
     Decoder("cli.tape:parse_index", in_text(parse_index), st.just(INDEX)),
     Decoder("cli.tape:parse_price", in_text(parse_price), st.sampled_from([b"60000.00", b"1", b"0.01"])),
+    Decoder("cli.contract_actus:load_cases", in_file("cases.json", read_cases), st.just(CASES)),
     Decoder("cli.testnet_files:load_testnet", in_file(RECORD_FILE, load_testnet), st.just(TESTNET)),
     Decoder("cli.tx:_parse_line", in_text(lambda text: _parse_line(1, text)),
             st.sampled_from([b'{"kind": "transfer", "fields": {}, "keys": []}', ENVELOPES[0].hex().encode()])),
@@ -479,6 +452,7 @@ DECODERS: Final = (
 """Every decoder."""
 
 COVERED: Final = {
+    **ACTUS_COVERED,
     "node.batches:BatchFormat._decode": "node.batches:BatchFormat.open",
     "contracts.operations:parse_change": "contracts.operations:parse_operation",
     "contracts.snapshot:ReplayCheck.expect": "contracts.snapshot:check_slice, whose entries lead to a certified root",

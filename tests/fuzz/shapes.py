@@ -91,7 +91,10 @@ def safeties() -> st.SearchStrategy[SafetyState]:
     return st.builds(SafetyState, EPOCHS, VIEWS, VIEWS, qcs(), st.none() | tcs(), st.none() | timeouts)
 
 
-CANDIDATES = ("127.0.0.1:1", "view_timeout_ms", "M0/main", "M0", "BTC", "X-1", "C", "inverse", 1, 1_000, b"\x11" * 32)
+CANDIDATES = (
+    "127.0.0.1:1", "view_timeout_ms", "M0/main", "M0", "BTC", "X-1", "C", "inverse", 1, 1_000, b"\x11" * 32,
+    ("M0/main", "M1/main"), ("BTC",), (1, -1),
+)  # fmt: skip
 """Of these one fits each field of an operation."""
 
 
@@ -104,6 +107,13 @@ def fitting(field: Field) -> Value:
             continue
         return each
     raise LookupError(field.name)
+
+
+def text_of(value: Value) -> str:
+    """A field's value as a person writes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def operation(kind: Kind) -> bytes:

@@ -34,6 +34,7 @@ WRONG = [
     ("empty brackets", "[]:80"),
     ("IPv6 without brackets", "::1:80"),
     ("a name in brackets", "[node]:80"),
+    ("hexadecimal digits in brackets", "[f1%eth0]:80"),
     ("port 0", "a:0"),
     ("a port over 65535", "a:65536"),
     ("a port of six digits", "a:000080"),

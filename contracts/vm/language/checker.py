@@ -3,8 +3,9 @@
 Rules:
 
 1. A name is declared once, before it is used; one that a block declares is known until the block's end.
-2. What is locked, and when observations and elections open and end, follows from parameters.
-3. An observation's or election's value is known only in the first block of its ``when``; each is waited for somewhere.
+2. What is locked, when observations and elections open and end, and when moments come, follows from parameters.
+3. An observation's or election's value is known only in the first block of its ``when``; each, and each moment, is
+   waited for somewhere.
 4. Every path ends in ``close``, and nothing stands behind it.
 5. Counts stay within those of the bytecode.
 
@@ -93,7 +94,9 @@ class _Checker:
             raise fault("no_close", "Not every path ends in 'close': let it be the last statement.", at)
         for each_input in self._inputs:
             if each_input.name not in self._awaited:
-                message = f"Nothing waits for '{each_input.name}': add 'when {each_input.name} arrives {{ ... }}'."
+                is_moment = each_input.kind is InputKind.MOMENT
+                form = f"wait until {each_input.name}" if is_moment else f"when {each_input.name} arrives {{ ... }}"
+                message = f"Nothing waits for '{each_input.name}': add '{form}'."
                 raise fault("never_used", message, each_input.at)
         return CheckedContract(
             self._text,
@@ -139,6 +142,8 @@ class _Checker:
                 self._observe(each)
             case syntax.ElectionDeclaration():
                 self._election(each)
+            case syntax.MomentDeclaration():
+                self._moment(each)
 
     def _parameter(self, each: syntax.ParameterDeclaration) -> None:
         number = _room(self._parameters, PARAMETERS_MAX, "parameters", each.name.at)
@@ -179,10 +184,17 @@ class _Checker:
         source = (each.name.at, each.name.text, InputKind.ELECTION, party.number, of)
         self._inputs.append(Expected(*source, low, high, first, 1, opens, None, until, deposit))
 
+    def _moment(self, each: syntax.MomentDeclaration) -> None:
+        first = self._first_input(1, each.name.at)
+        comes = self._expressions.of_type(each.time, typed.TIME, "What follows 'at'")
+        self._scope.declare(each.name, Entity(Sort.MOMENT, each.name.at, first))
+        source = (each.name.at, each.name.text, InputKind.MOMENT, 0, typed.BOOL)
+        self._inputs.append(Expected(*source, 1, 1, first, 1, comes, None, comes, None))
+
     def _first_input(self, count: int, at: At) -> int:
         first = self._inputs[-1].first + self._inputs[-1].count if self._inputs else 0
         if first + count > INPUTS_MAX:
-            message = "There are too many prices and elections to wait for."
+            message = "There are too many prices, elections and moments to wait for."
             raise fault("too_many", message, at, count=first + count, count_max=INPUTS_MAX)
         return first
 
@@ -231,6 +243,10 @@ class _Checker:
                 return self._let(each)
             case syntax.When():
                 return self._when(each)
+            case syntax.Wait():
+                found = self._scope.find(each.name, Sort.MOMENT)
+                self._awaited.add(each.name.text)
+                return typed.Pausing(each.at, found.number)
             case syntax.If():
                 condition = self._expressions.of_type(each.condition, typed.BOOL, "What follows 'if'")
                 return typed.Branching(each.at, condition, self._inner(each.positive), self._inner(each.negative))

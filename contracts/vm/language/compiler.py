@@ -5,8 +5,9 @@ Rules:
 1. What follows from constants and parameters alone goes to the preamble, in the order of its first use; the rest
    stands where it is used. Equal operations on equal operands are computed once: in the preamble for the whole program,
    elsewhere for the block they stand in and those inside it; so a register is read only where every path wrote it.
-2. ``when`` becomes, for each of its inputs, AWAIT and a jump to the timeout's block; ``if`` becomes one jump. A
-   window's n-th price, counted from 1, is the input ``window[n]``; it is due at ``from + (n - 1) * every``.
+2. ``when`` becomes, for each of its inputs, AWAIT and a jump to the timeout's block; ``wait`` becomes AWAIT, which a
+   moment always answers with yes; ``if`` becomes one jump. A window's n-th price, counted from 1, is the input
+   ``window[n]``; it is due at ``from + (n - 1) * every``.
 3. The same text gives the same bytes: nothing here depends on anything else.
 
 Work is bounded: compiling stops at the bytecode's limit of instructions, and at `VALUES_MAX` values looked at.
@@ -236,6 +237,8 @@ class _Compiler:
                     self._naming(each)
                 case typed.Waiting():
                     self._waiting(each)
+                case typed.Pausing():
+                    self._code.effect(each.at, Instruction(Op.AWAIT, each.number))
                 case typed.Branching():
                     condition = self._register(each.condition)
                     jump = self._code.effect(each.at, Instruction(Op.JUMP_UNLESS, condition))

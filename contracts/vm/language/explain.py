@@ -29,6 +29,9 @@ class Section:
     lines: tuple[Line, ...]
 
 
+_Awaited = syntax.ObserveDeclaration | syntax.ElectionDeclaration | syntax.MomentDeclaration
+
+
 def explain(contract: CheckedContract) -> tuple[Section, ...]:
     """The contract in words, section by section; sections without content are left out."""
     return _Explainer(contract).sections()
@@ -39,11 +42,7 @@ class _Explainer:
         self._contract = contract
         self._declarations = contract.text.declarations
         self._words = Words(frozenset(contract.parties))
-        self._awaited = {
-            each.name.text: each
-            for each in self._declarations
-            if isinstance(each, syntax.ObserveDeclaration | syntax.ElectionDeclaration)
-        }
+        self._awaited = {each.name.text: each for each in self._declarations if isinstance(each, _Awaited)}
 
     def sections(self) -> tuple[Section, ...]:
         """In the order in which a reader asks."""
@@ -88,7 +87,9 @@ class _Explainer:
         asset = self._contract.assets[value.type.asset].name if value.type is not None else ""
         return f"{asset}: {self._words.of(amount)}"
 
-    def _wait(self, each: syntax.ObserveDeclaration | syntax.ElectionDeclaration) -> str:
+    def _wait(self, each: _Awaited) -> str:
+        if isinstance(each, syntax.MomentDeclaration):
+            return f"{each.name.text} is a moment: {self._words.of(each.time)}."
         until = self._words.of(each.until)
         opens = self._words.of(each.opens)
         if isinstance(each, syntax.ElectionDeclaration):
@@ -146,11 +147,15 @@ class _Explainer:
                     yield from self._block(each.negative, step.negative, depth + 1)
             case syntax.When(), typed.Waiting():
                 yield from self._when(each, step, depth)
+            case syntax.Wait(), typed.Pausing():
+                yield Line(depth, f"Wait until {each.name.text}.")
             case _:
                 violated("a statement and its typed form differ", line=each.at.line)
 
     def _when(self, each: syntax.When, step: typed.Waiting, depth: int) -> Iterator[Line]:
         declared = self._awaited[each.name.text]
+        if isinstance(declared, syntax.MomentDeclaration):
+            violated("a moment got past the checker into 'when'", line=each.at.line)
         until = self._words.of(declared.until)
         if isinstance(declared, syntax.ElectionDeclaration):
             heads = f"When the {declared.party.text} has chosen {each.name.text}:", f"If it has not by {until}:"

@@ -31,6 +31,7 @@ WORDS: Final = frozenset(
         *("of", "at", "from", "every", "until", "election", "by", "locks", "when", "arrives", "timeout", "if", "then"),
         *("else", "pay", "close", "true", "false", "and", "or", "not", "min", "max", "mean", "first", "last", "round"),
         *("down", "up", "half_even", "bool", "time", "quantity", "price", "money", "ratio", "ticks"),
+        *("moment", "wait"),
     ]
 )
 """Reserved: no name may be one of these."""

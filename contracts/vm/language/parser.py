@@ -250,6 +250,7 @@ class _Statements(_Expressions):
         readers: dict[str, Callable[[], syntax.Statement]] = {
             "let": self._let,
             "when": self._when,
+            "wait": self._wait,
             "if": self._if,
             "pay": self._pay,
             "close": self._close,
@@ -274,6 +275,12 @@ class _Statements(_Expressions):
         arrived = self._block()
         self._need("timeout")
         return syntax.When(head, name, arrived, self._block())
+
+    def _wait(self) -> syntax.Wait:
+        start = self._need("wait").at
+        self._need("until")
+        name = self._name("the name of a moment")
+        return syntax.Wait(self._since(start), name)
 
     def _if(self) -> syntax.If:
         start = self._need("if").at
@@ -332,12 +339,13 @@ class _Parser(_Statements):
             "lock": self._lock,
             "observe": self._observe,
             "election": self._election,
+            "moment": self._moment,
         }
 
     def _refuse_beginning(self, after_statements: bool) -> NoReturn:
         if after_statements and self._is(*self._readers):
             self._refuse("a statement", " Declarations stand before the first statement.")
-        statements = ["let", "when", "if", "pay", "close"]
+        statements = ["let", "when", "wait", "if", "pay", "close"]
         words = statements if after_statements else [*self._readers, *statements[1:]]
         what = "a statement" if after_statements else "a declaration or a statement"
         self._refuse(f"{what} ({', '.join(words)})", did_you_mean(self._next.text, words))
@@ -401,6 +409,12 @@ class _Parser(_Statements):
         limits = self._limits() if self._is("in") else None
         deposit = self._expression() if self._taken("locks") else None
         return syntax.ElectionDeclaration(name, of, party, opens, until, limits, deposit)
+
+    def _moment(self) -> syntax.MomentDeclaration:
+        self._take()
+        name = self._name("the moment's name")
+        self._need("at")
+        return syntax.MomentDeclaration(name, self._expression())
 
     def _limits(self) -> syntax.Limits:
         self._need("in")

@@ -24,6 +24,7 @@ class Sort(Enum):
     OBSERVATION = "an observation"
     WINDOW = "a window of prices"
     ELECTION = "an election"
+    MOMENT = "a moment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Entity:
     """What was declared.
 
     Attributes:
-        number: Its number among its sort; of an observation, window or election that of its first input.
+        number: Its number among its sort; of an observation, window, election or moment that of its first input.
         type: Of what has a value: its type.
         count: Of a window: how many prices.
     """

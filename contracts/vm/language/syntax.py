@@ -176,6 +176,14 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """``wait until name``."""
+
+    at: At
+    name: Identifier
+
+
+@dataclass(frozen=True, slots=True)
 class If:
     """``if condition { positive } else { negative }``."""
 
@@ -201,7 +209,7 @@ class Close:
     at: At
 
 
-Statement = Let | When | If | Pay | Close
+Statement = Let | When | Wait | If | Pay | Close
 Block = tuple[Statement, ...]
 
 
@@ -273,6 +281,14 @@ class ElectionDeclaration:
     deposit: Expression | None
 
 
+@dataclass(frozen=True, slots=True)
+class MomentDeclaration:
+    """``moment name at time``."""
+
+    name: Identifier
+    time: Expression
+
+
 Declaration = (
     PartyDeclaration
     | AssetDeclaration
@@ -282,6 +298,7 @@ Declaration = (
     | LockDeclaration
     | ObserveDeclaration
     | ElectionDeclaration
+    | MomentDeclaration
 )
 
 

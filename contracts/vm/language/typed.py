@@ -70,7 +70,7 @@ class Locking:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """An observation or election: `count` inputs from number `first` on."""
+    """An observation, election or moment: `count` inputs from number `first` on."""
 
     at: At
     name: str
@@ -99,6 +99,14 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Pausing:
+    """``wait``: until the moment that is that input."""
+
+    at: At
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Branching:
     """``if``."""
 
@@ -124,7 +132,7 @@ class Closing:
     at: At
 
 
-Step = Naming | Waiting | Branching | Paying | Closing
+Step = Naming | Waiting | Pausing | Branching | Paying | Closing
 
 
 @dataclass(frozen=True, slots=True)

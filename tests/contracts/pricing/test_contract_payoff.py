@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from contracts.pricing.contract_payoff import YEAR_MS, ContractPayoff
@@ -38,13 +39,14 @@ def job(payoff: Payoff, times_years: tuple[float, ...], paths: int = 20_000) -> 
     [
         (contract("vanilla_linear", 1, 1, 1, 10_500, 1, TOP, NOW_UNIX_MS + 90 * DAY_MS), Vanilla(1, 10_500)),
         (contract("vanilla_linear", 0, 1, 1, 9_500, 1, TOP, NOW_UNIX_MS + 90 * DAY_MS), Vanilla(-1, 9_500)),
+        (contract("actus_option", 1, 1, 0, 10_500, TOP, *[NOW_UNIX_MS + 90 * DAY_MS] * 3), Vanilla(1, 10_500)),
         (contract("asian", 1, 1, 10_000, TOP, NOW_UNIX_MS + DAY_MS, 7 * DAY_MS), Asian(1, 10_000)),
         (
             contract("barrier", 1, 1, 10_000, 8_500, TOP, NOW_UNIX_MS + DAY_MS, 7 * DAY_MS),
             Barrier(1, 10_000, 8_500, False, False),
         ),
     ],
-    ids=["call", "put", "asian", "barrier"],
+    ids=["call", "put", "actus", "asian", "barrier"],
 )
 def test_a_contract_is_worth_what_its_payoff_written_out_is(instance: ContractPayoff, written_out: Payoff) -> None:
     """To the last tick of twenty thousand payouts: one source settles and prices."""
@@ -54,6 +56,16 @@ def test_a_contract_is_worth_what_its_payoff_written_out_is(instance: ContractPa
     found = merge(ours, [run(ours, each) for each in shards_of(ours)])
     assert found == merge(theirs, [run(theirs, each) for each in shards_of(theirs)])
     assert found.total_ticks > 0
+
+
+def test_a_payment_at_a_later_moment_counts_as_paid_then() -> None:
+    """What is fixed at maturity and paid a month later is worth its price at maturity, discounted from the payment."""
+    maturity, settlement = NOW_UNIX_MS + 90 * DAY_MS, NOW_UNIX_MS + 120 * DAY_MS
+    instance = contract("actus_option", 1, 1, 0, 10_500, TOP, NOW_UNIX_MS + DAY_MS, maturity, settlement)
+    instance.check(1)
+    assert [round(each * 365) for each in instance.times_years(NOW_UNIX_MS)] == [1, 90, 120]
+    paths = np.array([[[9_000, 9_000], [10_700, 10_400], [1, 99_999]]])
+    assert instance.payouts_ticks(paths).tolist() == [200, 0]
 
 
 def test_the_writer_has_what_the_holder_has_not() -> None:

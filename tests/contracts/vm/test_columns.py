@@ -56,3 +56,11 @@ def test_a_scenario_out_of_range_is_refused() -> None:
         valuer.over(np.array([[5, 10**6 + 1]]), np.array([[ARRIVED, ARRIVED]]))
     with pytest.raises(Rejected, match="bad_input"):
         valuer.over(np.array([[5]]), np.array([[3]]))
+
+
+def test_no_scenarios_give_no_results() -> None:
+    """A caller whose grid is empty is answered like any other."""
+    nothing = np.zeros((1, 0), dtype=np.int64)
+    valued = Valuer(verify(forward_call(), 1000), CASES[0][1]).over(nothing, nothing)
+    assert valued.received.shape == (2, 1, 0)
+    assert valued.gas.shape == valued.shortfall.shape == (0,)

@@ -23,6 +23,7 @@ from tests.contracts.vm.language.texts import EXPIRY_UNIX_MS, GAS_MAX, LIBRARY, 
 HOUR_MS = 3_600_000
 
 GOLDEN = {
+    "actus_option": "55ebc6f4fbe54017b2703c791f8077c58ab67ad7b69b4881642b400dc5b4df46",
     "asian": "d29909b71b2851f7778dc788609b01186ba5966c90d0500a08b1247440de2aa6",
     "barrier": "75989b252caf14ebfd6a176f35897baa84209be294e759546c550d266dad0b63",
     "call_spread": "de2175eb24c299788a80449958c886ee865cfeb8e968ef317781ec09a889cd30",

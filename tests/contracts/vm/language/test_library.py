@@ -17,7 +17,7 @@ T = EXPIRY_UNIX_MS
 HOUR_MS = 3_600_000
 NAMES = {
     "vanilla_linear", "vanilla_inverse", "call_spread", "put_spread", "iron_condor", "digital", "barrier", "asian",
-    "straddle", "forward", "covered_call", "physical_delivery",
+    "straddle", "forward", "covered_call", "physical_delivery", "actus_option",
 }  # fmt: skip
 
 
@@ -36,8 +36,9 @@ def received(verified: Verified, ran: Run) -> dict[tuple[str, str], int]:
 
 
 def everywhere(verified: Verified, price: int | None) -> Settled:
-    """Every price that one, every election not made."""
-    return {n: price if each.kind is InputKind.PRICE else None for n, each in enumerate(verified.program.inputs)}
+    """Every price that one, every election not made, every moment come."""
+    values = {InputKind.PRICE: price, InputKind.ELECTION: None, InputKind.MOMENT: 1}
+    return {n: values[each.kind] for n, each in enumerate(verified.program.inputs)}
 
 
 CASES = [
@@ -64,6 +65,10 @@ CASES = [
     ("forward", (1, 2, 100, 40, 150, T), 30, {"seller": 220}),
     ("covered_call", (1, 1000, 100, T), 300, {"holder": 666, "writer": 334}),
     ("covered_call", (1, 1000, 100, T), 100, {"writer": 1000}),
+    ("actus_option", (1, 2, 7, 100, 1000, T, T, T), 150, {"holder": 100, "writer": 7 + 1700}),
+    ("actus_option", (1, 2, 7, 100, 1000, T, T, T), 5000, {"holder": 1800, "writer": 7}),
+    ("actus_option", (0, 2, 7, 100, 1000, T, T, T), 70, {"holder": 60, "writer": 7 + 140}),
+    ("actus_option", (0, 2, 7, 100, 1000, T, T, T), 101, {"writer": 7 + 200}),
 ]  # fmt: skip
 
 
@@ -147,16 +152,18 @@ def within(low: int, high: int) -> st.SearchStrategy[int]:
 def runs(draw: st.DrawFn, verified: Verified) -> tuple[tuple[int, ...], dict[int, int | None]]:
     """Parameters and settled inputs, anywhere in their ranges; prices often near the parameters that are prices."""
     program = verified.program
-    times = iter((T, T + HOUR_MS))
+    times = iter((T, T + HOUR_MS, T + 2 * HOUR_MS))
     parameters = tuple(
         next(times) if each.type.kind is Kind.TIME and each.name != "step" else draw(within(each.low, each.high))
         for each in program.parameters
     )
     near = [value for each, value in zip(program.parameters, parameters, strict=True) if each.type.kind is Kind.PRICE]
-    first = program.inputs[0]
+    first = next(each for each in program.inputs if each.kind is not InputKind.MOMENT)
     close = st.sampled_from(near) if near else st.nothing()
     some = draw(st.lists(st.none() | within(first.low, first.high) | close, min_size=1, max_size=4))
-    return parameters, {number: some[number % len(some)] for number in range(len(program.inputs))}
+    settled = {number: some[number % len(some)] for number in range(len(program.inputs))}
+    moments = {number: 1 for number, each in enumerate(program.inputs) if each.kind is InputKind.MOMENT}
+    return parameters, {**settled, **moments}
 
 
 @pytest.mark.parametrize("file", LIBRARY, ids=lambda each: each.stem)
@@ -184,7 +191,7 @@ def test_it_pays_out_exactly_what_was_put_in_and_never_asks_for_more(file: Path,
 
 @pytest.mark.parametrize("file", LIBRARY, ids=lambda each: each.stem)
 def test_if_nothing_ever_arrives_everybody_gets_back_what_they_locked(file: Path) -> None:
-    """The feed may die, the holder may sleep: no collateral is stuck, and nobody gains."""
+    """The feed may die, the holder may sleep: no collateral is stuck, and nobody gains but a premium that was paid."""
     _, verified = library(file.stem)
     program = verified.program
     parameters = tuple(
@@ -192,6 +199,8 @@ def test_if_nothing_ever_arrives_everybody_gets_back_what_they_locked(file: Path
     )
     if file.stem == "physical_delivery":
         parameters = (3, 100, 600, T, T + HOUR_MS)
+    elif file.stem == "actus_option":
+        parameters = (1, 3, 0, 90, 200, T, T, T)
     locked: dict[tuple[str, str], int] = {}
     for party, asset, amount_minor in terms(verified, parameters).locks:
         if amount_minor:
