@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any, Final
 
 from contracts.instances import pot_account
@@ -30,7 +31,8 @@ def contracts(state: State, after: str = "", limit: int = CONTRACTS_PAGE_MAX) ->
     """
     if not 1 <= limit <= CONTRACTS_PAGE_MAX:
         raise Rejected("bad_limit", f"A page has 1 to {CONTRACTS_PAGE_MAX} contracts.", limit=limit)
-    names = sorted(each for each in state.contracts.rows if each > after)
+    first = bisect_right(state.open_inputs.names, after)
+    names = state.open_inputs.names[first : first + limit + 1]
     page = [(name, state.contracts.rows[name]) for name in names[:limit]]
     return {
         "contracts": [
@@ -69,7 +71,7 @@ def contract(state: State, contract_id: str) -> Answer:
         "feeds": dict(zip(program.feeds, row.feeds, strict=True)),
         "parameters": {each.name: value for each, value in zip(program.parameters, row.parameters, strict=True)},
         "locked_minor": {asset: balance(state, pot, asset).free_minor for asset in row.assets},
-        "inputs": _inputs(state, row, program),
+        "inputs": _inputs(state, contract_id, row, program),
         "payments": [
             {
                 "party": program.parties[each.party],
@@ -83,9 +85,9 @@ def contract(state: State, contract_id: str) -> Answer:
     }
 
 
-def _inputs(state: State, row: ContractRow, program: Program) -> list[Answer]:
+def _inputs(state: State, name: str, row: ContractRow, program: Program) -> list[Answer]:
     settled = dict(row.settled)
-    windows = state.open_inputs.terms(row).windows
+    windows = state.open_inputs.windows(name)
     return [
         {
             "input": each.name,

@@ -15,8 +15,13 @@ Rules:
    past when the instance starts, the next block does.
 5. After each settled input the program runs from its beginning; the payments that are new are made. At the close the
    pot is empty.
-6. One block looks at no more than `INPUTS_PER_BLOCK_MAX` open inputs and runs programs for no more than
-   `GAS_PER_BLOCK_MAX`; the next one goes on.
+6. One block settles, or notes as overdue, no more than `INPUTS_PER_BLOCK_MAX` open inputs, and spends no more than
+   `GAS_PER_BLOCK_MAX` on it: for each settled input its program's gas, and `GAS_PER_INPUT` for each of its inputs. The
+   next block goes on. An input that cannot be settled yet does not count, so none keeps another from settling.
+7. The envelopes of one block spend no more gas on contracts than `ENVELOPES_GAS_PER_BLOCK_MAX`, those of one signer no
+   more than `SIGNER_GAS_PER_BLOCK_MAX`: `GAS_PER_STORED_BYTE` for each byte of a program to be stored; to start or to
+   elect, twice what settling an input costs. A signer's first work in a block may be larger. It is
+   charged before the work is done, and for work that is refused, too.
 """
 
 from __future__ import annotations
@@ -26,17 +31,28 @@ from typing import Final
 from contracts.ledger import balance, post
 from contracts.open_inputs import Due
 from contracts.operations_contracts import ElectContract, StartContract, StoreProgram
-from contracts.oracle import last_priced
+from contracts.oracle import price_standing_at
 from contracts.state import State
 from contracts.step import Step, known, require_new, require_owner, require_sound
 from contracts.tables import ContractRow, ProgramRow
 from contracts.vm.bytecode import NO_DEPOSIT, Input, InputKind, Program, decode_program
 from contracts.vm.interpreter import Window, run, terms
 from contracts.vm.verifier import Verified, verify
+from genesis.codec import I64_MAX
 from genesis.errors import Rejected, invariant
 
 INPUTS_PER_BLOCK_MAX: Final = 5_000
 GAS_PER_BLOCK_MAX: Final = 1_000_000
+GAS_PER_INPUT: Final = 4
+GAS_PER_STORED_BYTE: Final = 2
+GAS_PER_UNIT_OF_WORK: Final = 25
+ENVELOPES_GAS_PER_BLOCK_MAX: Final = 1_000_000
+SIGNER_GAS_PER_BLOCK_MAX: Final = 200_000
+"""So that several must collude to crowd out everybody else."""
+INPUTS_LIVE_MAX: Final = 2**16
+"""Of all running instances together: a bound of a node's memory, and of what may come due in one block."""
+PRICE_AWAITED_MS_MAX: Final = 31 * 86_400_000
+"""From a price's instant to its window's end: for so long samples are kept for it."""
 CONTRACTS_EVER_MAX: Final = 2**32
 
 
@@ -45,11 +61,32 @@ def pot_account(contract: str) -> str:
     return f"@contract/{contract}"
 
 
+def _charge(step: Step, gas: int) -> None:
+    """Rule 7. What is charged stays charged when the envelope is refused: it is what the refusal may cost."""
+    meter = step.meter
+    spent = max((meter.gas_of.get(key, 0) for key in step.signers), default=0)
+    signer_is_over = bool(spent) and spent + gas > SIGNER_GAS_PER_BLOCK_MAX
+    if signer_is_over or meter.gas + gas > ENVELOPES_GAS_PER_BLOCK_MAX:
+        raise Rejected(
+            "block_full",
+            "This block has no room for so much more work on contracts.",
+            gas=gas,
+            gas_spent=meter.gas,
+            gas_max=ENVELOPES_GAS_PER_BLOCK_MAX,
+            signer_gas_spent=spent,
+            signer_gas_max=SIGNER_GAS_PER_BLOCK_MAX,
+        )
+    meter.gas += gas
+    for key in step.signers:
+        meter.gas_of[key] = meter.gas_of.get(key, 0) + gas
+
+
 def store(step: Step, operation: StoreProgram) -> None:
     """Rule 1. Storing a program again is refused (``already_exists``)."""
     state = step.state
     if not any(key in state.derived.member_of_key for key in step.signers):
         raise Rejected("not_authorised", "Only a member may store a program.", role="member")
+    _charge(step, GAS_PER_STORED_BYTE * len(operation.program))
     program = decode_program(operation.program)
     if program.program_id in state.programs.rows:
         raise Rejected("already_exists", "This program is stored already.", program=program.program_id.hex())
@@ -70,7 +107,11 @@ def start(step: Step, operation: StartContract) -> None:
     if operation.program not in state.programs.rows:
         raise Rejected("unknown_program", "There is no program of this id.", program=operation.program.hex())
     verified = state.open_inputs.verified(operation.program)
+    inputs = state.open_inputs.inputs_live + len(verified.program.inputs)
+    if inputs > INPUTS_LIVE_MAX:
+        raise Rejected("limit_reached", "No more inputs may be waited for.", inputs=inputs, inputs_max=INPUTS_LIVE_MAX)
     _require_bound(step, verified.program, operation)
+    _charge(step, 2 * _work(verified.program))
     agreed = terms(verified, operation.parameters)
     for each, window in zip(verified.program.inputs, agreed.windows, strict=True):
         _require_ahead(step, each, window)
@@ -85,7 +126,7 @@ def start(step: Step, operation: StartContract) -> None:
         operation.parameters,
         settled=(),
         payments=0,
-        overdue_unix_ms=0,
+        overdue=(),
         is_open=True,
     )
     step.emit("contract_started", contract=name, program=operation.program)
@@ -127,9 +168,18 @@ def _require_bound(step: Step, program: Program, operation: StartContract) -> No
 
 
 def _require_ahead(step: Step, each: Input, window: Window) -> None:
-    """A price's instant, and the end of an election, are in the future; a moment may be past."""
+    """A price's instant and an election's end are ahead; no price is awaited for ever; a moment may be past."""
     if each.kind is InputKind.MOMENT:
         return
+    if each.kind is InputKind.PRICE and window.until_unix_ms - window.opens_unix_ms > PRICE_AWAITED_MS_MAX:
+        raise Rejected(
+            "bad_window",
+            "A price may not be awaited for so long.",
+            input=each.name,
+            opens_unix_ms=window.opens_unix_ms,
+            until_unix_ms=window.until_unix_ms,
+            awaited_ms_max=PRICE_AWAITED_MS_MAX,
+        )
     ahead_unix_ms = window.opens_unix_ms if each.kind is InputKind.PRICE else window.until_unix_ms
     if ahead_unix_ms <= step.time_unix_ms:
         raise Rejected(
@@ -150,8 +200,10 @@ def elect(step: Step, operation: ElectContract) -> None:
         raise Rejected("contract_closed", "The contract is closed.", contract=name)
     verified = state.open_inputs.verified(row.program_id)
     number = _election(verified.program, operation.election)
-    each, window = verified.program.inputs[number], state.open_inputs.terms(row).windows[number]
+    each = verified.program.inputs[number]
     require_owner(step, row.accounts[each.source])
+    _charge(step, 2 * _work(verified.program))
+    window = state.open_inputs.windows(name)[number]
     if number in dict(row.settled):
         raise Rejected("already_elected", "This election is settled.", election=each.name)
     if not window.opens_unix_ms <= step.time_unix_ms < window.until_unix_ms:
@@ -181,56 +233,89 @@ def _election(program: Program, name: str) -> int:
 
 
 def settle_due(step: Step) -> None:
-    """The system step: settle the open inputs that are due (rules 3 and 6)."""
-    state, gas = step.state, 0
-    for due in state.open_inputs.due(step.time_unix_ms)[:INPUTS_PER_BLOCK_MAX]:
-        row = state.contracts.rows[due[1]]
+    """The system step: settle the open inputs that are due (rules 3 and 6).
+
+    What is counted changes the state; a look that finds nothing does not, so that it keeps nobody else waiting.
+    """
+    resting: list[tuple[Due, int]] = []
+    _settle_in_order(step, resting)
+    step.state.open_inputs.rest(resting)
+
+
+def _settle_in_order(step: Step, resting: list[tuple[Due, int]]) -> None:
+    """Settle what can be; `resting` gets what cannot, and when it is to be looked at again."""
+    state, now, gas, changed = step.state, step.time_unix_ms, 0, 0
+    for due in state.open_inputs.due(now):
+        if changed >= INPUTS_PER_BLOCK_MAX:
+            return
+        _due_unix_ms, name, number = due
+        row = state.contracts.rows[name]
         if not row.is_open:
             continue
-        verified = state.open_inputs.verified(row.program_id)
-        is_settled, value = _found(step, row, verified.program, due)
-        if not is_settled:
-            _note_overdue(step, due, row)
+        verified, window = state.open_inputs.verified(row.program_id), state.open_inputs.windows(name)[number]
+        value = _value(state, row, verified.program, number, window)
+        overdue_unix_ms = dict(row.overdue).get(number)
+        if value is None and not _is_absent(state, verified.program, number, overdue_unix_ms, now):
+            if overdue_unix_ms is None and now >= window.until_unix_ms:
+                overdue_unix_ms, changed = now, changed + 1
+                state.contracts.put(name, row._replace(overdue=tuple(sorted((*row.overdue, (number, now))))))
+            ends_unix_ms = window.until_unix_ms if overdue_unix_ms is None else overdue_unix_ms + _delay_ms(state)
+            resting.append((due, ends_unix_ms))
             continue
-        if gas + verified.program.gas > GAS_PER_BLOCK_MAX:
+        gas += _work(verified.program)
+        if gas > GAS_PER_BLOCK_MAX:
             return
-        gas += verified.program.gas
-        _settle(step, due[1], row, verified, due[2], value)
+        changed += 1
+        _settle(step, name, row, verified, number, value)
 
 
 def work_due(state: State, time_unix_ms: int) -> int:
-    """About how many inputs `settle_due` would look at in a block of that time."""
-    return min(len(state.open_inputs.due(time_unix_ms)), INPUTS_PER_BLOCK_MAX)
+    """About what `settle_due` would do in a block of that time, in units that take 25 microseconds at most."""
+    work, work_max = 0, GAS_PER_BLOCK_MAX // GAS_PER_UNIT_OF_WORK
+    for _due_unix_ms, name, _number in state.open_inputs.due(time_unix_ms):
+        program = state.open_inputs.verified(state.contracts.rows[name].program_id).program
+        work += 1 + _work(program) // GAS_PER_UNIT_OF_WORK
+        if work >= work_max:
+            break
+    return work
 
 
-def _found(step: Step, row: ContractRow, program: Program, due: Due) -> tuple[bool, int | None]:
-    """Whether an open input can be settled now, and its value; None is absence."""
-    state, each = step.state, program.inputs[due[2]]
-    window = state.open_inputs.terms(row).windows[due[2]]
+def _work(program: Program) -> int:
+    """What settling one input of a program costs, in gas: a run goes over its inputs, too."""
+    return program.gas + GAS_PER_INPUT * len(program.inputs)
+
+
+def _delay_ms(state: State) -> int:
+    return state.limits.settlement_delay_ms
+
+
+def _value(state: State, row: ContractRow, program: Program, number: int, window: Window) -> int | None:
+    """Of an input that is due, if it can be settled with one."""
+    each = program.inputs[number]
     if each.kind is not InputKind.PRICE:
-        return True, 1 if each.kind is InputKind.MOMENT else None
-    found = last_priced(state, row.feeds[each.source], window.opens_unix_ms)
-    if found is not None and found[0] + state.limits.settlement_sample_validity_ms > window.opens_unix_ms:
-        return True, found[1]
-    waited = row.overdue_unix_ms and step.time_unix_ms >= row.overdue_unix_ms + state.limits.settlement_delay_ms
-    return bool(waited and step.time_unix_ms >= window.until_unix_ms), None
+        return 1 if each.kind is InputKind.MOMENT else None
+    return price_standing_at(state, row.feeds[each.source], window.opens_unix_ms)
 
 
-def _note_overdue(step: Step, due: Due, row: ContractRow) -> None:
-    """From here on a price whose window has ended is awaited for the settlement delay."""
-    window = step.state.open_inputs.terms(row).windows[due[2]]
-    if step.time_unix_ms >= window.until_unix_ms and not row.overdue_unix_ms:
-        step.state.contracts.put(due[1], row._replace(overdue_unix_ms=step.time_unix_ms))
+def _is_absent(state: State, program: Program, number: int, overdue_unix_ms: int | None, now_unix_ms: int) -> bool:
+    """Whether an input that is due, and has no value, is no longer awaited."""
+    if program.inputs[number].kind is InputKind.ELECTION:
+        return True
+    return overdue_unix_ms is not None and now_unix_ms >= overdue_unix_ms + _delay_ms(state)
 
 
 def _settle(step: Step, name: str, row: ContractRow, verified: Verified, number: int, value: int | None) -> None:
     """Settle one input and let the program go on."""
     settled = tuple(sorted({**dict(row.settled), number: value}.items()))
-    _advance(step, name, row._replace(settled=settled, overdue_unix_ms=0), verified)
+    overdue = tuple(each for each in row.overdue if each[0] != number)
+    _advance(step, name, row._replace(settled=settled, overdue=overdue), verified)
 
 
 def _advance(step: Step, name: str, row: ContractRow, verified: Verified) -> None:
-    """Rule 5: run the program over what is settled and make the payments that are new."""
+    """Rule 5: run the program over what is settled and make the payments that are new.
+
+    What a program asks for may have 127 bits; an event, like all that is encoded, holds 64.
+    """
     state, pot = step.state, pot_account(name)
     reached = run(verified, row.parameters, dict(row.settled))
     for payment in reached.payments[row.payments :]:
@@ -244,7 +329,7 @@ def _advance(step: Step, name: str, row: ContractRow, verified: Verified) -> Non
                 account=account,
                 asset=asset,
                 amount_minor=payment.amount_minor,
-                shortfall_minor=payment.due_minor - payment.amount_minor,
+                shortfall_minor=min(payment.due_minor - payment.amount_minor, I64_MAX),
             )
     is_open = reached.waits_for is not None
     state.contracts.put(name, row._replace(payments=len(reached.payments), is_open=is_open))

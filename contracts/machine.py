@@ -34,9 +34,9 @@ from contracts import operations as ops
 from contracts import operations_contracts as con
 from contracts import operations_governance as gov
 from contracts.conservation import Alarm
-from contracts.receipts import Event, Receipt
+from contracts.receipts import EVENTS_MAX, Event, Receipt
 from contracts.state import State, Write, genesis_state, restore_state
-from contracts.step import Step
+from contracts.step import Meter, Step
 from genesis.envelope import Envelope, UnverifiedEnvelope
 from genesis.errors import Rejected, invariant
 
@@ -176,7 +176,7 @@ def system_work(state: State, time_unix_ms: int) -> int:
 def _execute_all(state: State, block: BlockInput) -> tuple[list[Receipt], list[Receipt]]:
     receipts: list[Receipt] = []
     refused: list[Receipt] = []
-    replay, height, now = state.replay, block.height, block.time_unix_ms
+    replay, height, now, meter = state.replay, block.height, block.time_unix_ms, Meter()
     for position, envelope in enumerate(block.envelopes):
         try:
             replay.check(envelope.id, envelope.expires_at_unix_ms, now)
@@ -184,7 +184,7 @@ def _execute_all(state: State, block: BlockInput) -> tuple[list[Receipt], list[R
             refused.append(_rejection(envelope, height, position, error))
             continue
         replay.remember(envelope.id, envelope.expires_at_unix_ms)
-        receipts.append(_execute(Step(state, height, now, envelope.signers), envelope, position))
+        receipts.append(_execute(Step(state, height, now, envelope.signers, meter=meter), envelope, position))
     return receipts, refused
 
 
@@ -195,10 +195,17 @@ def _execute(step: Step, envelope: Envelope, position: int) -> Receipt:
         for each in envelope.operations:
             operation = ops.parse_operation(each)
             _APPLY[type(operation)](step, operation)
+            _require_recordable(step)
     except Rejected as error:
         step.state.undo_to(mark)
         return _rejection(envelope, step.height, position, error)
     return Receipt(envelope.id, step.height, position, "", "", tuple(step.events))
+
+
+def _require_recordable(step: Step) -> None:
+    """A receipt holds so many events; one that cannot be read back must never be written."""
+    if len(step.events) > EVENTS_MAX:
+        raise Rejected("too_many_events", "The envelope does more than its receipt can hold.", events_max=EVENTS_MAX)
 
 
 def _rejection(envelope: Envelope, height: int, position: int, error: Rejected) -> Receipt:

@@ -359,6 +359,11 @@ _KIND_OF: Final = {kind.record: kind for kind in _KINDS}
 CHANGE_KINDS: Final = tuple(kind.name for kind in _KINDS if kind.record in get_args(Change))
 """The kinds that propose a change of the validator set."""
 
+CONTRACT_CODES: Final = frozenset(
+    kind.code for kind in _KINDS if kind.record in (StoreProgram, StartContract, ElectContract)
+)
+"""The numbers of the kinds that may verify or run a program."""
+
 _BY_CODE: Final = {kind.code: (kind.record, tuple(field.shape for field in kind.fields)) for kind in _KINDS}
 
 

@@ -10,8 +10,9 @@ Rules:
 3. An index keeps at most `oracle_samples_per_index_max` reports, an equal share for each oracle, so that none can
    crowd out the others.
 4. What nothing can need any more is dropped: instants before the earliest of block time and the first unsettled expiry,
-   less the window and the validity, and before the first price that a contract waits for, less the validity; except
-   the last priced one, from which the fallback of an expiry may have to be taken.
+   less the window and the validity; except the last priced one, from which the fallback of an expiry may have to be
+   taken, and those that could be the price of a contract's open input. Of these alone, not of all that came since: an
+   input may stay open for long, and must not use up what the oracles may report.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def sample(step: Step, operation: SampleOracle) -> None:
 def _require_plausible(step: Step, name: str, instant_unix_ms: int, price_ticks: int) -> None:
     limits, now = step.state.limits, step.time_unix_ms
     require_in_band(known(step.state.indices, name, "index"), price_ticks)
-    if instant_unix_ms < needed_from_unix_ms(step.state, name, now - limits.settlement_delay_ms):
+    needed_from = needed_from_unix_ms(step.state, name, now - limits.settlement_delay_ms)
+    if instant_unix_ms < needed_from and not _bears_on_a_contract(step.state, name, instant_unix_ms):
         raise Rejected("sample_too_old", "The instant is too long ago.", instant=instant_unix_ms, block_time=now)
     if instant_unix_ms > now + limits.oracle_sample_ahead_ms_max:
         raise Rejected(
@@ -99,13 +101,26 @@ def last_priced(state: State, index: str, at_unix_ms: int) -> PricedInstant | No
     return None
 
 
+def price_standing_at(state: State, index: str, at_unix_ms: int) -> int | None:
+    """The last price at or before a moment, if it is younger than the validity of a sample."""
+    from_unix_ms = at_unix_ms - state.limits.settlement_sample_validity_ms + 1
+    for instant in reversed(instants_between(state, index, from_unix_ms, at_unix_ms)):
+        price = price_at(state, index, instant)
+        if price is not None:
+            return price
+    return None
+
+
 def needed_from_unix_ms(state: State, index: str, time_unix_ms: int) -> int:
-    """The first instant that can bear on the price of an unsettled expiry or of a contract's open input, or of one at
-    `time_unix_ms` or later."""
+    """The first instant that can bear on the price of an unsettled expiry, or of one at `time_unix_ms` or later."""
     first_expiry_unix_ms = state.derived.first_expiry_unix_ms(index, time_unix_ms)
-    first_instant_unix_ms = state.open_inputs.first_instant_unix_ms(index, time_unix_ms)
+    return first_expiry_unix_ms - state.limits.settlement_reach_ms
+
+
+def _bears_on_a_contract(state: State, index: str, instant_unix_ms: int) -> bool:
+    """Whether a sample could be the price of a contract's open input."""
     validity_ms = state.limits.settlement_sample_validity_ms
-    return min(first_expiry_unix_ms - state.limits.settlement_reach_ms, first_instant_unix_ms - validity_ms)
+    return state.open_inputs.needs_price(index, instant_unix_ms, instant_unix_ms + validity_ms)
 
 
 def drop_old_samples(step: Step) -> None:
@@ -128,4 +143,5 @@ def _droppable(state: State, index: str, time_unix_ms: int) -> list[int]:
     needed_from = needed_from_unix_ms(state, index, time_unix_ms)
     old = instants[: bisect_left(instants, needed_from)]
     kept = last_priced(state, index, needed_from - 1) if old else None
-    return [instant for instant in old if kept is None or instant != kept[0]]
+    unneeded = [instant for instant in old if kept is None or instant != kept[0]]
+    return [instant for instant in unneeded if not _bears_on_a_contract(state, index, instant)]

@@ -126,7 +126,9 @@ class State:
         self.chain_id = document.chain_id
         self.standing = Standing()
         self.derived = Derived()
-        self.open_inputs = OpenInputs(self.limits.contract_gas_max, self.limits.settlement_delay_ms)
+        self.open_inputs = OpenInputs(
+            self.limits.contract_gas_max, self.limits.settlement_delay_ms, self.limits.settlement_sample_validity_ms
+        )
         self.replay = ReplayMemory(
             self.replay_slots, SLOT_WALL_MS * document.clock.speed, self.limits.envelope_lifetime_ms_max
         )
@@ -139,10 +141,14 @@ class State:
         self.accounts.watch(derived.on_account)
         self.series.watch(derived.on_series)
         self.positions.watch(derived.on_position)
-        self.samples.watch(derived.on_sample)
+        self.samples.watch(self._on_sample)
         self.settled.watch(derived.on_settled)
         self.standing.watch(self.validator_sets, self.bonds, self.unbonding, self.offences)
         self.open_inputs.watch(self.programs, self.contracts)
+
+    def _on_sample(self, key: tuple[str, int], before: SampleRow | None, after: SampleRow | None) -> None:
+        self.derived.on_sample(key, before, after)
+        self.open_inputs.on_sample(key)
 
     @property
     def tables(self) -> tuple[Table[Any, Any], ...]:

@@ -13,6 +13,14 @@ from genesis.errors import Rejected
 
 
 @dataclass(slots=True)
+class Meter:
+    """The gas that a block's envelopes have spent on contracts, in all and by signer, refused ones included."""
+
+    gas: int = 0
+    gas_of: dict[bytes, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Step:
     """The execution of one envelope, or of a block's system step (which nobody signs).
 
@@ -21,6 +29,7 @@ class Step:
         height, time_unix_ms: The block being applied.
         signers: The keys that signed the envelope.
         events: What happened, for the receipt.
+        meter: Of the block.
     """
 
     state: State
@@ -28,6 +37,7 @@ class Step:
     time_unix_ms: int
     signers: tuple[bytes, ...] = ()
     events: list[Event] = field(default_factory=list)
+    meter: Meter = field(default_factory=Meter)
 
     def emit(self, kind: str, **values: Value) -> None:
         """Append an event; the values keep the order in which they are given."""

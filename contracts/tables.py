@@ -196,7 +196,8 @@ class ContractRow(NamedTuple):
 
     `accounts`, `assets` and `feeds` stand for the program's parties, assets and feeds. `settled` holds, in ascending
     order of input, ``(input, value)``, with None for one that was absent. `payments` of the run over these are made.
-    `overdue_unix_ms` is the time of the first block that found a price missing at its window's end; 0 where none is.
+    `overdue` holds, in ascending order of input, ``(input, unix_ms)``: the time of the first block that found its price
+    missing at its window's end.
     """
 
     program_id: bytes
@@ -206,7 +207,7 @@ class ContractRow(NamedTuple):
     parameters: tuple[int, ...]
     settled: tuple[tuple[int, int | None], ...]
     payments: int
-    overdue_unix_ms: int
+    overdue: tuple[tuple[int, int], ...]
     is_open: bool
 
 

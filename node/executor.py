@@ -37,6 +37,7 @@ from contracts.machine import (
     restore_state,
     system_work,
 )
+from contracts.operations import CONTRACT_CODES
 from contracts.receipts import encode_receipt
 from genesis.document import GenesisDocument
 from genesis.epochs import is_edge
@@ -59,6 +60,9 @@ BLOCK_US: Final = 100
 
 ENVELOPE_US: Final = 40
 """The state machine's work for one trade."""
+
+CONTRACT_US: Final = 1_000
+"""And for one operation on a contract, which may run a program: more than is ever done in the event loop."""
 
 SYSTEM_US: Final = 25
 """The state machine's work for one position, sample or replay entry that the system step touches, at most."""
@@ -281,9 +285,10 @@ class Executor:
 
     def _apply_cost_us(self, work: Sequence[_Work]) -> int:
         """About how long `_execute` takes. What the last block's time makes due is done by one of these blocks."""
-        envelopes = sum(len(batch.envelopes) for each in work for batch in each.batches)
+        envelopes = [envelope for each in work for batch in each.batches for envelope in batch.envelopes]
+        contracts = sum(operation[0] in CONTRACT_CODES for each in envelopes for operation in each.operations)
         due = system_work(self._state, work[-1].commit.proposal.header.time_unix_ms)
-        return len(work) * BLOCK_US + envelopes * ENVELOPE_US + due * SYSTEM_US
+        return len(work) * BLOCK_US + len(envelopes) * ENVELOPE_US + contracts * CONTRACT_US + due * SYSTEM_US
 
 
 def _write_cost_us(writes: Sequence[BlockWrite]) -> int:

@@ -7,12 +7,14 @@ is form alone; whether a program makes sense is for `contracts.vm.verifier`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from typing import Final
 
-from genesis.codec import decode, encode, integer, record, sequence, text
+from genesis.codec import Shape, Value, decode, encode, integer, record, sequence, text
+from genesis.errors import Rejected
 from genesis.hashing import Domain, digest
 
 VALUE_BITS: Final = 127
@@ -223,12 +225,24 @@ class Program:
         return digest(Domain.PROGRAM, encode_program(self))
 
 
-_NAME = text(1, NAME_LENGTH_MAX)
+def _named(form: str, length_max: int) -> Shape:
+    """Text of this form: names are shown in terminals and logs, and must hold nothing that acts on them."""
+    pattern, is_text = re.compile(form), text(1, length_max)
+
+    def check(value: Value) -> None:
+        is_text(value)
+        if pattern.fullmatch(value) is None:
+            raise Rejected("malformed", "A name is of letters, digits and underscores.", found=ascii(value))
+
+    return check
+
+
+_NAME = _named("[A-Za-z_][A-Za-z0-9_]*", NAME_LENGTH_MAX)
 _WORD = integer(-WORD_MAX, WORD_MAX)
 _REGISTER = integer(0, CODE_LENGTH_MAX - 1)
 _TYPE = record(integer(0, len(Kind) - 1), integer(NO_ASSET, ASSETS_MAX - 1))
 _INPUT = record(
-    text(1, NAME_LENGTH_MAX + 8),
+    _named(r"[A-Za-z_][A-Za-z0-9_]*(\[[1-9][0-9]*\])?", NAME_LENGTH_MAX + 8),
     integer(0, len(InputKind) - 1),
     integer(0, max(PARTIES_MAX, FEEDS_MAX) - 1),
     _TYPE,

@@ -128,12 +128,7 @@ REFUSALS: list[tuple[str, str, tuple[Any, ...], str]] = [
     ("a series in no asset", "governor", listing(asset="NONE"), "unknown_asset"),
     ("an expiry in the past", "governor", listing(expiry_unix_ms=START_UNIX_MS), "bad_expiry"),
     ("one series of an expiry too many", "governor", listing(expiry_unix_ms=EXPIRY_UNIX_MS), "limit_reached"),
-    (
-        "a lot that nobody could cover",
-        "governor",
-        listing(settlement="linear", lot_minor=UNIT_MINOR_MAX),
-        "collateral_limit",
-    ),
+    ("a lot that nobody could cover", "governor", listing(settlement="linear", lot_minor=2**46), "collateral_limit"),
     ("an issue by the governor", "governor", move("asset.issue", "M0/main", 1), "not_authorised"),
     ("an issue of no asset", "issuer", move("asset.issue", "M0/main", 1, "NONE"), "unknown_asset"),
     ("an issue to nobody", "issuer", move("asset.issue", "M9/main", 1), "unknown_account"),

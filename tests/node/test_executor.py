@@ -16,8 +16,9 @@ from trio.testing import wait_all_tasks_blocked
 from consensus.events import Commit
 from consensus.types import Header
 from contracts.machine import BlockInput, BlockOutput, State, admit, apply_block
+from contracts.operations import KINDS, build_operation
 from contracts.receipts import Receipt
-from genesis.envelope import decode_envelope, verify_all
+from genesis.envelope import decode_envelope, sign_envelope, verify_all
 from genesis.errors import InvariantViolation
 from node import batch_pool
 from node.batch_fetcher import REQUEST_DIGESTS_MAX, split_digests
@@ -36,6 +37,7 @@ from tests.node.dataplane import (
     DOCUMENT,
     EXPIRES_AT_UNIX_MS,
     FORMAT,
+    GOVERNOR,
     PARAMS,
     T0_UNIX_MS,
     Hub,
@@ -412,3 +414,26 @@ async def test_due_system_work_is_done_off_the_event_loop(
         await rig.until(2)
     assert asked == [made[-1].proposal.header.time_unix_ms]
     assert [each == threading.get_ident() for each in threads] == [in_place] * 2
+
+
+@pytest.mark.parametrize(("operation", "in_place"), [(("account.open", "X/a"), True), (("program.store", "c0"), False)])
+async def test_programs_are_verified_and_run_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: tuple[str, str], in_place: bool
+) -> None:
+    """One envelope may ask for a fifth of a second of it; the loop that votes must not wait for that."""
+    threads: list[int] = []
+
+    def apply(state: State, block: BlockInput) -> BlockOutput:
+        threads.append(threading.get_ident())
+        return apply_block(state, block)
+
+    monkeypatch.setattr("node.executor.apply_block", apply)
+    kind, value = operation
+    wire = build_operation(kind, {KINDS[kind].fields[0].name: value})
+    signed = sign_envelope(CHAIN_ID, [GOVERNOR], [wire], EXPIRES_AT_UNIX_MS, bytes(16))
+    batch = FORMAT.seal(0, 0, verify_all([decode_envelope(signed, CHAIN_ID, PARAMS)]))
+    async with rig_of(tmp_path) as rig:
+        rig.hold(batch)
+        rig.executor.submit(commits(rig.genesis, [[batch]])[0])
+        await rig.until(1)
+    assert [each == threading.get_ident() for each in threads] == [in_place]
