@@ -74,11 +74,14 @@ def read_table(data: bytes) -> tuple[list[str], list[Row]]:
 
 
 def check_header(header: Sequence[str]) -> None:
-    """Refuse a header that names what is not a column, or a column twice, or not all that every row needs."""
+    """Refuse a header that names what is not a column, or a column twice, or not all that every row needs.
+
+    A column without a name is not looked at: spreadsheets and data frames write some.
+    """
     for at, name in enumerate(header):
-        if name not in COLUMNS:
+        if name and name not in COLUMNS:
             raise _refused(f"There is no column {name!r}.", columns=", ".join(COLUMNS))
-        if name in header[:at]:
+        if name and name in header[:at]:
             raise _refused(f"The column {name!r} stands there twice.")
     missing = [name for name in REQUIRED if name not in header]
     if missing:
@@ -133,9 +136,9 @@ def model_of(kind: str, exercise: str, barrier_kind: str) -> Model:
         Rejected: ``price_row`` with the reason: an unknown name, or a combination that no model covers.
     """
     if kind not in KINDS:
-        raise Rejected("price_row", f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+        raise Rejected("price_row", f"kind {kind!r} is not supported; it must be one of {', '.join(KINDS)}")
     if exercise not in EXERCISES:
-        raise Rejected("price_row", f"exercise is {exercise!r}; it must be one of {', '.join(EXERCISES)}")
+        raise Rejected("price_row", f"exercise {exercise!r} is not supported; it must be one of {', '.join(EXERCISES)}")
     model = MODELS.get((kind, exercise))
     if model is None:
         raise Rejected("price_row", f"not supported: {exercise} {kind}")

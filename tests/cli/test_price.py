@@ -99,9 +99,9 @@ def test_what_no_model_covers_is_said_to_be_unsupported(kind: str, exercise: str
 
 
 WRONG = [
-    ({"kind": "swap"}, "kind is 'swap'; it must be one of vanilla, "),
-    ({"kind": ""}, "kind is ''; it must be one of"),
-    ({"exercise": "bermudan"}, "exercise is 'bermudan'; it must be one of european, american"),
+    ({"kind": "swap"}, "kind 'swap' is not supported; it must be one of vanilla, "),
+    ({"kind": ""}, "kind '' is not supported; it must be one of"),
+    ({"exercise": "bermudan"}, "exercise 'bermudan' is not supported; it must be one of european, american"),
     ({"right": "c"}, "right is 'c'; it must be call or put"),
     ({"spot": ""}, "spot is empty; vanilla needs it"),
     ({"strike": ""}, "strike is empty; vanilla needs it"),
@@ -144,7 +144,7 @@ def test_fixings_without_a_date_are_spread_over_the_life() -> None:
 
 
 def test_names_and_numbers_may_be_written_in_other_ways() -> None:
-    """Spreadsheets write Call, DOWN-OUT, 1E2 and blanks after commas; each has one meaning."""
+    """Others write Call, Down-Out, 1E2, blanks after commas and columns without a name; each has one meaning."""
     row = ROW | {"kind": "barrier", "barrier_kind": "down_out", "barrier": "90"}
     other = {
         "kind": " Barrier",
@@ -155,7 +155,7 @@ def test_names_and_numbers_may_be_written_in_other_ways() -> None:
         "exercise": "European",
     }
     assert rows_of(row) == rows_of(row | other)
-    text = ' Kind, Right,SPOT,strike,r,t_years,"vol"\n  \n"vanilla", "Call",1e2, 95.5,5e-2,.75,.2\n'
+    text = ', Kind, Right,SPOT,strike,r,t_years,"vol",\n  \n0,"vanilla", "Call",1e2, 95.5,5e-2,.75,.2,\n'
     document = json.loads(price("--csv", "-", "--json", given=text).stdout)
     assert document == {"rows": [{"price": exact("price")}]}
 
