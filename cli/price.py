@@ -17,25 +17,45 @@ from cli.output import Amount, Failure, Output, reporting
 from cli.price_mc import mc
 
 OPTIONS: Final = (
-    ("kind", "vanilla, barrier, asian_arithmetic and so on; a wrong one lists them all."),
-    ("exercise", "european (the default) or american."),
+    (
+        "kind",
+        "vanilla, digital_cash, digital_asset, gap, barrier, double_barrier, asian_arithmetic, asian_geometric, "
+        "lookback_fixed or lookback_floating.",
+    ),
+    (
+        "exercise",
+        "european (the default) or american. An american digital pays when the spot first reaches the strike (a call "
+        "from below, a put from above), at once if it has.",
+    ),
     ("right", "call or put."),
     ("spot", "The underlying's price."),
-    ("strike", "The strike."),
+    ("strike", "The strike; a floating lookback has none."),
     ("q", "The underlying's yield a year, continuous; 0 by default."),
     ("r", "The rate a year, continuous."),
     ("t-years", "Years to expiry."),
     ("vol", "Volatility a square root of a year: 0.2 is 20 %."),
-    ("barrier-kind", "down_out, down_in, up_out, up_in; of two barriers, out or in."),
-    ("barrier", "The barrier; of two, the lower."),
+    ("barrier-kind", "down_out, down_in, up_out, up_in; of a double_barrier, out or in."),
+    ("barrier", "The barrier, watched always; of two, the lower."),
     ("barrier-high", "The upper of two barriers."),
-    ("rebate", "What is paid when it is knocked out, or never in; 0 by default."),
+    ("rebate", "Paid at once when it is knocked out, or at expiry when never knocked in; 0 by default."),
     ("cash", "What a cash-or-nothing option pays."),
-    ("second-strike", "The strike that a gap option pays against."),
-    ("fixings", "How many prices are averaged; 0 (the default) averages continuously."),
-    ("first-fixing-years", "Years to the first fixing."),
-    ("average-so-far", "The average of what is past."),
-    ("extremum-so-far", "The lowest or highest price so far, which a lookback counts."),
+    ("second-strike", "What a gap option pays against, where the spot ends beyond `strike`."),
+    (
+        "fixings",
+        "How many prices are averaged, the past ones too: equally spaced, the last at expiry. 0 (the default) averages "
+        "continuously.",
+    ),
+    (
+        "first-fixing-years",
+        "Years from now to the first fixing, or to the beginning of a continuous average; below 0 in the past. By "
+        "default t_years / fixings, for a continuous average 0.",
+    ),
+    ("average-so-far", "The average of what is past; needed where the first fixing is before now."),
+    (
+        "extremum-so-far",
+        "The extreme price so far that a lookback counts: the highest for a fixed call and a floating put, else the "
+        "lowest. By default the spot.",
+    ),
 )
 """Every column of the file as an option."""
 
@@ -59,7 +79,10 @@ def _column_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def price(out: Output, csv_file: Path | None, greeks: bool, **given: str | None) -> None:
     """Value options: one from options of this command, or the rows of a CSV file.
 
-    Vega is per 1.0 of volatility, theta per year that passes, rho per 1.0 of the rate.
+    Vega is per 1.0 of volatility, theta per year that passes, rho per 1.0 of the rate, q held.
+
+    A file needs only the columns that its rows use; an empty cell is the option's default. A row that cannot be priced
+    says why in place of its price, and the exit code is 0; it is 1 for a file that cannot be read, or one bad option.
     """
     if click.get_current_context().invoked_subcommand is not None:
         return

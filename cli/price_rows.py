@@ -1,7 +1,9 @@
 """From rows of text to prices: each row by the model of its kind, each bad row by its own error.
 
 Rows of one kind, exercise and kind of barrier are valued together, so that a file costs a few calls of compiled code
-and not one a row. An empty cell is the default of its column where there is one (`DEFAULTS`).
+and not one a row. An empty cell is the default of its column where there is one (`DEFAULTS`); of several fixings that
+have no date for the first, that is one N-th of the life from now, as they are then equally spaced over it. Names may
+be in any case and have - for _.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from contracts.pricing.asian_kernel import NOW_YEARS
 from contracts.pricing.catalogue import EUROPEAN, EXERCISES, GREEKS, KINDS, MODELS, Model
 from contracts.pricing.inputs import CALL, PUT, Column
 from genesis.errors import Rejected
@@ -34,6 +37,8 @@ DEFAULTS: Final[Mapping[str, float]] = {
     "extremum_so_far": 0.0,
 }
 """What an empty cell stands for: no yield, no rebate, a continuous average from now on, a past that is not known."""
+NAMES: Final = ("kind", "exercise", "right", "barrier_kind")
+"""Columns that hold names and no numbers."""
 RIGHTS: Final[Mapping[str, float]] = {"call": CALL, "put": PUT}
 ROWS_MAX: Final = 1_000_000
 BYTES_MAX: Final = 1 << 28
@@ -53,12 +58,13 @@ def read_table(data: bytes) -> tuple[list[str], list[Row]]:
         raise _refused("The file is too large.", bytes_max=BYTES_MAX)
     try:
         text = data.decode("utf-8-sig")
-        rows: list[Row] = [row for row in csv.reader(StringIO(text, newline=""), strict=True) if row]
+        lines = csv.reader(StringIO(text, newline=""), strict=True, skipinitialspace=True)
+        rows: list[Row] = [row for row in lines if row not in ([], [""])]
     except (UnicodeDecodeError, csv.Error) as error:
         raise _refused(f"The file is no CSV in UTF-8: {error}.") from error
     if not rows:
         raise _refused("The file is empty; its first line must name the columns.", columns=", ".join(COLUMNS))
-    header = [name.strip() for name in rows[0]]
+    header = [_name(text) for text in rows[0]]
     check_header(header)
     if len(rows) == 1:
         raise _refused("The file has a header and no rows.")
@@ -68,11 +74,14 @@ def read_table(data: bytes) -> tuple[list[str], list[Row]]:
 
 
 def check_header(header: Sequence[str]) -> None:
-    """Refuse a header that names what is not a column, or a column twice, or not all that every row needs."""
+    """Refuse a header that names what is not a column, or a column twice, or not all that every row needs.
+
+    A column without a name is not looked at: spreadsheets and data frames write some.
+    """
     for at, name in enumerate(header):
-        if name not in COLUMNS:
+        if name and name not in COLUMNS:
             raise _refused(f"There is no column {name!r}.", columns=", ".join(COLUMNS))
-        if name in header[:at]:
+        if name and name in header[:at]:
             raise _refused(f"The column {name!r} stands there twice.")
     missing = [name for name in REQUIRED if name not in header]
     if missing:
@@ -110,7 +119,14 @@ def price_rows(header: Sequence[str], rows: Sequence[Row], *, greeks: bool) -> l
 def _cells(place: Mapping[str, int], name: str) -> Callable[[Row], str]:
     """The text of one column in a row; empty where the file has no such column."""
     at = place.get(name)
-    return (lambda _: "") if at is None else (lambda row: row[at].strip())
+    if at is None:
+        return lambda _: ""
+    return (lambda row: _name(row[at])) if name in NAMES else (lambda row: row[at].strip())
+
+
+def _name(text: str) -> str:
+    """A name as it is spelled here, however it was written."""
+    return text.strip().lower().replace("-", "_")
 
 
 def model_of(kind: str, exercise: str, barrier_kind: str) -> Model:
@@ -120,9 +136,9 @@ def model_of(kind: str, exercise: str, barrier_kind: str) -> Model:
         Rejected: ``price_row`` with the reason: an unknown name, or a combination that no model covers.
     """
     if kind not in KINDS:
-        raise Rejected("price_row", f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+        raise Rejected("price_row", f"kind {kind!r} is not supported; it must be one of {', '.join(KINDS)}")
     if exercise not in EXERCISES:
-        raise Rejected("price_row", f"exercise is {exercise!r}; it must be one of {', '.join(EXERCISES)}")
+        raise Rejected("price_row", f"exercise {exercise!r} is not supported; it must be one of {', '.join(EXERCISES)}")
     model = MODELS.get((kind, exercise))
     if model is None:
         raise Rejected("price_row", f"not supported: {exercise} {kind}")
@@ -138,14 +154,12 @@ def _price_group(
     """Answers of rows that one model values."""
     try:
         model = model_of(kind, exercise, barrier_kind)
-        if greeks and model.greeks is None:
-            raise Rejected("price_row", f"not supported: greeks of {exercise} {kind}")
     except Rejected as error:
         return [{"error": error.message} for _ in rows]
     errors: dict[int, str] = {}
     columns = {name: _numbers(kind, name, [*map(_cells(place, name), rows)], errors) for name in model.columns}
     if "fixings" in columns:
-        _require_first_fixing(columns["fixings"], [*map(_cells(place, "first_fixing_years"), rows)], errors)
+        _complete_schedule(columns, [*map(_cells(place, "first_fixing_years"), rows)], errors)
     for name, sign in model.barrier_kinds.get(barrier_kind, {}).items():
         columns[name] = np.full(len(rows), sign)
     columns = {name: columns[name] for name in model.inputs.names}
@@ -174,11 +188,19 @@ def _numbers(kind: str, name: str, texts: Sequence[str], errors: dict[int, str])
     return np.array(found)
 
 
-def _require_first_fixing(fixings: Column, first: Sequence[str], errors: dict[int, str]) -> None:
-    """Of several fixings the first must be dated: now, and a step from now, are both usual."""
-    for at in np.flatnonzero(fixings > 1.0).tolist():
-        if not first[at]:
-            errors.setdefault(at, "first_fixing_years is empty; several fixings need it")
+def _complete_schedule(columns: dict[str, Column], first: Sequence[str], errors: dict[int, str]) -> None:
+    """Date the first of several fixings where nothing does, and require the average of what is past.
+
+    Equally spaced over the life, the first of N comes at t_years / N. Without its average a past is no price: only a
+    fixing that is now has the spot for one.
+    """
+    undated = (columns["fixings"] > 1.0) & np.array([not text for text in first])
+    steps = np.where(undated, columns["fixings"], 1.0)
+    first_years = np.where(undated, columns["t_years"] / steps, columns["first_fixing_years"])
+    columns["first_fixing_years"] = first_years
+    unknown = (columns["fixings"] != 1.0) & (first_years < -NOW_YEARS) & (columns["average_so_far"] == 0.0)
+    for at in np.flatnonzero(unknown).tolist():
+        errors.setdefault(at, f"average_so_far is empty; averaging from {first_years[at]:g} years needs it")
 
 
 def _number(text: str) -> float:
@@ -194,7 +216,7 @@ def _no_number(kind: str, name: str, text: str) -> str:
 
 def _valued(model: Model, columns: Mapping[str, Column], *, greeks: bool) -> list[Answer]:
     """Answers from columns without offences."""
-    if not greeks or model.greeks is None:
+    if not greeks:
         return [{"price": price} for price in model.price(**columns).tolist()]
     found = model.greeks(**columns)
     names = ("price", *GREEKS)

@@ -6,7 +6,8 @@ When the average is taken: with `fixings` N of 2 or more, at N times of equal sp
 within 1e-9 years) is past, and its average is `average_so_far`, of the same kind as the option's; 0 stands for the
 spot, which is right where the only past fixing is now. Where nothing is past, `average_so_far` is not looked at.
 
-Greeks hold the past average fixed; theta is that between fixings.
+Greeks hold the past average fixed where it is given; one that is not moves with the spot, so that they are those of the
+moment before a fixing that is now. Theta is that between fixings.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ def asian_arithmetic_price(**given: ArrayLike) -> Column:
 
     Source: see `asian_arithmetic_kernel`.
     """
-    return _arithmetic(_with_average(ARITHMETIC.checked(**given)))
+    return _arithmetic(ARITHMETIC.checked(**given))
 
 
 def asian_arithmetic_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row; arguments as `asian_arithmetic_price`, differences as `bumped_greeks`."""
-    columns = _with_average(ARITHMETIC.checked(**given))
+    columns = ARITHMETIC.checked(**given)
     return bumped_greeks(_arithmetic, columns, scale=_scale(columns), settled=_none(columns))
 
 
@@ -76,12 +77,12 @@ def asian_geometric_price(**given: ArrayLike) -> Column:
     Source: Kemna and Vorst (1990) for the continuous average; Clewlow and Strickland, Implementing Derivatives Models
     (1998), pages 118 to 123, for fixings.
     """
-    return _geometric(_with_average(GEOMETRIC.checked(**given)))
+    return _geometric(GEOMETRIC.checked(**given))
 
 
 def asian_geometric_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row; arguments as `asian_geometric_price`, differences as `bumped_greeks`."""
-    columns = _with_average(GEOMETRIC.checked(**given))
+    columns = GEOMETRIC.checked(**given)
     return bumped_greeks(_geometric, columns, scale=_scale(columns), settled=_none(columns))
 
 
@@ -102,10 +103,10 @@ def sample() -> tuple[Column, ...]:
     return asian_arithmetic_price(**rows), asian_geometric_price(**rows)
 
 
-def _with_average(columns: dict[str, Column]) -> dict[str, Column]:
-    """The columns with the spot in place of an average that is not known."""
+def _average_of(columns: Columns) -> Column:
+    """The past average, the spot in place of one that is not known: so that it moves with the spot."""
     known = columns["average_so_far"]
-    return {**columns, "average_so_far": np.where(known == 0.0, columns["spot"], known)}
+    return np.where(known == 0.0, columns["spot"], known)
 
 
 def _scale(columns: Columns) -> Column:
@@ -120,11 +121,11 @@ def _none(columns: Columns) -> np.ndarray:
 def _arithmetic(columns: Columns) -> Column:
     price = np.empty_like(columns["spot"])
     room = np.empty(POINTS_MAX), *(np.empty(SIZE) for _ in range(4))
-    arithmetic_prices(*(columns[name] for name in _NAMES), *room, price)
+    arithmetic_prices(*(columns[name] for name in _NAMES[:-1]), _average_of(columns), *room, price)
     return price
 
 
 def _geometric(columns: Columns) -> Column:
     price = np.empty_like(columns["spot"])
-    geometric_prices(*(columns[name] for name in _NAMES), price)
+    geometric_prices(*(columns[name] for name in _NAMES[:-1]), _average_of(columns), price)
     return price

@@ -10,13 +10,14 @@ option. At expiry, and without volatility, the price is that of the forward's ce
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from contracts.pricing.barrier_kernel import barrier_prices
-from contracts.pricing.bumped import bumped_greeks
+from contracts.pricing.bumped import bumped_greeks, inside_of
 from contracts.pricing.gauss_legendre import NODES, WEIGHTS
 from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Columns, Inputs
@@ -47,12 +48,13 @@ def barrier_price(**given: ArrayLike) -> Column:
 def barrier_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row; arguments and errors as `barrier_price`, differences as `bumped_greeks`.
 
-    Next to the barrier they are those of the side that the spot is on.
+    Next to the barrier they are those of the side that the spot is on (`inside_of`).
     """
     columns = _with_touched(BARRIER.checked(**given))
     scale = columns["vol"] * np.sqrt(columns["t_years"])
     settled = (columns["touched"] > 0.0) & (columns["knock"] < 0.0)
-    return bumped_greeks(_price, columns, scale=scale, settled=settled)
+    inside = {**columns, "spot": inside_of(columns["barrier"], columns["direction"], columns)}
+    return replace(bumped_greeks(_price, inside, scale=scale, settled=settled), price=_price(columns))
 
 
 def sample() -> tuple[Column, ...]:

@@ -38,6 +38,7 @@ STEP_OF_SCALE: Final = 0.01
 VOL_STEP: Final = 2e-3
 RATE_STEP_MIN: Final = 1e-7
 RATE_STEP_MAX: Final = 1e-4
+STEEP_MAX: Final = 20.0
 CERTAIN: Final = 1e-8
 """Below this vol √t prices are those of a certain path (`tail_kernel.DEVIATION_MIN`): gamma and vega are 0."""
 
@@ -78,6 +79,20 @@ def bumped_greeks(
         theta=np.where(settled, 0.0, theta),
         rho=_first(at[9:13], rate_step),
     )
+
+
+def inside_of(barrier: Column, direction: float | Column, columns: Columns) -> Column:
+    """The spot that greeks are taken at: three steps off an untouched barrier where the price is too steep beyond it.
+
+    Beyond a barrier the price goes on smoothly, by a factor exp(2 (r - q) t x / s²) for a distance x of the logarithm:
+    where one step makes that more than exp(20), a difference taken through the barrier would be of no use or overflow.
+    """
+    spot, t = columns["spot"], columns["t_years"]
+    deviation = columns["vol"] * np.sqrt(t)
+    step = np.clip(STEP_OF_SCALE * deviation, SPOT_STEP_MIN, SPOT_STEP_MAX)
+    is_steep = step * (deviation + 2.0 * abs(columns["r"] - columns["q"]) * t) >= STEEP_MAX * deviation * deviation
+    nearest = barrier * (1.0 - direction * 3.0 * step)
+    return np.where(is_steep & (columns["touched"] == 0.0) & (direction * (spot - nearest) > 0.0), nearest, spot)
 
 
 def _first(at: Column, step: Column) -> Column:

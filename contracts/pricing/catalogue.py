@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -16,6 +16,7 @@ from contracts.pricing import american, asian, barrier, digital, double_barrier,
 from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Inputs
 
+_Answer = TypeVar("_Answer")
 EUROPEAN: Final = "european"
 AMERICAN: Final = "american"
 EXERCISES: Final = (EUROPEAN, AMERICAN)
@@ -42,13 +43,13 @@ class Model:
     Args:
         inputs: The columns it takes, their ranges and relations.
         price: Prices from those columns by name.
-        greeks: An object with `price` and each of `GREEKS`, from the same; None where they are not supported.
+        greeks: An object with `price` and each of `GREEKS`, from the same.
         barrier_kinds: For each name of a kind of barrier, the columns that it stands for; empty where there is none.
     """
 
     inputs: Inputs
     price: Callable[..., Column]
-    greeks: Callable[..., Greeks] | None
+    greeks: Callable[..., Greeks]
     barrier_kinds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -64,23 +65,26 @@ def _with_strike(inputs: Inputs) -> Inputs:
     return Inputs(names, inputs.relations, inputs.narrowed)
 
 
-def _cash_at_hit(*, strike: ArrayLike, **given: ArrayLike) -> Column:
-    """An American cash-or-nothing option pays when the spot first reaches its strike: it is a one-touch."""
-    return touch.cash_at_hit_price(barrier=strike, **given)
+def _by_strike(model: Callable[..., _Answer]) -> Callable[..., _Answer]:
+    """An American digital pays when the spot first reaches its strike: it is a one-touch with that barrier."""
 
+    def valued(*, strike: ArrayLike, **given: ArrayLike) -> _Answer:
+        return model(barrier=strike, **given)
 
-def _asset_at_hit(*, strike: ArrayLike, **given: ArrayLike) -> Column:
-    """The same for asset-or-nothing."""
-    return touch.asset_at_hit_price(barrier=strike, **given)
+    return valued
 
 
 MODELS: Final[Mapping[tuple[str, str], Model]] = {
     ("vanilla", EUROPEAN): Model(vanilla.BLACK_SCHOLES, vanilla.black_scholes_price, vanilla.black_scholes_greeks),
     ("vanilla", AMERICAN): Model(american.INPUTS, american.price, american.greeks),
     ("digital_cash", EUROPEAN): Model(digital.CASH, digital.cash_or_nothing_price, digital.cash_or_nothing_greeks),
-    ("digital_cash", AMERICAN): Model(_with_strike(touch.CASH_AT_HIT), _cash_at_hit, None),
+    ("digital_cash", AMERICAN): Model(
+        _with_strike(touch.CASH_AT_HIT), _by_strike(touch.cash_at_hit_price), _by_strike(touch.cash_at_hit_greeks)
+    ),
     ("digital_asset", EUROPEAN): Model(digital.ASSET, digital.asset_or_nothing_price, digital.asset_or_nothing_greeks),
-    ("digital_asset", AMERICAN): Model(_with_strike(touch.ASSET_AT_HIT), _asset_at_hit, None),
+    ("digital_asset", AMERICAN): Model(
+        _with_strike(touch.ASSET_AT_HIT), _by_strike(touch.asset_at_hit_price), _by_strike(touch.asset_at_hit_greeks)
+    ),
     ("gap", EUROPEAN): Model(digital.GAP, digital.gap_price, digital.gap_greeks),
     ("barrier", EUROPEAN): Model(barrier.BARRIER, barrier.barrier_price, barrier.barrier_greeks, _SINGLE),
     ("double_barrier", EUROPEAN): Model(

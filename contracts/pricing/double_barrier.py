@@ -8,12 +8,13 @@ certain path.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from contracts.pricing.bumped import bumped_greeks
+from contracts.pricing.bumped import bumped_greeks, inside_of
 from contracts.pricing.double_barrier_kernel import double_barrier_prices
 from contracts.pricing.gauss_legendre import NODES, WEIGHTS
 from contracts.pricing.greeks import Greeks
@@ -54,7 +55,9 @@ def double_barrier_greeks(**given: ArrayLike) -> Greeks:
     corridor = columns["barrier_high"] / columns["barrier"] - 1.0
     scale = np.minimum(columns["vol"] * np.sqrt(columns["t_years"]), 0.5 * corridor)
     settled = (columns["touched"] > 0.0) & (columns["knock"] < 0.0)
-    return bumped_greeks(_price, columns, scale=scale, settled=settled)
+    inside = {**columns, "spot": inside_of(columns["barrier"], -1.0, columns)}
+    inside["spot"] = inside_of(columns["barrier_high"], 1.0, inside)
+    return replace(bumped_greeks(_price, inside, scale=scale, settled=settled), price=_price(columns))
 
 
 def sample() -> tuple[Column, ...]:

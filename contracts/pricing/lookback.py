@@ -3,11 +3,14 @@
 A floating call pays the last spot less the minimum, a floating put the maximum less the last spot; a fixed call pays
 the maximum over the strike, a fixed put the strike over the minimum. `extremum_so_far` is the minimum or maximum that
 counts, since the option began: 0 says that none is known, and a spot beyond it is the new one. The cost of carry may be
-zero or anything near it. Without time or volatility the price is that of the forward's certain path.
+zero or anything near it. Without time or volatility the price is that of the forward's certain path, and so are greeks
+where volatility bends the price over less than `LAYER_MIN` of the spot (vol² < 2e-5 (r - q), or vol √t < 1e-5).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -18,6 +21,8 @@ from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Columns, Inputs, Range
 from contracts.pricing.lookback_kernel import fixed_prices, floating_prices
 
+LAYER_MIN: Final = 1e-5
+"""Of the spot: ten times the least step of `bumped_greeks`. A move that is no wider cannot be hedged."""
 _NARROWED: Final = {"extremum_so_far": Range(0.0, 1e12, "(0 for the spot)")}
 FLOATING: Final = Inputs(("right", "spot", "extremum_so_far", "q", "r", "t_years", "vol"), narrowed=_NARROWED)
 FIXED: Final = Inputs(("right", "spot", "strike", "extremum_so_far", "q", "r", "t_years", "vol"), narrowed=_NARROWED)
@@ -40,7 +45,7 @@ def lookback_floating_price(**given: ArrayLike) -> Column:
 def lookback_floating_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row, the extremum so far held fixed; arguments as `lookback_floating_price`."""
     columns = _with_extremum(FLOATING.checked(**given), side=-1.0)
-    return bumped_greeks(_floating, columns, scale=_scale(columns), settled=_none(columns))
+    return _greeks(_floating, columns)
 
 
 def lookback_fixed_price(**given: ArrayLike) -> Column:
@@ -57,7 +62,7 @@ def lookback_fixed_price(**given: ArrayLike) -> Column:
 def lookback_fixed_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row, the extremum so far held fixed; arguments as `lookback_fixed_price`."""
     columns = _with_extremum(FIXED.checked(**given), side=1.0)
-    return bumped_greeks(_fixed, columns, scale=_scale(columns), settled=_none(columns))
+    return _greeks(_fixed, columns)
 
 
 def sample() -> tuple[Column, ...]:
@@ -82,8 +87,19 @@ def _with_extremum(columns: dict[str, Column], *, side: float) -> dict[str, Colu
     return {**columns, "extremum_so_far": np.where(of_maximum == (known > spot), known, spot)}
 
 
+def _greeks(price: Callable[[Columns], Column], columns: dict[str, Column]) -> Greeks:
+    """Differences of `price`, of the certain path where the layer in which the spot is turned back is too thin."""
+    scale = _scale(columns)
+    certain = {**columns, "vol": np.where(scale < LAYER_MIN, 0.0, columns["vol"])}
+    greeks = bumped_greeks(price, certain, scale=scale, settled=_none(columns))
+    return replace(greeks, price=price(columns))
+
+
 def _scale(columns: Columns) -> Column:
-    return columns["vol"] * np.sqrt(columns["t_years"])
+    """vol √t, or less where the price bends in a layer next to the extremum, of vol² / 2 (r - q) of it."""
+    s = columns["vol"] * np.sqrt(columns["t_years"])
+    carry = abs(columns["r"] - columns["q"]) * columns["t_years"]
+    return s * s / np.where(s > 0.0, s + 2.0 * carry, 1.0)
 
 
 def _none(columns: Columns) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 `right` says from where, as the published tables do: 1 (a call) for a barrier that is reached from below, -1 (a put)
 from above. A spot at or beyond the barrier has reached it. Paid is `cash`, or the asset, which at the hit is worth the
-barrier. With ``t_years = 0`` only what has been reached pays. Prices only: no greeks.
+barrier. With ``t_years = 0`` only what has been reached pays. What pays at the hit has greeks too, what pays at expiry
+prices only.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from contracts.pricing import barrier as knock_out
 from contracts.pricing import touch_kernel as kernels
-from contracts.pricing.inputs import Column, Inputs, Range
-from contracts.pricing.touch_kernel import AT_EXPIRY, AT_HIT, NEVER_HIT
+from contracts.pricing.greeks import Greeks
+from contracts.pricing.inputs import Column, Columns, Inputs, Range
+from contracts.pricing.touch_kernel import AT_EXPIRY, NEVER_HIT
 
 _COLUMNS: Final = ("right", "spot", "barrier", "q", "r", "t_years", "vol")
 _VOL: Final = Range(0.001, 10.0, "a square root of a year")
-_RATE: Final = Range(0.0, 5.0, "a year, continuous; what waits for a hit has no price for a rate below")
-_HIT: Final = {"vol": _VOL, "r": _RATE}
-CASH_AT_HIT: Final = Inputs((*_COLUMNS, "cash"), narrowed=_HIT)
-ASSET_AT_HIT: Final = Inputs(_COLUMNS, narrowed=_HIT)
+CASH_AT_HIT: Final = Inputs((*_COLUMNS, "cash"))
+ASSET_AT_HIT: Final = Inputs(_COLUMNS)
 CASH_AT_EXPIRY: Final = Inputs((*_COLUMNS, "cash"), narrowed={"vol": _VOL})
 ASSET_AT_EXPIRY: Final = Inputs(_COLUMNS, narrowed={"vol": _VOL})
 
@@ -37,12 +38,53 @@ def cash_at_hit_price(**given: ArrayLike) -> Column:
 
     Source: Haug, The Complete Guide to Option Pricing Formulas, second edition, section 4.19.5.
     """
-    return _price(CASH_AT_HIT, given, AT_HIT)
+    columns = CASH_AT_HIT.checked(**given)
+    return knock_out.barrier_price(**_rebate_of(columns, columns["cash"]))
+
+
+def cash_at_hit_greeks(**given: ArrayLike) -> Greeks:
+    """Price and greeks of each row; arguments and errors as `cash_at_hit_price`, differences as `barrier_greeks`."""
+    columns = CASH_AT_HIT.checked(**given)
+    return knock_out.barrier_greeks(**_rebate_of(columns, columns["cash"]))
 
 
 def asset_at_hit_price(**given: ArrayLike) -> Column:
     """The price of one asset, handed over when the barrier is reached; the columns of `ASSET_AT_HIT`."""
-    return _price(ASSET_AT_HIT, given, AT_HIT)
+    columns = ASSET_AT_HIT.checked(**given)
+    return knock_out.barrier_price(**_rebate_of(columns, _worth_at_hit(columns)))
+
+
+def asset_at_hit_greeks(**given: ArrayLike) -> Greeks:
+    """Price and greeks of each row; arguments as `asset_at_hit_price`. What has been reached moves with the spot."""
+    columns = ASSET_AT_HIT.checked(**given)
+    greeks = knock_out.barrier_greeks(**_rebate_of(columns, _worth_at_hit(columns)))
+    greeks.delta[_is_reached(columns)] = 1.0
+    return greeks
+
+
+def _is_reached(columns: Columns) -> NDArray[np.bool_]:
+    reached: NDArray[np.bool_] = columns["right"] * (columns["spot"] - columns["barrier"]) >= 0.0
+    return reached
+
+
+def _worth_at_hit(columns: Columns) -> Column:
+    return np.where(_is_reached(columns), columns["spot"], columns["barrier"])
+
+
+def _rebate_of(columns: Columns, amount: Column) -> dict[str, Column]:
+    """The knock-out whose rebate, paid at the hit, is `amount`: with its strike at its barrier it pays nothing else."""
+    right, barrier = columns["right"], columns["barrier"]
+    market = {name: columns[name] for name in ("spot", "q", "r", "t_years", "vol")}
+    out = np.full_like(right, -1.0)
+    return {
+        "right": right,
+        "direction": right,
+        "knock": out,
+        "strike": barrier,
+        "barrier": barrier,
+        "rebate": amount,
+        **market,
+    }
 
 
 def cash_if_touched_price(**given: ArrayLike) -> Column:

@@ -4,9 +4,9 @@ A logarithm that moves by m and spreads by s over the life reaches l before its 
 
     Φ(η (l - m) / s) + exp(2 m l / s²) Φ(η (l + m) / s),    η = 1 where the barrier lies below (l < 0), else -1,
 
-with m = ν t for cash at expiry, (ν + vol²) t for the asset, ν = r - q - vol²/2. What is paid at the hit is discounted
-by exp((μ - λ) l) and m = λ vol² t, with μ = ν / vol², λ = η √(μ² + 2r / vol²). Both tails share one exponential, as in
-`contracts.pricing.vanilla_kernel`. A rounding of μ l shows in the result: where it is 1e6, six digits are gone.
+with m = ν t for cash at expiry, (ν + vol²) t for the asset, ν = r - q - vol²/2. Both tails share one exponential, as in
+`contracts.pricing.vanilla_kernel`. A rounding of m l / s² shows in the result: where it is 1e6, six digits are gone.
+What is paid at the hit is a rebate of `contracts.pricing.barrier_kernel`.
 Source: Reiner and Rubinstein, Unscrambling the Binary Code, Risk 4 (1991), formulas 1 to 12.
 """
 
@@ -19,22 +19,21 @@ from contracts.compiled import inlined, kernel
 from contracts.pricing.kernel import exp, exp_of_negative, exp_within, log, mills_ratio
 from contracts.pricing.vanilla_kernel import S_MIN
 
-AT_HIT: Final = 0
 AT_EXPIRY: Final = 1
 NEVER_HIT: Final = 2
 
 
 @inlined
-def reaching(power: Any, below: Any, distance: Any, m: Any, s: Any) -> Any:
-    """exp(power) times the probability above, at most 1; `below` is η, `distance` l; a power needs η (l - m) < 0."""
+def reaching(below: Any, distance: Any, m: Any, s: Any) -> Any:
+    """The probability above, at most 1; `below` is η, `distance` l."""
     spread = s if s > S_MIN else S_MIN
     z1 = below * (distance - m) / spread
     z2 = below * (distance + m) / spread
-    g = exp_of_negative(power - 0.5 * z1 * z1)
+    g = exp_of_negative(-0.5 * z1 * z1)
     tail1 = g * mills_ratio(abs(z1))
     tail2 = g * mills_ratio(abs(z2))
-    first = tail1 if z1 < 0.0 else exp(power) - tail1
-    second = tail2 if z2 < 0.0 else exp(power + 2.0 * (m / spread) * (distance / spread)) - tail2
+    first = tail1 if z1 < 0.0 else 1.0 - tail1
+    second = tail2 if z2 < 0.0 else exp(2.0 * (m / spread) * (distance / spread)) - tail2
     return first + second if first + second < 1.0 else 1.0
 
 
@@ -53,16 +52,6 @@ def touch_prices(
         below = -right[i]
         is_reached = right[i] * (spot[i] - barrier[i]) >= 0.0
         at_expiry = spot[i] * exp_within(-q[i] * t) if is_asset == 1 else cash[i] * exp_within(-r[i] * t)
-        if when == AT_HIT:
-            mu = nu / variance
-            root = sqrt(mu * mu + 2.0 * r[i] / variance)
-            toward = below * mu
-            less = toward - root if toward < 0.0 else -2.0 * r[i] / variance / (toward + root + S_MIN)
-            reach = reaching(below * less * distance, below, distance, below * root * variance * t, s)
-            amount = barrier[i] if is_asset == 1 else cash[i]
-            now = spot[i] if is_asset == 1 else cash[i]
-            price[i] = now if is_reached else amount * reach
-        else:
-            drift = nu + variance if is_asset == 1 else nu
-            reach = 1.0 if is_reached else reaching(0.0, below, distance, drift * t, s)
-            price[i] = at_expiry * (reach if when == AT_EXPIRY else 1.0 - reach)
+        drift = nu + variance if is_asset == 1 else nu
+        reach = 1.0 if is_reached else reaching(below, distance, drift * t, s)
+        price[i] = at_expiry * (reach if when == AT_EXPIRY else 1.0 - reach)

@@ -200,6 +200,18 @@ def test_what_is_fixed_now_is_past() -> None:
     assert spot == pytest.approx(0.75 * asian_arithmetic_price(**later)[0], rel=1e-12)
 
 
+@pytest.mark.parametrize("greeks", [asian_arithmetic_greeks, asian_geometric_greeks])
+def test_greeks_at_a_fixing_are_those_of_the_moment_before(greeks: object) -> None:
+    """Until the average is given the spot that is fixed now may still move, as a holder who hedges must count it."""
+    row = {**BASE, "fixings": 4.0, "t_years": 0.75, "strike": 102.0}
+    now, soon = (greeks(**row | {"first_fixing_years": first}) for first in (0.0, 1e-6))  # type: ignore[operator]
+    for name in ("delta", "gamma", "vega", "theta", "rho"):
+        assert getattr(now, name)[0] == pytest.approx(getattr(soon, name)[0], rel=1e-4), name
+    known = greeks(**row | {"first_fixing_years": 0.0, "average_so_far": 100.0})  # type: ignore[operator]
+    assert known.price == now.price
+    assert known.delta[0] == pytest.approx(0.75 * now.delta[0], rel=0.05)
+
+
 def test_one_fixing_is_the_vanilla_and_none_in_no_time_too() -> None:
     """The smallest averages are known otherwise: here d1 is 0.25 and d2 -0.05."""
     vanilla = float(100 * mp.exp(-0.02) * mp.ncdf(0.25) - 100 * mp.exp(-0.05) * mp.ncdf(-0.05))

@@ -187,3 +187,14 @@ def test_what_is_no_barrier_is_refused(fault: dict[str, float]) -> None:
     """A sign between out and in would price a mixture."""
     with pytest.raises(Rejected, match=r"it must be from"):
         barrier_price(**{**BASE, **fault})
+
+
+def test_greeks_of_a_small_volatility_beside_the_barrier_are_numbers() -> None:
+    """A difference taken through the barrier overflowed, and what is no number is no JSON."""
+    for t_years in (0.0, 0.5):
+        row = {"right": 1.0, "strike": 90.0, "barrier": 95.0, "direction": -1.0, "knock": -1.0, "rebate": 3.0}
+        row |= {"spot": 95.0001, "q": -1.0, "r": 0.03, "t_years": t_years, "vol": 1e-6}
+        found = barrier_greeks(**row)
+        assert np.isfinite(np.array(found.columns())).all()
+        assert found.price == barrier_price(**row)
+        assert found.delta[0] == pytest.approx(np.exp(t_years), rel=1e-6)

@@ -130,6 +130,34 @@ def test_touch_prices_are_the_integral_over_first_passages() -> None:
             assert abs(touch.cash_if_untouched_price(**row, cash=10.0)[0] - 10 * (1 - reached) * discount) < 1e-13
 
 
+def test_what_waits_for_a_hit_has_a_price_for_negative_rates() -> None:
+    """Cash that costs interest to hold is worth more than itself if it comes late: the integral says how much."""
+    for right, barrier in ((1.0, 108.0), (-1.0, 70.0)):
+        for r in (-0.01, -0.2):
+            row = {**MARKET, "right": right, "barrier": barrier, "r": r, "q": -0.02}
+            assert abs(touch.cash_at_hit_price(**row, cash=10.0)[0] - 10 * first_passage(row, r)) < 1e-6
+
+
+def test_greeks_at_the_hit_agree_with_coarse_differences() -> None:
+    """Sign and unit of each, and nothing left to move where the amount is due: but the asset moves with the spot."""
+    for right, barrier in ((1.0, 112.0), (-1.0, 88.0)):
+        row = {**MARKET, "right": right, "barrier": barrier, "q": 0.02}
+        for prices, greeks, more in (
+            (touch.cash_at_hit_price, touch.cash_at_hit_greeks, {"cash": 10.0}),
+            (touch.asset_at_hit_price, touch.asset_at_hit_greeks, {}),
+        ):
+            found = greeks(**row, **more)
+            assert found.price == prices(**row, **more)
+            for name, greek, step in (("spot", "delta", 0.05), ("vol", "vega", 1e-3), ("r", "rho", 1e-3)):
+                up, down = (prices(**row | {name: row[name] + h}, **more)[0] for h in (step, -step))
+                assert getattr(found, greek)[0] == pytest.approx((up - down) / (2 * step), rel=1e-3)
+            later, sooner = (prices(**row | {"t_years": row["t_years"] + h}, **more)[0] for h in (-1e-3, 1e-3))
+            assert found.theta[0] == pytest.approx((later - sooner) / 2e-3, rel=1e-3)
+            due = greeks(**row | {"spot": barrier + right}, **more)
+            assert [due.price[0], due.delta[0]] == ([10.0, 0.0] if more else [barrier + right, 1.0])
+            assert not any(each[0] for each in (due.gamma, due.vega, due.theta, due.rho))
+
+
 def test_touched_and_untouched_make_the_whole() -> None:
     """Whoever holds both holds the asset, or the cash, for certain."""
     rows = black.rows(13, 300, deviations_max=4.0)

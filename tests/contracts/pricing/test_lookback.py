@@ -185,3 +185,15 @@ def test_what_is_no_lookback_is_refused(fault: dict[str, float]) -> None:
     """An extremum below zero is a mistake in a file."""
     with pytest.raises(Rejected, match=r"it must be from"):
         lookback_floating_price(**{**BASE, "extremum_so_far": 90.0, **fault})
+
+
+def test_greeks_of_a_small_volatility_are_numbers() -> None:
+    """A spot at its extremum is turned back within vol² / 2 (r - q): a wider step through it overflows."""
+    base = {"right": 1.0, "spot": 100.0, "extremum_so_far": 0.0, "q": 0.0, "r": 0.05, "t_years": 1.0}
+    for vol in (1e-9, 1e-6, 1e-4, 3e-3):
+        found = lookback_floating_greeks(**base, vol=vol)
+        assert all(np.isfinite(each).all() for each in found.columns())
+        assert found.price == lookback_floating_price(**base, vol=vol)
+    assert abs(found.delta[0] - found.price[0] / 100.0) < 1e-7, "the price of a fresh one is a multiple of the spot"
+    thin = lookback_floating_greeks(**base, vol=1e-4)
+    assert [thin.delta[0], thin.gamma[0], thin.vega[0]] == pytest.approx([1.0, 0.0, 0.0], abs=1e-9)
