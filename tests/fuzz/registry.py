@@ -25,6 +25,9 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from cli.client import Connection, Unreachable
+from cli.output import Failure
+from cli.proofs.certificate import FORMAT as CERTIFICATE_FORMAT
+from cli.proofs.certificate import read_certificate
 from cli.tape import parse_index, parse_price, parse_tape
 from cli.tape_generator import generate_tape
 from cli.testnet_files import RECORD_FILE, load_testnet
@@ -270,6 +273,16 @@ CONFIG_TOML = tomli_w.dumps(CONFIG.to_mapping()).encode()
 TESTNET = json.dumps({"version": 1, "validators": [{"name": "v0", "url": "http://127.0.0.1:1"}]}).encode()
 TAPE_LINES = generate_tape().encode().split(b"\n")
 TAPE = b"\n".join(TAPE_LINES[:20]) + b"\n"
+CERTIFICATE = json.dumps(
+    {
+        "format": CERTIFICATE_FORMAT,
+        "program_id": "00" * 32,
+        "verdict": "proved",
+        "parameters": [],
+        "claims": [],
+        "solver": {},
+    }
+).encode()
 INDEX = b"ts_utc_ms,price\n1786924800000,60000.00\n1786924801000,60001.50\n"
 
 
@@ -444,6 +457,8 @@ DECODERS: Final = (
     Decoder("cli.tape:parse_index", in_text(parse_index), st.just(INDEX)),
     Decoder("cli.tape:parse_price", in_text(parse_price), st.sampled_from([b"60000.00", b"1", b"0.01"])),
     Decoder("cli.contract_actus:load_cases", in_file("cases.json", read_cases), st.just(CASES)),
+    Decoder("cli.proofs.certificate:read_certificate", in_file("c", lambda home: read_certificate(home / "c")),
+            st.just(CERTIFICATE), refusals=(Failure,)),
     Decoder("cli.testnet_files:load_testnet", in_file(RECORD_FILE, load_testnet), st.just(TESTNET)),
     Decoder("cli.tx:_parse_line", in_text(lambda text: _parse_line(1, text)),
             st.sampled_from([b'{"kind": "transfer", "fields": {}, "keys": []}', ENVELOPES[0].hex().encode()])),
