@@ -209,6 +209,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_expiry": "Give an expiry_unix_ms after the chain's present; `novate query block` shows its time.",
     "collateral_limit": "Give the index a narrower band, or the series a smaller lot.",
     # Contracts.
+    "block_full": "Send it again; the next block has room. Fewer contract operations at a time get through sooner.",
+    "too_many_events": "Split the operations over several transactions.",
     "unknown_program": "Store it first: `novate contract compile FILE`, then `tx send program.store`.",
     "unknown_election": "`novate contract check FILE` lists the elections of a contract.",
     "already_elected": "An election is made once; `novate query entry contracts NAME` shows what was settled.",

@@ -202,7 +202,7 @@ class _Builder:
                 low, high = self._span()
                 prices = (InputKind.PRICE, rng.randrange(feeds), PRICE, low, high)
                 for number in range(rng.choice((1, 1, 2, 5))):
-                    self.inputs.append(Input(f"w{group}[{number}]", *prices, *self._window()))
+                    self.inputs.append(Input(f"w{group}[{number + 1}]", *prices, *self._window()))
                 continue
             of = rng.choice((BOOL, QUANTITY))
             low, high = (0, 1) if of == BOOL else (rng.choice((0, 0, 1)), rng.choice((1, 7, 10**6)))

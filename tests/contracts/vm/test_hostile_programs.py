@@ -192,7 +192,7 @@ def largest() -> Program:
         last = len(code) - 1
     code.append(Instruction(Op.CLOSE))
     inputs = tuple(
-        Input(f"w[{each}]", InputKind.PRICE, 0, PRICE, -WORD_MAX, WORD_MAX, 4, 6) for each in range(INPUTS_MAX)
+        Input(f"w[{each + 1}]", InputKind.PRICE, 0, PRICE, -WORD_MAX, WORD_MAX, 4, 6) for each in range(INPUTS_MAX)
     )
     return replace(
         forward_call(),
