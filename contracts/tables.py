@@ -230,7 +230,7 @@ class Table(Generic[K, R]):
         journal: Shared by all tables of a state.
     """
 
-    __slots__ = ("_journal", "_keys", "_row", "_watcher", "prefix", "rows")
+    __slots__ = ("_journal", "_keys", "_row", "_watchers", "prefix", "rows")
 
     def __init__(self, prefix: int, row: Callable[..., R], journal: Journal) -> None:
         self.prefix = bytes((prefix,))
@@ -238,11 +238,11 @@ class Table(Generic[K, R]):
         self._row = row
         self._journal = journal
         self._keys: dict[K, bytes] = {}
-        self._watcher: Watcher[K, R] | None = None
+        self._watchers: tuple[Watcher[K, R], ...] = ()
 
     def watch(self, watcher: Watcher[K, R]) -> None:
-        """Tell `watcher` of every later change, including undone ones."""
-        self._watcher = watcher
+        """Tell `watcher` of every later change, including undone ones, after those that watch already."""
+        self._watchers = (*self._watchers, watcher)
 
     def put(self, key: K, row: R | None) -> None:
         """Set the row of `key`; None removes it."""
@@ -253,8 +253,8 @@ class Table(Generic[K, R]):
             rows[key] = row
         elif before is not None:
             del rows[key]
-        if self._watcher is not None:
-            self._watcher(key, before, row)
+        for watcher in self._watchers:
+            watcher(key, before, row)
 
     def undo(self, key: K, before: R | None) -> None:
         """Take a change back: the journal's business alone."""
@@ -263,15 +263,15 @@ class Table(Generic[K, R]):
             self.rows.pop(key, None)
         else:
             self.rows[key] = before
-        if self._watcher is not None:
-            self._watcher(key, after, before)
+        for watcher in self._watchers:
+            watcher(key, after, before)
 
     def load(self, key: K, fields: tuple[Any, ...]) -> None:
         """Take in one stored entry at start-up; watchers learn of it, the journal does not."""
         row = self._row(*fields)
         self.rows[key] = row
-        if self._watcher is not None:
-            self._watcher(key, None, row)
+        for watcher in self._watchers:
+            watcher(key, None, row)
 
     def entry_key(self, key: K) -> bytes:
         """The canonical bytes of `key`, remembered because the same few are touched again and again."""
