@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from itertools import islice
 from typing import Any, Final
 
 from contracts.instances import pot_account
@@ -31,8 +31,7 @@ def contracts(state: State, after: str = "", limit: int = CONTRACTS_PAGE_MAX) ->
     """
     if not 1 <= limit <= CONTRACTS_PAGE_MAX:
         raise Rejected("bad_limit", f"A page has 1 to {CONTRACTS_PAGE_MAX} contracts.", limit=limit)
-    first = bisect_right(state.open_inputs.names, after)
-    names = state.open_inputs.names[first : first + limit + 1]
+    names = list(islice(state.open_inputs.names.above(after), limit + 1))
     page = [(name, state.contracts.rows[name]) for name in names[:limit]]
     return {
         "contracts": [

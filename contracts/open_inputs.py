@@ -1,7 +1,7 @@
 """What follows from stored programs and running instances and is never stored: verified programs, and what is due when.
 
-As in `contracts.derived`, it follows its tables as a watcher. Rows are looked into when somebody asks, because at
-start-up an instance may be loaded before its program.
+As in `contracts.derived`, it follows its tables as a watcher. An instance's row needs its program's, so at start-up
+programs are loaded first.
 
 An input whose price is not there *rests*: nobody looks at it again until a sample arrives that could be its price, or a
 time comes at which its absence counts. So a price that never comes costs nothing, and keeps nobody else waiting.
@@ -10,12 +10,12 @@ Whether an input rests is no part of the state, and must not show in it: to look
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from contracts.tables import ContractRow, ProgramRow, Table
+from contracts.sorted_list import SortedList
+from contracts.tables import ContractRow, ProgramRow, SampleRow, Table
 from contracts.vm.bytecode import InputKind, decode_program
 from contracts.vm.interpreter import Window, terms
 from contracts.vm.verifier import Verified, verify
@@ -23,45 +23,20 @@ from contracts.vm.verifier import Verified, verify
 Due = tuple[int, str, int]
 """(unix_ms, contract, input): from then on the system step looks at an open input."""
 
-_BULK = 16
-"""From so many on, sorting a nearly sorted list again is cheaper than inserting one by one."""
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Running:
     """A running instance.
 
     Attributes:
-        fixed: What its windows follow from.
         windows: By input.
         dues: By input, when it falls due.
-        indices: By input, the index whose price it is; empty for an election.
-        looks: By open input, when it is looked at next.
+        indices: By input, the index whose price it is; empty for an election or a moment.
     """
 
-    fixed: tuple[object, ...]
     windows: tuple[Window, ...]
     dues: tuple[int, ...]
     indices: tuple[str, ...]
-    looks: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Difference:
-    """What leaves one sorted list, and what enters it."""
-
-    gone: list[Due] = field(default_factory=list)
-    new: list[Due] = field(default_factory=list)
-
-    def apply(self, entries: list[Due]) -> None:
-        if len(self.gone) + len(self.new) >= _BULK:
-            gone = set(self.gone)
-            entries[:] = sorted([*(each for each in entries if each not in gone), *self.new])
-            return
-        for each in self.gone:
-            _remove(entries, each)
-        for each in self.new:
-            insort(entries, each)
 
 
 class OpenInputs:
@@ -71,40 +46,46 @@ class OpenInputs:
         gas_max: The chain's limit for a program.
         delay_ms: How long after its instant a price is looked up.
         validity_ms: How long a sample stands for its price.
+
+    Attributes:
+        live: How many instances run.
+        names: Every instance there ever was.
     """
 
     __slots__ = (
-        "_changed",
+        "_delay_ms",
         "_gas_max",
         "_instants",
         "_live_of",
         "_looks",
-        "_names",
-        "_new_names",
         "_programs",
-        "_resting",
+        "_rests",
         "_rows",
         "_running",
+        "_seen_unix_ms",
         "_validity_ms",
         "_verified",
-        "delay_ms",
         "live",
+        "names",
     )
 
     def __init__(self, gas_max: int, delay_ms: int, validity_ms: int) -> None:
-        self.delay_ms = delay_ms
         self.live = 0
+        self.names: SortedList[str] = SortedList()
         self._gas_max = gas_max
+        self._delay_ms = delay_ms
         self._validity_ms = validity_ms
         self._verified: dict[bytes, Verified] = {}
         self._live_of: Counter[bytes] = Counter()
-        self._names: list[str] = []
-        self._new_names: list[str] = []
-        self._changed: dict[str, None] = {}
         self._running: dict[str, _Running] = {}
-        self._looks: list[Due] = []
-        self._instants: dict[str, list[Due]] = {}
-        self._resting: dict[str, list[Due]] = {}
+        self._looks: SortedList[Due] = SortedList()
+        """Every open input, by the time at which it is looked at next: when it falls due, or rests no longer."""
+        self._rests: dict[tuple[str, int], int] = {}
+        """Those that rest, and until when."""
+        self._instants: dict[str, SortedList[Due]] = {}
+        """By index, every open price, by its instant."""
+        self._seen_unix_ms = 0
+        """The latest time for which somebody asked what is due: nothing that falls due later rests."""
 
     def watch(self, programs: Table[bytes, ProgramRow], rows: Table[str, ContractRow]) -> None:
         """Follow these two tables; `on_sample` follows a third."""
@@ -117,28 +98,34 @@ class OpenInputs:
             self._verified.pop(program_id, None)
 
     def _on_contract(self, contract: str, before: ContractRow | None, after: ContractRow | None) -> None:
-        self._changed[contract] = None
         if before is None:
-            self._new_names.append(contract)
+            self.names.add(contract)
         elif after is None:
-            names = self.names
-            del names[bisect_left(names, contract)]
+            self.names.remove(contract)
         for row, change in ((before, -1), (after, 1)):
             if row is not None and row.is_open:
                 self.live += change
                 self._live_of[row.program_id] += change
-                if not self._live_of[row.program_id]:
-                    del self._live_of[row.program_id]
+        running = self._running.get(contract)
+        if running is None and after is not None and after.is_open:
+            running = self._running[contract] = self._started(after)
+        if running is not None:
+            opened, open_now = _open_inputs(running, before), _open_inputs(running, after)
+            for number in sorted(opened - open_now):
+                self._drop(contract, running, number)
+            for number in sorted(open_now - opened):
+                self._follow(contract, running, number)
+            if after is None or not after.is_open:
+                del self._running[contract]
 
-    def on_sample(self, key: tuple[str, int]) -> None:
+    def on_sample(self, key: tuple[str, int], _before: SampleRow | None, _after: SampleRow | None) -> None:
         """A sample has changed: wake the inputs of which it could be the price."""
         index, instant = key
-        resting = self._resting.get(index, [])
-        low, high = _between(resting, instant, instant + self._validity_ms)
-        if low < high:
-            woken = [(contract, number) for _instant, contract, number in resting[low:high]]
-            self._look_again({(contract, number): self._running[contract].dues[number] for contract, number in woken})
-            del resting[low:high]
+        if self._rests and index in self._instants:
+            until = min(instant + self._validity_ms, self._seen_unix_ms + 1)
+            for _instant, contract, number in self._instants[index].between((instant, "", 0), (until, "", 0)):
+                if (contract, number) in self._rests:
+                    self._look_at(contract, number, self._running[contract].dues[number])
 
     def verified(self, program_id: bytes) -> Verified:
         """The stored program of this id."""
@@ -153,109 +140,57 @@ class OpenInputs:
         self._verified[program_id] = verified
 
     @property
-    def names(self) -> list[str]:
-        """Every instance there ever was, ascending; sorted in when somebody asks, as in `Derived.series_names`."""
-        if self._new_names:
-            self._names.extend(self._new_names)
-            self._names.sort()
-            self._new_names.clear()
-        return self._names
-
-    @property
     def inputs_live(self) -> int:
         """How many inputs, open or settled, all running instances have."""
-        return sum(count * len(self.verified(each).program.inputs) for each, count in self._live_of.items())
+        return sum(count * len(self.verified(each).program.inputs) for each, count in self._live_of.items() if count)
 
     def windows(self, contract: str) -> tuple[Window, ...]:
         """The windows of an instance's inputs."""
-        running, row = self._running.get(contract), self._rows.rows[contract]
-        if running is not None and running.fixed == _fixed(row):
+        running = self._running.get(contract)
+        if running is not None:
             return running.windows
+        row = self._rows.rows[contract]
         return terms(self.verified(row.program_id), row.parameters).windows
 
     def due(self, time_unix_ms: int) -> list[Due]:
         """The open inputs that a block of that time looks at, in the order in which they fell due."""
-        self._look_into_changes()
-        looked_at = self._looks[: bisect_left(self._looks, (time_unix_ms + 1, "", 0))]
-        running = self._running
-        return sorted((running[contract].dues[number], contract, number) for _look, contract, number in looked_at)
+        self._seen_unix_ms = max(self._seen_unix_ms, time_unix_ms)
+        looked_at = self._looks.between((0, "", 0), (time_unix_ms + 1, "", 0))
+        return sorted((self._running[contract].dues[number], contract, number) for _look, contract, number in looked_at)
 
     def rest(self, resting: Iterable[tuple[Due, int]]) -> None:
         """No price was found for these inputs that are due: look again at the time that stands with each, or when a
-        sample comes that could be it. All at once, for a hundred thousand may come due in one block."""
-        looks: dict[tuple[str, int], int] = {}
-        entries: dict[str, _Difference] = {}
+        sample comes that could be it. Instances that have closed since are passed over."""
         for (_due_unix_ms, contract, number), until_unix_ms in resting:
-            looks[contract, number] = until_unix_ms
-            running = self._running[contract]
-            entry = (running.windows[number].opens_unix_ms, contract, number)
-            difference = entries.setdefault(running.indices[number], _Difference())
-            difference.gone.append(entry)
-            difference.new.append(entry)
-        self._look_again(looks)
-        for index, difference in entries.items():
-            difference.apply(self._resting.setdefault(index, []))
+            if contract in self._running:
+                self._look_at(contract, number, until_unix_ms)
 
     def needs_price(self, index: str, from_unix_ms: int, to_unix_ms: int) -> bool:
         """Whether an open input needs the price of `index` at an instant in ``[from, to)``."""
-        self._look_into_changes()
-        low, high = _between(self._instants.get(index, []), from_unix_ms, to_unix_ms)
-        return low < high
+        instants = self._instants.get(index)
+        return instants is not None and any(instants.between((from_unix_ms, "", 0), (to_unix_ms, "", 0)))
 
-    def _look_again(self, times_unix_ms: Mapping[tuple[str, int], int]) -> None:
-        """Look at these inputs, (contract, input), next at these times."""
-        difference = _Difference()
-        for (contract, number), unix_ms in times_unix_ms.items():
-            looks = self._running[contract].looks
-            difference.gone.append((looks[number], contract, number))
-            difference.new.append((unix_ms, contract, number))
-            looks[number] = unix_ms
-        difference.apply(self._looks)
-
-    def _look_into_changes(self) -> None:
-        """Bring what is followed up to date with the rows that have changed."""
-        if not self._changed:
-            return
-        looks, instants = _Difference(), dict[str, _Difference]()
-        for contract in self._changed:
-            row, running = self._rows.rows.get(contract), self._running.get(contract)
-            fixed = None if row is None or not row.is_open else _fixed(row)
-            if running is not None and running.fixed != fixed:
-                for number in list(running.looks):
-                    self._drop(contract, running, number, looks, instants)
-                del self._running[contract]
-            if row is not None and fixed is not None:
-                self._look_into(contract, row, looks, instants)
-        self._changed.clear()
-        looks.apply(self._looks)
-        for index, difference in instants.items():
-            difference.apply(self._instants.setdefault(index, []))
-
-    def _look_into(self, contract: str, row: ContractRow, looks: _Difference, instants: dict[str, _Difference]) -> None:
-        running = self._running.get(contract)
-        if running is None:
-            running = self._running[contract] = self._started(row)
-        settled = dict(row.settled)
-        for number in [each for each in running.looks if each in settled]:
-            self._drop(contract, running, number, looks, instants)
-        for number, due_unix_ms in enumerate(running.dues):
-            if number not in settled and number not in running.looks:
-                running.looks[number] = due_unix_ms
-                looks.new.append((due_unix_ms, contract, number))
-                index, opens_unix_ms = running.indices[number], running.windows[number].opens_unix_ms
-                if index:
-                    instants.setdefault(index, _Difference()).new.append((opens_unix_ms, contract, number))
-
-    def _drop(
-        self, contract: str, running: _Running, number: int, looks: _Difference, instants: dict[str, _Difference]
-    ) -> None:
-        """Follow an input no more."""
-        looks.gone.append((running.looks.pop(number), contract, number))
+    def _follow(self, contract: str, running: _Running, number: int) -> None:
+        self._looks.add((running.dues[number], contract, number))
         index = running.indices[number]
         if index:
-            entry = (running.windows[number].opens_unix_ms, contract, number)
-            instants.setdefault(index, _Difference()).gone.append(entry)
-            _remove(self._resting.get(index, []), entry)
+            instants = self._instants.setdefault(index, SortedList())
+            instants.add((running.windows[number].opens_unix_ms, contract, number))
+
+    def _drop(self, contract: str, running: _Running, number: int) -> None:
+        """Follow an input no more."""
+        self._looks.remove((self._rests.pop((contract, number), running.dues[number]), contract, number))
+        index = running.indices[number]
+        if index:
+            self._instants[index].remove((running.windows[number].opens_unix_ms, contract, number))
+
+    def _look_at(self, contract: str, number: int, unix_ms: int) -> None:
+        """Look at an open input next at that time; it rests until then, if it has fallen due before."""
+        key, due_unix_ms = (contract, number), self._running[contract].dues[number]
+        self._looks.remove((self._rests.pop(key, due_unix_ms), *key))
+        self._looks.add((unix_ms, *key))
+        if unix_ms != due_unix_ms:
+            self._rests[key] = unix_ms
 
     def _started(self, row: ContractRow) -> _Running:
         verified = self.verified(row.program_id)
@@ -264,23 +199,13 @@ class OpenInputs:
         for each, window in zip(verified.program.inputs, windows, strict=True):
             is_price = each.kind is InputKind.PRICE
             indices.append(row.feeds[each.source] if is_price else "")
-            looked_up_unix_ms = window.opens_unix_ms + self.delay_ms if is_price else window.until_unix_ms
+            looked_up_unix_ms = window.opens_unix_ms + self._delay_ms if is_price else window.until_unix_ms
             dues.append(min(looked_up_unix_ms, window.until_unix_ms))
-        return _Running(_fixed(row), windows, tuple(dues), tuple(indices))
+        return _Running(windows, tuple(dues), tuple(indices))
 
 
-def _fixed(row: ContractRow) -> tuple[object, ...]:
-    """What an instance's windows follow from."""
-    return row.program_id, row.feeds, row.parameters
-
-
-def _between(entries: list[Due], from_unix_ms: int, to_unix_ms: int) -> tuple[int, int]:
-    """The places of the entries in ``[from, to)``."""
-    return bisect_left(entries, (from_unix_ms, "", 0)), bisect_left(entries, (to_unix_ms, "", 0))
-
-
-def _remove(entries: list[Due], entry: Due) -> None:
-    """Remove an entry if it is there."""
-    place = bisect_left(entries, entry)
-    if entries[place : place + 1] == [entry]:
-        del entries[place]
+def _open_inputs(running: _Running, row: ContractRow | None) -> set[int]:
+    """The inputs that an instance with this row waits for."""
+    if row is None or not row.is_open:
+        return set()
+    return set(range(len(running.dues))).difference(number for number, _value in row.settled)

@@ -141,14 +141,11 @@ class State:
         self.accounts.watch(derived.on_account)
         self.series.watch(derived.on_series)
         self.positions.watch(derived.on_position)
-        self.samples.watch(self._on_sample)
+        self.samples.watch(derived.on_sample)
+        self.samples.watch(self.open_inputs.on_sample)
         self.settled.watch(derived.on_settled)
         self.standing.watch(self.validator_sets, self.bonds, self.unbonding, self.offences)
         self.open_inputs.watch(self.programs, self.contracts)
-
-    def _on_sample(self, key: tuple[str, int], before: SampleRow | None, after: SampleRow | None) -> None:
-        self.derived.on_sample(key, before, after)
-        self.open_inputs.on_sample(key)
 
     @property
     def tables(self) -> tuple[Table[Any, Any], ...]:
@@ -289,14 +286,17 @@ def restore_state(document: GenesisDocument, entries: Iterable[tuple[bytes, byte
     """
     state = State(document)
     tables = {table.prefix: table for table in state.tables}
+    instances: list[tuple[bytes, bytes]] = []
     for key, value in entries:
         if key[:1] == REPLAY_IDS_PREFIX:
             state.replay.load(key, value)
-            continue
-        table = tables.get(key[:1])
-        if table is None:
+        elif key[:1] == state.contracts.prefix:
+            instances.append((key, value))
+        elif key[:1] in tables:
+            _load(tables[key[:1]], key, value)
+        else:
             raise Rejected("bad_state", "A stored entry belongs to no table.", key=key.hex())
-        _load(table, key, value)
+    _load_instances(state, instances)
     if not state.meta.rows:
         if any(table.rows for table in state.tables):
             raise Rejected("bad_state", "The stored state has no meta entry.")
@@ -307,12 +307,26 @@ def restore_state(document: GenesisDocument, entries: Iterable[tuple[bytes, byte
     return state
 
 
+def _load_instances(state: State, entries: Iterable[tuple[bytes, bytes]]) -> None:
+    """After everything else: what follows from an instance depends on its program, too."""
+    for key, value in entries:
+        program_id = _decoded(key, value)[0]
+        if program_id not in state.programs.rows:
+            raise Rejected("bad_state", "A stored contract has no program.", key=key.hex())
+        _load(state.contracts, key, value)
+
+
 def _load(table: Table[Any, Any], key: bytes, value: bytes) -> None:
     try:
-        table.load(
-            decode(key[1:], _anything, size_max=ENTRY_BYTES_MAX), decode(value, _anything, size_max=ENTRY_BYTES_MAX)
-        )
-    except (TypeError, Rejected) as error:
+        table.load(_decoded(key, key[1:]), _decoded(key, value))
+    except TypeError as error:
+        raise Rejected("bad_state", "A stored entry cannot be decoded.", key=key.hex()) from error
+
+
+def _decoded(key: bytes, data: bytes) -> Any:
+    try:
+        return decode(data, _anything, size_max=ENTRY_BYTES_MAX)
+    except Rejected as error:
         raise Rejected("bad_state", "A stored entry cannot be decoded.", key=key.hex()) from error
 
 

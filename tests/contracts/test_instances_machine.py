@@ -157,7 +157,8 @@ class Contracts(RuleBasedStateMachine):
         """One block on a node that runs on, and on one that has just restarted."""
         world, restarted = self.world, self.world.restored()
         assert followed(restarted) == followed(world.state)
-        assert restarted.open_inputs.names == world.state.open_inputs.names == sorted(restarted.contracts.rows)
+        names = [list(each.open_inputs.names) for each in (restarted, world.state)]
+        assert names == [sorted(restarted.contracts.rows)] * 2
         height, now = world.state.height + 1, world.now_unix_ms
         output = world.block(*self.waiting, step_ms=step_ms)
         again = apply_block(restarted, BlockInput(height, now, self.waiting))
@@ -188,7 +189,7 @@ class Contracts(RuleBasedStateMachine):
 def followed(state: State) -> tuple[list[tuple[int, str, int]], dict[str, list[tuple[int, str, int]]]]:
     """Every open input in the order in which it falls due, and by index what needs its price."""
     everything = state.open_inputs.due(2**62)
-    return everything, {index: each for index, each in state.open_inputs._instants.items() if each}
+    return everything, {index: list(each) for index, each in state.open_inputs._instants.items() if len(each)}
 
 
 TestContracts = Contracts.TestCase
