@@ -211,13 +211,21 @@ ADVICE: Final[Mapping[str, str]] = {
     # Contracts.
     "block_full": "Send it again; the next block has room. Fewer contract operations at a time get through sooner.",
     "too_many_events": "Split the operations over several transactions.",
+    "unknown_contract": (
+        "See `novate query contract` for those there are. Closed ones leave after contract_retention_blocks; "
+        "docs/CONTRACTS.md, section 6, says where their history stays."
+    ),
+    "not_held": "`novate query program ID` says who holds it; only they can give it up.",
     "unknown_program": "Store it first: `novate contract compile FILE`, then `tx send program.store`.",
     "unknown_election": "`novate contract check FILE` lists the elections of a contract.",
     "already_elected": "An election is made once; `novate query entry contracts NAME` shows what was settled.",
     "contract_closed": "It has paid and is over; start another one with `tx send contract.start`.",
     "not_open": "Elect within the window that the message names.",
     "bad_binding": "Give one account, asset and index for each that `novate contract check FILE` lists.",
-    "limit_reached": "Free what is no longer used, or have the limit raised: it is a chain parameter.",
+    "limit_reached": (
+        "Free what is no longer used (of programs: `tx send program.remove`), wait for closed contracts to leave the "
+        "state, or have the limit raised: it is a chain parameter."
+    ),
     "position_limit": "Trade fewer lots, or from another account.",
     "supply_limit": "Issue less.",
     "series_expired": "Trade a series that expires later; see `novate query series`.",

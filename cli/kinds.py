@@ -38,6 +38,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "program.store": ("Store a contract's program; novate contract compile makes it.", "any member"),
     "contract.start": ("Start an instance of a stored program; every lock is taken.", "the members of all accounts"),
     "contract.elect": ("Settle an election of a contract, e.g. exercise it.", "the electing party's member"),
+    "program.remove": ("Give up a program; it leaves when nobody needs it.", "a member that holds it"),
 }
 """Kind -> what it does, who must sign."""
 

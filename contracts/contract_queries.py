@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
-from contracts.instances import pot_account
+from contracts.instances import known_contract, pot_account
 from contracts.ledger import balance
 from contracts.state import State
-from contracts.step import known
 from contracts.tables import ContractRow
-from contracts.vm.bytecode import Input, InputKind, Program
+from contracts.vm.bytecode import Input, InputKind, Program, decode_program
 from contracts.vm.disassembler import disassemble, type_name
-from contracts.vm.interpreter import Window, run
+from contracts.vm.interpreter import Window, run, terms
 from genesis.errors import Rejected
 
 Answer = dict[str, Any]
@@ -22,7 +22,9 @@ CONTRACTS_PAGE_MAX: Final = 100
 
 
 def contracts(state: State, after: str = "", limit: int = CONTRACTS_PAGE_MAX) -> Answer:
-    """Up to `limit` instances, open and closed, in ascending order of name behind `after`.
+    """Up to `limit` instances that the state holds, open and closed, in ascending order of name behind `after`.
+
+    No program is read for it.
 
     ``next`` is what to pass as `after` for the page that follows, or None when there is none.
 
@@ -38,7 +40,7 @@ def contracts(state: State, after: str = "", limit: int = CONTRACTS_PAGE_MAX) ->
             {
                 "contract": name,
                 "program": row.program_id.hex(),
-                "name": state.open_inputs.verified(row.program_id).program.name,
+                "name": state.programs.rows[row.program_id].name,
                 "open": row.is_open,
             }
             for name, row in page
@@ -50,11 +52,13 @@ def contracts(state: State, after: str = "", limit: int = CONTRACTS_PAGE_MAX) ->
 def contract(state: State, contract_id: str) -> Answer:
     """One instance: who and what it binds, its parameters, its inputs, what it holds and for what it waits.
 
+    ``kept_until_height`` is that of the last block after which the state still holds a closed instance.
+
     Raises:
-        Rejected: ``unknown_contract``.
+        Rejected: ``unknown_contract``: there is none, or it has left the state.
     """
-    row = known(state.contracts, contract_id, "contract")
-    verified = state.open_inputs.verified(row.program_id)
+    row = known_contract(state, contract_id)
+    verified = state.stored_programs.verified(row.program_id)
     program = verified.program
     reached = run(verified, row.parameters, dict(row.settled))
     pot = pot_account(contract_id)
@@ -64,13 +68,18 @@ def contract(state: State, contract_id: str) -> Answer:
         "program": row.program_id.hex(),
         "name": program.name,
         "open": row.is_open,
+        "started_height": row.started_height,
+        "closed_height": row.closed_height or None,
+        "kept_until_height": row.closed_height + state.limits.contract_retention_blocks - 1
+        if row.closed_height
+        else None,
         "waits_for": None if waits_for is None else program.inputs[waits_for].name,
         "parties": dict(zip(program.parties, row.accounts, strict=True)),
         "assets": {each.name: bound for each, bound in zip(program.assets, row.assets, strict=True)},
         "feeds": dict(zip(program.feeds, row.feeds, strict=True)),
         "parameters": {each.name: value for each, value in zip(program.parameters, row.parameters, strict=True)},
         "locked_minor": {asset: balance(state, pot, asset).free_minor for asset in row.assets},
-        "inputs": _inputs(state, contract_id, row, program),
+        "inputs": _inputs(row, program, terms(verified, row.parameters).windows),
         "payments": [
             {
                 "party": program.parties[each.party],
@@ -84,9 +93,8 @@ def contract(state: State, contract_id: str) -> Answer:
     }
 
 
-def _inputs(state: State, name: str, row: ContractRow, program: Program) -> list[Answer]:
+def _inputs(row: ContractRow, program: Program, windows: Sequence[Window]) -> list[Answer]:
     settled = dict(row.settled)
-    windows = state.open_inputs.windows(name)
     return [
         {
             "input": each.name,
@@ -115,14 +123,15 @@ def _window(row: ContractRow, window: Window) -> Answer:
 
 
 def program(state: State, program_id: bytes) -> Answer:
-    """A stored program: what it declares, its gas, and its code as text.
+    """A stored program: what it declares, its gas, who holds it, how many contracts are of it, and its code as text.
 
     Raises:
         Rejected: ``unknown_program``.
     """
-    if program_id not in state.programs.rows:
+    row = state.programs.rows.get(program_id)
+    if row is None:
         raise Rejected("unknown_program", "There is no program of this id.", program=program_id.hex())
-    stored = state.open_inputs.verified(program_id).program
+    stored = decode_program(row.encoded)
     return {
         "program": program_id.hex(),
         "name": stored.name,
@@ -133,7 +142,9 @@ def program(state: State, program_id: bytes) -> Answer:
             {"name": each.name, "type": type_name(stored, each.type), "low": each.low, "high": each.high}
             for each in stored.parameters
         ],
-        "gas": stored.gas,
-        "bytecode": state.programs.rows[program_id].encoded.hex(),
+        "gas": row.gas,
+        "held_by": sorted(state.holdings.holders_of.get(program_id, ())),
+        "contracts": state.holdings.runs(program_id),
+        "bytecode": row.encoded.hex(),
         "disassembly": disassemble(stored),
     }

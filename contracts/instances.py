@@ -1,59 +1,54 @@
-"""Instances of contract programs on the ledger: stored, started, settled input by input, closed.
+"""Instances of contract programs on the ledger: started, settled input by input, closed, and gone from the state.
 
 Rules:
 
-1. *Store.* A member stores a program that passes the checks of docs/CONTRACTS.md, section 3.
-2. *Start.* The members of all parties sign one envelope. The parameters lie in their ranges; each feed's band lies in
-   the range of every price that is observed on it; every price is still to come and no election is over. Every lock
-   moves from its party into the instance's pot, or nothing happens.
-3. *Prices.* The price of an instant is the last one at or before it that is not older than the validity of a sample. It
+1. *Start.* The members of all parties sign one envelope. The parameters lie in their ranges; each feed's band lies in
+   the range of every price that is observed on it; every price is still to come and no election is over. Every member
+   has room for one more (`contracts.holdings`). Every lock moves from its party into the instance's pot, or nothing
+   happens.
+2. *Prices.* The price of an instant is the last one at or before it that is not older than the validity of a sample. It
    is looked up by the first block at or after the instant and the settlement delay, and then by every block until it is
    there, whether or not the program waits for it yet. It is absent once the settlement delay has passed since the first
    block at or after its window's end: samples that were held up with the chain must find it open.
-4. *Elections.* The party's member elects once, within the window; with a value above zero the deposit moves into the
+3. *Elections.* The party's member elects once, within the window; with a value above zero the deposit moves into the
    pot. At the window's end an election is absent. *Moments.* The first block at or after a moment settles it; if it is
    past when the instance starts, the next block does.
-5. After each settled input the program runs from its beginning; the payments that are new are made. At the close the
+4. After each settled input the program runs from its beginning; the payments that are new are made. At the close the
    pot is empty.
-6. One block settles, or notes as overdue, no more than `INPUTS_PER_BLOCK_MAX` open inputs, and spends no more than
-   `GAS_PER_BLOCK_MAX` on it: for each settled input its program's gas, and `GAS_PER_INPUT` for each of its inputs. The
-   next block goes on. An input that cannot be settled yet does not count, so none keeps another from settling.
-7. The envelopes of one block spend no more gas on contracts than `ENVELOPES_GAS_PER_BLOCK_MAX`, those of one signer no
-   more than `SIGNER_GAS_PER_BLOCK_MAX`: `GAS_PER_STORED_BYTE` for each byte of a program to be stored; to start or to
-   elect, twice what settling an input costs. A signer's first work in a block may be larger. It is
-   charged before the work is done, and for work that is refused, too.
+5. One block settles, or notes as overdue, no more than `INPUTS_PER_BLOCK_MAX` open inputs, and spends no more than
+   `GAS_PER_BLOCK_MAX` on it, by rules 1 and 2 of `contracts.metering`. The next block goes on. An input that cannot be
+   settled yet does not count, so none keeps another from settling.
+6. *Retention.* A closed instance stays in the state for `contract_retention_blocks` blocks, the one that closed it
+   included. Then it leaves; its program does, too, if nobody needs it. Its name may be used again: an instance is known
+   for ever by its name and the height at which it started.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
+from contracts.holdings import Share, counted_bytes, parties, require_room
 from contracts.ledger import balance, post
-from contracts.open_inputs import Due
-from contracts.operations_contracts import ElectContract, StartContract, StoreProgram
+from contracts.metering import charge_run, reading, work
+from contracts.open_inputs import Due, Running
+from contracts.operations_contracts import ElectContract, StartContract
 from contracts.oracle import price_standing_at
+from contracts.programs import drop_if_unneeded
 from contracts.state import State
-from contracts.step import Step, known, require_new, require_owner, require_sound
+from contracts.step import Meter, Step, known, require_owner, require_sound
 from contracts.tables import ContractRow, ProgramRow
-from contracts.vm.bytecode import NO_DEPOSIT, Input, InputKind, Program, decode_program
+from contracts.vm.bytecode import NO_DEPOSIT, Input, InputKind, Program
 from contracts.vm.interpreter import Window, run, terms
-from contracts.vm.verifier import Verified, verify
+from contracts.vm.verifier import Verified
 from genesis.codec import I64_MAX
 from genesis.errors import Rejected, invariant
 
 INPUTS_PER_BLOCK_MAX: Final = 5_000
 GAS_PER_BLOCK_MAX: Final = 1_000_000
-GAS_PER_INPUT: Final = 4
-GAS_PER_STORED_BYTE: Final = 2
 GAS_PER_UNIT_OF_WORK: Final = 25
-ENVELOPES_GAS_PER_BLOCK_MAX: Final = 1_000_000
-SIGNER_GAS_PER_BLOCK_MAX: Final = 200_000
-"""So that several must collude to crowd out everybody else."""
-INPUTS_LIVE_MAX: Final = 2**16
-"""Of all running instances together: a bound of a node's memory, and of what may come due in one block."""
 PRICE_AWAITED_MS_MAX: Final = 31 * 86_400_000
 """From a price's instant to its window's end: for so long samples are kept for it."""
-CONTRACTS_EVER_MAX: Final = 2**32
 
 
 def pot_account(contract: str) -> str:
@@ -61,57 +56,38 @@ def pot_account(contract: str) -> str:
     return f"@contract/{contract}"
 
 
-def _charge(step: Step, gas: int) -> None:
-    """Rule 7. What is charged stays charged when the envelope is refused: it is what the refusal may cost."""
-    meter = step.meter
-    spent = max((meter.gas_of.get(key, 0) for key in step.signers), default=0)
-    signer_is_over = bool(spent) and spent + gas > SIGNER_GAS_PER_BLOCK_MAX
-    if signer_is_over or meter.gas + gas > ENVELOPES_GAS_PER_BLOCK_MAX:
+def known_contract(state: State, name: str) -> ContractRow:
+    """The instance of this name that is open, or has not been closed for long.
+
+    Raises:
+        Rejected: ``unknown_contract``; the state cannot tell one that has left it from one that never was.
+    """
+    row = state.contracts.rows.get(name)
+    if row is None:
         raise Rejected(
-            "block_full",
-            "This block has no room for so much more work on contracts.",
-            gas=gas,
-            gas_spent=meter.gas,
-            gas_max=ENVELOPES_GAS_PER_BLOCK_MAX,
-            signer_gas_spent=spent,
-            signer_gas_max=SIGNER_GAS_PER_BLOCK_MAX,
+            "unknown_contract",
+            "No contract of this name is open, or has closed within the blocks for which closed ones are kept.",
+            contract=name,
+            height=state.height,
+            contract_retention_blocks=state.limits.contract_retention_blocks,
         )
-    meter.gas += gas
-    for key in step.signers:
-        meter.gas_of[key] = meter.gas_of.get(key, 0) + gas
-
-
-def store(step: Step, operation: StoreProgram) -> None:
-    """Rule 1. Storing a program again is refused (``already_exists``)."""
-    state = step.state
-    if not any(key in state.derived.member_of_key for key in step.signers):
-        raise Rejected("not_authorised", "Only a member may store a program.", role="member")
-    _charge(step, GAS_PER_STORED_BYTE * len(operation.program))
-    program = decode_program(operation.program)
-    if program.program_id in state.programs.rows:
-        raise Rejected("already_exists", "This program is stored already.", program=program.program_id.hex())
-    if len(state.programs.rows) >= state.limits.programs_max:
-        raise Rejected("limit_reached", "There is no room for another program.", count_max=state.limits.programs_max)
-    verified = verify(program, state.limits.contract_gas_max)
-    state.programs.put(program.program_id, ProgramRow(operation.program))
-    state.open_inputs.remember(program.program_id, verified)
-    step.emit("program_stored", program=program.program_id, name=program.name, gas=program.gas)
+    return row
 
 
 def start(step: Step, operation: StartContract) -> None:
-    """Rule 2."""
-    state, name = step.state, operation.contract
-    require_new(state.contracts, name, "contract", CONTRACTS_EVER_MAX)
-    if state.open_inputs.live >= state.limits.contracts_max:
-        raise Rejected("limit_reached", "No more contracts may run.", count_max=state.limits.contracts_max)
-    if operation.program not in state.programs.rows:
-        raise Rejected("unknown_program", "There is no program of this id.", program=operation.program.hex())
-    verified = state.open_inputs.verified(operation.program)
-    inputs = state.open_inputs.inputs_live + len(verified.program.inputs)
-    if inputs > INPUTS_LIVE_MAX:
-        raise Rejected("limit_reached", "No more inputs may be waited for.", inputs=inputs, inputs_max=INPUTS_LIVE_MAX)
+    """Rule 1."""
+    state, name, program_id = step.state, operation.contract, operation.program
+    if name in state.contracts.rows:
+        raise Rejected("already_exists", "There is a contract of this name, open or closed.", contract=name)
+    stored = state.programs.rows.get(program_id)
+    if stored is None:
+        raise Rejected("unknown_program", "There is no program of this id.", program=program_id.hex())
+    for account in operation.accounts:
+        require_owner(step, account)
+    _require_rooms(state, program_id, stored, operation.accounts)
+    charge_run(step, program_id, stored)
+    verified = state.stored_programs.verified(program_id)
     _require_bound(step, verified.program, operation)
-    _charge(step, 2 * _work(verified.program))
     agreed = terms(verified, operation.parameters)
     for each, window in zip(verified.program.inputs, agreed.windows, strict=True):
         _require_ahead(step, each, window)
@@ -119,7 +95,7 @@ def start(step: Step, operation: StartContract) -> None:
         account, pot = operation.accounts[party], pot_account(name)
         post(state, operation.assets[asset], ((account, -amount, 0), (pot, amount, 0)))
     row = ContractRow(
-        operation.program,
+        program_id,
         operation.accounts,
         operation.assets,
         operation.feeds,
@@ -127,14 +103,22 @@ def start(step: Step, operation: StartContract) -> None:
         settled=(),
         payments=0,
         overdue=(),
-        is_open=True,
+        started_height=step.height,
+        closed_height=0,
     )
-    step.emit("contract_started", contract=name, program=operation.program)
+    step.emit("contract_started", contract=name, program=program_id)
     _advance(step, name, row, verified)
 
 
+def _require_rooms(state: State, program_id: bytes, stored: ProgramRow, accounts: tuple[str, ...]) -> None:
+    """Every member that becomes a party has room for one more contract."""
+    for member in parties(accounts):
+        program_bytes = 0 if state.holdings.needs(member, program_id) else counted_bytes(stored.encoded)
+        require_room(state.limits, state.holdings, member, Share(1, stored.inputs, program_bytes))
+
+
 def _require_bound(step: Step, program: Program, operation: StartContract) -> None:
-    """Accounts, assets and feeds stand for those of the program, exist, are sound, and their owners signed."""
+    """Accounts, assets and feeds stand for those of the program; assets and feeds exist and are sound."""
     state = step.state
     for what, given, formal in (
         ("accounts", operation.accounts, program.parties),
@@ -145,8 +129,6 @@ def _require_bound(step: Step, program: Program, operation: StartContract) -> No
             raise Rejected(
                 "bad_binding", f"The program has another number of {what}.", given=len(given), needed=len(formal)
             )
-    for account in operation.accounts:
-        require_owner(step, account)
     for asset in operation.assets:
         known(state.assets, asset, "asset")
         require_sound(step, "asset", asset)
@@ -193,17 +175,18 @@ def _require_ahead(step: Step, each: Input, window: Window) -> None:
 
 
 def elect(step: Step, operation: ElectContract) -> None:
-    """Rule 4."""
+    """Rule 3."""
     state, name = step.state, operation.contract
-    row = known(state.contracts, name, "contract")
+    row = known_contract(state, name)
     if not row.is_open:
-        raise Rejected("contract_closed", "The contract is closed.", contract=name)
-    verified = state.open_inputs.verified(row.program_id)
+        raise Rejected("contract_closed", "The contract is closed.", contract=name, closed_height=row.closed_height)
+    _require_party(step, name, row)
+    charge_run(step, row.program_id, state.programs.rows[row.program_id])
+    verified = state.stored_programs.verified(row.program_id)
     number = _election(verified.program, operation.election)
     each = verified.program.inputs[number]
     require_owner(step, row.accounts[each.source])
-    _charge(step, 2 * _work(verified.program))
-    window = state.open_inputs.windows(name)[number]
+    window = state.open_inputs.running(name).windows[number]
     if number in dict(row.settled):
         raise Rejected("already_elected", "This election is settled.", election=each.name)
     if not window.opens_unix_ms <= step.time_unix_ms < window.until_unix_ms:
@@ -225,6 +208,13 @@ def elect(step: Step, operation: ElectContract) -> None:
     _settle(step, name, row, verified, number, operation.value)
 
 
+def _require_party(step: Step, name: str, row: ContractRow) -> None:
+    """A member that is a party signed; which one it must be, the program says."""
+    members = step.state.derived.member_of_key
+    if not {members.get(key) for key in step.signers} & set(parties(row.accounts)):
+        raise Rejected("missing_signature", "Only a party's member elects.", contract=name)
+
+
 def _election(program: Program, name: str) -> int:
     for number, each in enumerate(program.inputs):
         if each.kind is InputKind.ELECTION and each.name == name:
@@ -233,7 +223,7 @@ def _election(program: Program, name: str) -> int:
 
 
 def settle_due(step: Step) -> None:
-    """The system step: settle the open inputs that are due (rules 3 and 6).
+    """The system step: settle the open inputs that are due (rules 2, 3 and 5).
 
     What is counted changes the state; a look that finds nothing does not, so that it keeps nobody else waiting.
     """
@@ -252,54 +242,74 @@ def _settle_in_order(step: Step, resting: list[tuple[Due, int]]) -> None:
         row = state.contracts.rows[name]
         if not row.is_open:
             continue
-        verified, window = state.open_inputs.verified(row.program_id), state.open_inputs.windows(name)[number]
-        value = _value(state, row, verified.program, number, window)
+        running = state.open_inputs.running(name)
+        value = _value(state, running, number)
         overdue_unix_ms = dict(row.overdue).get(number)
-        if value is None and not _is_absent(state, verified.program, number, overdue_unix_ms, now):
-            if overdue_unix_ms is None and now >= window.until_unix_ms:
+        if value is None and not _is_absent(state, running, number, overdue_unix_ms, now):
+            until_unix_ms = running.windows[number].until_unix_ms
+            if overdue_unix_ms is None and now >= until_unix_ms:
                 overdue_unix_ms, changed = now, changed + 1
                 state.contracts.put(name, row._replace(overdue=tuple(sorted((*row.overdue, (number, now))))))
-            ends_unix_ms = window.until_unix_ms if overdue_unix_ms is None else overdue_unix_ms + _delay_ms(state)
+            ends_unix_ms = until_unix_ms if overdue_unix_ms is None else overdue_unix_ms + _delay_ms(state)
             resting.append((due, ends_unix_ms))
             continue
-        gas += _work(verified.program)
+        gas += _cost(state, step.meter, row.program_id)
         if gas > GAS_PER_BLOCK_MAX:
             return
         changed += 1
-        _settle(step, name, row, verified, number, value)
+        step.meter.read.add(row.program_id)
+        _settle(step, name, row, state.stored_programs.verified(row.program_id), number, value)
 
 
 def work_due(state: State, time_unix_ms: int) -> int:
-    """About what `settle_due` would do in a block of that time, in units that take 25 microseconds at most."""
-    work, work_max = 0, GAS_PER_BLOCK_MAX // GAS_PER_UNIT_OF_WORK
+    """About what `drop_closed` and `settle_due` would do in the next block, in units of 25 microseconds at most."""
+    work_max, meter = GAS_PER_BLOCK_MAX // GAS_PER_UNIT_OF_WORK, Meter()
+    work = sum(1 for _name in _leaving(state, state.height + 1))
     for _due_unix_ms, name, _number in state.open_inputs.due(time_unix_ms):
-        program = state.open_inputs.verified(state.contracts.rows[name].program_id).program
-        work += 1 + _work(program) // GAS_PER_UNIT_OF_WORK
+        program_id = state.contracts.rows[name].program_id
+        work += 1 + _cost(state, meter, program_id) // GAS_PER_UNIT_OF_WORK
+        meter.read.add(program_id)
         if work >= work_max:
             break
     return work
 
 
-def _work(program: Program) -> int:
-    """What settling one input of a program costs, in gas: a run goes over its inputs, too."""
-    return program.gas + GAS_PER_INPUT * len(program.inputs)
+def _cost(state: State, meter: Meter, program_id: bytes) -> int:
+    """What settling one input costs, in gas."""
+    program = state.programs.rows[program_id]
+    return work(program) + reading(meter, program_id, program)
+
+
+def drop_closed(step: Step) -> None:
+    """The system step: rule 6."""
+    state = step.state
+    for name in list(_leaving(state, step.height)):
+        program_id = state.contracts.rows[name].program_id
+        state.contracts.put(name, None)
+        step.emit("contract_removed", contract=name)
+        drop_if_unneeded(step, program_id)
+
+
+def _leaving(state: State, height: int) -> Iterator[str]:
+    """The contracts that the block of that height removes."""
+    return state.holdings.closed_until(height - state.limits.contract_retention_blocks)
 
 
 def _delay_ms(state: State) -> int:
     return state.limits.settlement_delay_ms
 
 
-def _value(state: State, row: ContractRow, program: Program, number: int, window: Window) -> int | None:
+def _value(state: State, running: Running, number: int) -> int | None:
     """Of an input that is due, if it can be settled with one."""
-    each = program.inputs[number]
-    if each.kind is not InputKind.PRICE:
-        return 1 if each.kind is InputKind.MOMENT else None
-    return price_standing_at(state, row.feeds[each.source], window.opens_unix_ms)
+    kind = running.kinds[number]
+    if kind is not InputKind.PRICE:
+        return 1 if kind is InputKind.MOMENT else None
+    return price_standing_at(state, running.indices[number], running.windows[number].opens_unix_ms)
 
 
-def _is_absent(state: State, program: Program, number: int, overdue_unix_ms: int | None, now_unix_ms: int) -> bool:
+def _is_absent(state: State, running: Running, number: int, overdue_unix_ms: int | None, now_unix_ms: int) -> bool:
     """Whether an input that is due, and has no value, is no longer awaited."""
-    if program.inputs[number].kind is InputKind.ELECTION:
+    if running.kinds[number] is InputKind.ELECTION:
         return True
     return overdue_unix_ms is not None and now_unix_ms >= overdue_unix_ms + _delay_ms(state)
 
@@ -312,7 +322,7 @@ def _settle(step: Step, name: str, row: ContractRow, verified: Verified, number:
 
 
 def _advance(step: Step, name: str, row: ContractRow, verified: Verified) -> None:
-    """Rule 5: run the program over what is settled and make the payments that are new.
+    """Rule 4: run the program over what is settled and make the payments that are new.
 
     What a program asks for may have 127 bits; an event, like all that is encoded, holds 64.
     """
@@ -331,9 +341,9 @@ def _advance(step: Step, name: str, row: ContractRow, verified: Verified) -> Non
                 amount_minor=payment.amount_minor,
                 shortfall_minor=min(payment.due_minor - payment.amount_minor, I64_MAX),
             )
-    is_open = reached.waits_for is not None
-    state.contracts.put(name, row._replace(payments=len(reached.payments), is_open=is_open))
-    if not is_open:
+    closed_height = 0 if reached.waits_for is not None else step.height
+    state.contracts.put(name, row._replace(payments=len(reached.payments), closed_height=closed_height))
+    if closed_height:
         left = [balance(state, pot, asset).free_minor for asset in row.assets]
         invariant(not any(left), "A closed contract's pot is not empty.", contract=name)
         step.emit("contract_closed", contract=name)

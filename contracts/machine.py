@@ -2,7 +2,8 @@
 
 A block executes in this order, and every replica arrives at the same bits:
 
-1. The system step, which nobody signs: ended replay slots and old samples are dropped; expiries and contracts settle.
+1. The system step, which nobody signs: ended replay slots, old samples and contracts that closed long ago are dropped;
+   expiries and contracts settle.
 2. The envelopes, in the block's order, each whole or not at all. One that is expired, replayed or too long-lived is
    *refused*: it never counts as executed and leaves no receipt, for its id may have one already. Any other is
    executed: its id is remembered and it gets its one receipt, applied or rejected.
@@ -27,6 +28,7 @@ from contracts import (
     instances,
     offences,
     oracle,
+    programs,
     registry,
     trading,
 )
@@ -108,7 +110,8 @@ _APPLY: Final[Mapping[type[ops.Operation], Callable[[Step, Any], None]]] = {
     gov.DepositBond: bonds.deposit,
     gov.WithdrawBond: bonds.withdraw,
     gov.SubmitEvidence: offences.submit,
-    con.StoreProgram: instances.store,
+    con.StoreProgram: programs.store,
+    con.RemoveProgram: programs.remove,
     con.StartContract: instances.start,
     con.ElectContract: instances.elect,
 }
@@ -143,6 +146,7 @@ def apply_block(state: State, block: BlockInput) -> BlockOutput:
     system = Step(state, block.height, block.time_unix_ms)
     dropped = state.replay.drop_ended(block.time_unix_ms)
     expiry.settle_due(system)
+    instances.drop_closed(system)
     instances.settle_due(system)
     oracle.drop_old_samples(system)
     receipts, refused = _execute_all(state, block)

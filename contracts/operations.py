@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
-from contracts.operations_contracts import ElectContract, StartContract, StoreProgram
+from contracts.operations_contracts import ElectContract, RemoveProgram, StartContract, StoreProgram
 from contracts.operations_governance import (
     AddValidator,
     ApproveProposal,
@@ -201,6 +201,7 @@ Operation = (
     | StoreProgram
     | StartContract
     | ElectContract
+    | RemoveProgram
 )
 
 
@@ -349,6 +350,7 @@ _KINDS: Final = (
             Field("value", "integer", integer(0, WORD_MAX)),
         ),
     ),
+    Kind(25, "program.remove", RemoveProgram, (Field("program", "hex", values.DIGEST),)),
 )
 
 KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _KINDS}

@@ -1,4 +1,4 @@
-"""What a transaction may ask for where contracts are concerned: store a program, start an instance, elect.
+"""What a transaction may ask for where contracts are concerned: store or remove a program, start an instance, elect.
 
 Records like those of `contracts.operations`, which says how they are written.
 """
@@ -10,7 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StoreProgram:
-    """Member: store a program (docs/CONTRACTS.md, section 2) that passes the checks of section 3."""
+    """Member: store a program (docs/CONTRACTS.md, section 2) that passes the checks of section 3, and hold it."""
+
+    program: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveProgram:
+    """Member that holds the program `program`, an id: give it up; it leaves when nobody needs it any more."""
 
     program: bytes
 

@@ -13,11 +13,13 @@ from dataclasses import astuple
 from typing import Any, Final
 
 from contracts.derived import Derived, ExpiryKey
+from contracts.holdings import HolderKey, Holdings
 from contracts.merkle import MerkleTree
 from contracts.merkle_proof import BucketProof
 from contracts.open_inputs import OpenInputs
 from contracts.replay import SLOT_WALL_MS, ReplayMemory
 from contracts.standing import BondKey, OffenceKey, Standing, UnbondingKey
+from contracts.stored_programs import StoredPrograms
 from contracts.tables import (
     REPLAY_IDS_PREFIX,
     AccountRow,
@@ -26,6 +28,7 @@ from contracts.tables import (
     BondRow,
     ContractRow,
     ExpiredRow,
+    HolderRow,
     IndexRow,
     InterestRow,
     JailRow,
@@ -85,8 +88,9 @@ class State:
         jail: By validator.
         programs: By id.
         contracts: By the instance's name.
-        open_inputs: What follows from these two.
-        standing: What follows from these six.
+        program_holders: By (program, member).
+        stored_programs, open_inputs, holdings: What follows from these three.
+        standing: What follows from the six tables of validators, bonds and offences.
         chain_id: What evidence is verified for.
     """
 
@@ -123,12 +127,15 @@ class State:
         self.jail: Table[str, JailRow] = Table(21, JailRow, journal)
         self.programs: Table[bytes, ProgramRow] = Table(22, ProgramRow, journal)
         self.contracts: Table[str, ContractRow] = Table(23, ContractRow, journal)
+        self.program_holders: Table[HolderKey, HolderRow] = Table(24, HolderRow, journal)
         self.chain_id = document.chain_id
         self.standing = Standing()
         self.derived = Derived()
+        self.stored_programs = StoredPrograms(self.programs, self.limits.contract_gas_max)
         self.open_inputs = OpenInputs(
-            self.limits.contract_gas_max, self.limits.settlement_delay_ms, self.limits.settlement_sample_validity_ms
+            self.stored_programs, self.limits.settlement_delay_ms, self.limits.settlement_sample_validity_ms
         )
+        self.holdings = Holdings(self.programs)
         self.replay = ReplayMemory(
             self.replay_slots, SLOT_WALL_MS * document.clock.speed, self.limits.envelope_lifetime_ms_max
         )
@@ -145,7 +152,9 @@ class State:
         self.samples.watch(self.open_inputs.on_sample)
         self.settled.watch(derived.on_settled)
         self.standing.watch(self.validator_sets, self.bonds, self.unbonding, self.offences)
-        self.open_inputs.watch(self.programs, self.contracts)
+        self.contracts.watch(self.open_inputs.on_contract)
+        self.contracts.watch(self.holdings.on_contract)
+        self.program_holders.watch(self.holdings.on_holder)
 
     @property
     def tables(self) -> tuple[Table[Any, Any], ...]:
@@ -174,6 +183,7 @@ class State:
             self.jail,
             self.programs,
             self.contracts,
+            self.program_holders,
         )
 
     @property
@@ -286,17 +296,17 @@ def restore_state(document: GenesisDocument, entries: Iterable[tuple[bytes, byte
     """
     state = State(document)
     tables = {table.prefix: table for table in state.tables}
-    instances: list[tuple[bytes, bytes]] = []
+    of_programs: list[tuple[bytes, bytes]] = []
     for key, value in entries:
         if key[:1] == REPLAY_IDS_PREFIX:
             state.replay.load(key, value)
-        elif key[:1] == state.contracts.prefix:
-            instances.append((key, value))
+        elif key[:1] in (state.contracts.prefix, state.program_holders.prefix):
+            of_programs.append((key, value))
         elif key[:1] in tables:
             _load(tables[key[:1]], key, value)
         else:
             raise Rejected("bad_state", "A stored entry belongs to no table.", key=key.hex())
-    _load_instances(state, instances)
+    _load_of_programs(state, of_programs)
     if not state.meta.rows:
         if any(table.rows for table in state.tables):
             raise Rejected("bad_state", "The stored state has no meta entry.")
@@ -307,25 +317,41 @@ def restore_state(document: GenesisDocument, entries: Iterable[tuple[bytes, byte
     return state
 
 
-def _load_instances(state: State, entries: Iterable[tuple[bytes, bytes]]) -> None:
-    """After everything else: what follows from an instance depends on its program, too."""
+def _load_of_programs(state: State, entries: Iterable[tuple[bytes, bytes]]) -> None:
+    """Contracts and holders, after everything else: what follows from them depends on their programs, too.
+
+    Program by program, so that each is read once, however many there are.
+    """
+    ordered: list[tuple[bytes, bytes, Table[Any, Any], Any, tuple[Any, ...]]] = []
     for key, value in entries:
-        program_id = _decoded(key, value)[0]
-        if program_id not in state.programs.rows:
-            raise Rejected("bad_state", "A stored contract has no program.", key=key.hex())
-        _load(state.contracts, key, value)
+        name, fields = _decoded(key, value)
+        try:
+            table, program_id = (
+                (state.contracts, fields[0]) if key[:1] == state.contracts.prefix else (state.program_holders, name[0])
+            )
+            ordered.append((state.programs.rows[program_id].encoded, key, table, name, fields))
+        except (TypeError, LookupError) as error:
+            raise Rejected("bad_state", "A stored entry is of no stored program.", key=key.hex()) from error
+    ordered.sort(key=lambda each: each[:2])
+    for _encoded, key, table, name, fields in ordered:
+        try:
+            table.load(name, fields)
+        except (TypeError, ValueError, LookupError, AttributeError, Rejected) as error:
+            raise Rejected("bad_state", "A stored entry does not go with its program.", key=key.hex()) from error
 
 
 def _load(table: Table[Any, Any], key: bytes, value: bytes) -> None:
+    name, fields = _decoded(key, value)
     try:
-        table.load(_decoded(key, key[1:]), _decoded(key, value))
+        table.load(name, fields)
     except TypeError as error:
         raise Rejected("bad_state", "A stored entry cannot be decoded.", key=key.hex()) from error
 
 
-def _decoded(key: bytes, data: bytes) -> Any:
+def _decoded(key: bytes, value: bytes) -> tuple[Any, Any]:
     try:
-        return decode(data, _anything, size_max=ENTRY_BYTES_MAX)
+        name = decode(key[1:], _anything, size_max=ENTRY_BYTES_MAX)
+        return name, decode(value, _anything, size_max=ENTRY_BYTES_MAX)
     except Rejected as error:
         raise Rejected("bad_state", "A stored entry cannot be decoded.", key=key.hex()) from error
 

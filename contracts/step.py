@@ -14,10 +14,14 @@ from genesis.errors import Rejected
 
 @dataclass(slots=True)
 class Meter:
-    """The gas that a block's envelopes have spent on contracts, in all and by signer, refused ones included."""
+    """The gas that a block has spent on contracts, in all and by signer, refused envelopes included.
+
+    `read` has the programs for whose reading it has paid.
+    """
 
     gas: int = 0
     gas_of: dict[bytes, int] = field(default_factory=dict)
+    read: set[bytes] = field(default_factory=set)
 
 
 @dataclass(slots=True)

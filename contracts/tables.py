@@ -186,18 +186,30 @@ class JailRow(NamedTuple):
 
 
 class ProgramRow(NamedTuple):
-    """A stored program in its canonical encoding (`contracts.vm.bytecode`)."""
+    """A stored program in its canonical encoding (`contracts.vm.bytecode`), and what must be known without reading it.
+
+    `gas` is what a run may need, `inputs` how many it declares.
+    """
 
     encoded: bytes
+    name: str
+    gas: int
+    inputs: int
+
+
+class HolderRow(NamedTuple):
+    """A member for whom a program is kept, whether or not a contract uses it; see `contracts.programs`."""
+
+    since_height: int
 
 
 class ContractRow(NamedTuple):
-    """A running or closed instance of a program; see `contracts.instances`.
+    """An open or closed instance of a program; see `contracts.instances`.
 
     `accounts`, `assets` and `feeds` stand for the program's parties, assets and feeds. `settled` holds, in ascending
     order of input, ``(input, value)``, with None for one that was absent. `payments` of the run over these are made.
     `overdue` holds, in ascending order of input, ``(input, unix_ms)``: the time of the first block that found its price
-    missing at its window's end.
+    missing at its window's end. It started in the block `started_height`; `closed_height` is 0 until it closes.
     """
 
     program_id: bytes
@@ -208,7 +220,13 @@ class ContractRow(NamedTuple):
     settled: tuple[tuple[int, int | None], ...]
     payments: int
     overdue: tuple[tuple[int, int], ...]
-    is_open: bool
+    started_height: int
+    closed_height: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs."""
+        return not self.closed_height
 
 
 K = TypeVar("K")

@@ -8,6 +8,7 @@ Market conventions (the settlement window, the clamp) belong to block time and a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -31,6 +32,10 @@ BATCH_OVERHEAD_BYTES_MAX: Final = 64
 """What a batch of a single envelope is larger than the envelope, at most."""
 
 ACCOUNTS_MAX: Final = 2**20
+PROGRAMS_BYTES_MAX: Final = 2**29
+CONTRACTS_MAX: Final = 2**21
+CONTRACT_INPUTS_MAX: Final = 2**21
+"""Of all members together, each with what it may have: a bound of the state, and of a node's memory."""
 VALIDATORS_MAX: Final = 256
 
 _MINUTE_MS: Final = 60_000
@@ -83,8 +88,10 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "slash_ppm": (1, PPM),
     "unbonding_epochs": (2, 20_000),
     "bonds_per_member_max": (1, 256),
-    "programs_max": (1, 65_536),
-    "contracts_max": (1, 1_000_000),
+    "program_bytes_per_member_max": (1_024, 2**24),
+    "contracts_per_member_max": (1, 2**20),
+    "contract_inputs_per_member_max": (1, 2**20),
+    "contract_retention_blocks": (1, 10_000_000),
     "contract_gas_max": (16, 65_536),
 }
 """From and to: what the encoding, the frames, the memory of a node or the meaning of a share allows."""
@@ -149,8 +156,10 @@ class ChainParams:
         bonds_per_member_max: Deposits that one member may have, over all validators and assets.
 
     Contracts
-        programs_max: Programs that the state stores.
-        contracts_max: Instances that run at one time.
+        program_bytes_per_member_max: Of the programs that a member holds, or is a party to contracts of.
+        contracts_per_member_max: Contracts in the state, open or closed, to which a member is a party.
+        contract_inputs_per_member_max: What all of these declare together.
+        contract_retention_blocks: For how many blocks a closed contract stays in the state.
         contract_gas_max: What one run of a program may need (docs/CONTRACTS.md, section 2).
     """
 
@@ -207,8 +216,10 @@ class ChainParams:
     unbonding_epochs: int = 120
     bonds_per_member_max: int = 8
 
-    programs_max: int = 1_024
-    contracts_max: int = 10_000
+    program_bytes_per_member_max: int = 262_144
+    contracts_per_member_max: int = 1_024
+    contract_inputs_per_member_max: int = 1_024
+    contract_retention_blocks: int = 10_000
     contract_gas_max: int = 16_384
 
     def __post_init__(self) -> None:
@@ -258,10 +269,7 @@ def _check_proportions(params: ChainParams) -> None:
             params.block_batches_max * params.batch_bytes_max <= BLOCK_BYTES_MAX,
             f"block_batches_max * batch_bytes_max is at most {BLOCK_BYTES_MAX:_}",
         ),
-        (
-            params.members_max * params.accounts_per_member_max <= ACCOUNTS_MAX,
-            f"members_max * accounts_per_member_max is at most {ACCOUNTS_MAX:_}",
-        ),
+        *_shares(params),
         (
             params.unbonding_epochs > params.evidence_epochs,
             "unbonding_epochs is above evidence_epochs: evidence must find the bond still there",
@@ -273,3 +281,15 @@ def _check_proportions(params: ChainParams) -> None:
     ):
         if not condition:
             raise Rejected("bad_parameter", f"{rule}.")
+
+
+def _shares(params: ChainParams) -> Iterator[tuple[bool, str]]:
+    """What every member may have must have room for all members: nobody's share depends on the others'."""
+    for name, total_max in (
+        ("accounts_per_member_max", ACCOUNTS_MAX),
+        ("program_bytes_per_member_max", PROGRAMS_BYTES_MAX),
+        ("contracts_per_member_max", CONTRACTS_MAX),
+        ("contract_inputs_per_member_max", CONTRACT_INPUTS_MAX),
+    ):
+        fits = params.members_max * getattr(params, name) <= total_max
+        yield fits, f"members_max * {name} is at most {total_max:_}"

@@ -222,22 +222,9 @@ def test_an_index_that_may_leave_the_programs_range_is_refused() -> None:
     assert (receipt.code, "price_max_ticks=20000000" in receipt.message) == ("bad_binding", True)
 
 
-def test_a_name_is_used_once_and_limits_hold() -> None:
-    """An instance is found by its name for ever; how many run at one time is bounded."""
-    world = made(contracts_max=1)
-    assert start_call(world).code == ""
-    assert start_call(world).code == "already_exists"
-    assert start_call(world, contract="C2").code == "limit_reached"
-    world.block(at_unix_ms=EXPIRY_UNIX_MS + DAY_MS)
-    world.block(at_unix_ms=EXPIRY_UNIX_MS + DAY_MS + DELAY_MS)
-    later = {"expiry": EXPIRY_UNIX_MS + 2 * DAY_MS}
-    assert start_call(world, **later).code == "already_exists"
-    assert start_call(world, contract="C2", **later).code == ""
-
-
 def test_a_program_is_stored_once_by_a_member_and_only_if_it_verifies() -> None:
     """What is stored runs on every validator."""
-    world = made(programs_max=2)
+    world = made()
     encoded = encode_program(STRIKES)
     assert world.try_to("M0", "program.store", program=encoded).code == "already_exists"
     assert world.try_to("issuer", "program.store", program=encode_program(exercise())).code == "not_authorised"
@@ -245,7 +232,6 @@ def test_a_program_is_stored_once_by_a_member_and_only_if_it_verifies() -> None:
     assert world.try_to("M0", "program.store", program=encode_program(broken)).code == "bad_program"
     assert world.try_to("M0", "program.store", program=encoded[:-1]).code == "malformed"
     assert world.try_to("M0", "program.store", program=encode_program(exercise())).code == ""
-    assert world.try_to("M0", "program.store", program=encode_program(CALL)).code == "limit_reached"
     narrow = made(exercise(), contract_gas_max=63)
     assert narrow.try_to("M0", "program.store", program=encoded).code == "gas_limit"
 

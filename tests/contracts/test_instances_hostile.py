@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from contracts import instances
+from contracts import instances, metering
 from contracts.receipts import EVENTS_MAX, Receipt, decode_receipt, encode_receipt
 from contracts.vm.bytecode import (
     Asset,
@@ -175,22 +175,9 @@ def test_no_price_is_awaited_for_ever() -> None:
     assert start_watcher(world, first, 31 * DAY_MS).code == ""
 
 
-def test_the_inputs_of_all_contracts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes a node's memory, and a program may have a thousand."""
-    monkeypatch.setattr(instances, "INPUTS_LIVE_MAX", 2 * 17)
-    world = with_program(WATCHER)
-    first = START_UNIX_MS + 20_000
-    codes = [start_watcher(world, first, 60_000, f"W{n}").code for n in range(3)]
-    assert codes == ["", "", "limit_reached"]
-    world.block(at_unix_ms=first + 60_000)
-    world.block(at_unix_ms=first + 60_000 + DELAY_MS)
-    world.block(at_unix_ms=first + 60_000 + DAY_MS)
-    assert start_watcher(world, world.now_unix_ms + 1_000, 60_000, "W3").code == ""
-
-
 def test_envelopes_spend_a_bounded_amount_of_work_on_contracts_in_a_block() -> None:
     """An envelope costs its sender nothing, also when it is refused: unbounded, a few held up every validator."""
-    world = with_program(WATCHER)
+    world = with_program(WATCHER, members_max=8, contract_inputs_per_member_max=2**17)
     fields = {**SMALL, "feeds": "BTC_USD", "program": WATCHER.program_id, "parameters": f"{EXPIRY_UNIX_MS},60000"}
     starts = [operation("contract.start", contract=f"W{n}", **fields) for n in range(127)]
     broken = operation("transfer", source="M0/main", destination="M0/none", asset="BTC", amount_minor=1)
@@ -217,7 +204,8 @@ def test_a_programs_names_are_plain_words() -> None:
 def test_colluding_members_cannot_spend_more_than_the_block_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound of one signer alone would let a hundred hold up the chain."""
     world = with_program(WATCHER)
-    monkeypatch.setattr(instances, "ENVELOPES_GAS_PER_BLOCK_MAX", 5 * (WATCHER.gas + 4 * 17))
+    once = 2 * (WATCHER.gas + 4 * 17)
+    monkeypatch.setattr(metering, "ENVELOPES_GAS_PER_BLOCK_MAX", 2 * len(encode_program(WATCHER)) + 3 * once - 1)
     fields = {**SMALL, "feeds": "BTC_USD", "program": WATCHER.program_id, "parameters": f"{EXPIRY_UNIX_MS},60000"}
     starts = [
         world.envelope(f"M{n}", operation("contract.start", contract=f"W{n}", **{**fields, "accounts": f"M{n}/main"}))

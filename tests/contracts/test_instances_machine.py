@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from contracts import instances
 from contracts.conservation import audit
+from contracts.holdings import Share
 from contracts.machine import BlockInput, apply_block
 from contracts.receipts import decode_receipt, encode_receipt
 from contracts.state import State
@@ -45,9 +46,14 @@ CHOICE = compile_text(
     close
     """
 ).program
+GAS = 2 * (CHOICE.gas + 4 * len(CHOICE.inputs)) + 2 * len(encode_program(CHOICE))
+"""What settling two inputs costs."""
+RETENTION_BLOCKS = 12
+CONTRACTS = 9
 INDICES = ("BTC_USD", "ETH_USD")
 BREAKS = st.sampled_from([False, False, False, True])
 """Whether an operation that is refused ends the envelope, so that all of it is undone."""
+GIVEN_UP = operation("program.remove", program=CHOICE.program_id)
 STEPS_MS = st.sampled_from([0, 1, 500, 1_000, 1_000, 2_500])
 """To the next block; 0 where the envelope waits for others."""
 
@@ -59,16 +65,23 @@ class Contracts(RuleBasedStateMachine):
         super().__init__()
         self.bounds = [
             patch.object(instances, "INPUTS_PER_BLOCK_MAX", 3),
-            patch.object(instances, "GAS_PER_BLOCK_MAX", 2 * (CHOICE.gas + 4 * len(CHOICE.inputs))),
+            patch.object(instances, "GAS_PER_BLOCK_MAX", GAS),
         ]
         for each in self.bounds:
             each.start()
         self.world = set_up(
             World(
-                with_params(settlement_sample_validity_ms=3_000, settlement_delay_ms=2_000, settlement_window_ms=5_000)
+                with_params(
+                    settlement_sample_validity_ms=3_000,
+                    settlement_delay_ms=2_000,
+                    settlement_window_ms=5_000,
+                    contract_retention_blocks=RETENTION_BLOCKS,
+                    contracts_per_member_max=CONTRACTS,
+                )
             )
         )
         self.waiting: list[Envelope] = []
+        self.started = 0
 
     @initialize()
     def market(self) -> None:
@@ -85,7 +98,7 @@ class Contracts(RuleBasedStateMachine):
 
     def name(self, n: int) -> str:
         """The n-th of the three newest contracts, or one that is new."""
-        return f"C{max(0, len(self.world.state.contracts.rows) - n)}"
+        return f"C{max(0, self.started - n)}"
 
     def start(self, n: int, ahead_s: int, awaited_s: int, feeds: tuple[str, str], assets: str) -> tuple[object, ...]:
         begin = self.world.now_unix_ms // 1_000 * 1_000 + 1_000 * ahead_s
@@ -113,6 +126,7 @@ class Contracts(RuleBasedStateMachine):
     ) -> None:
         """Start, perhaps elect at once, perhaps in an envelope that is refused whole."""
         operations = [self.start(n, ahead_s, awaited_s, feeds, "BTC,BTC")]
+        self.started += not n
         if elects:
             operations.append(operation("contract.elect", contract=self.name(n), election="early", value=4))
         if breaks:
@@ -153,12 +167,29 @@ class Contracts(RuleBasedStateMachine):
         if then_ms:
             self.block(then_ms)
 
+    @rule(
+        member=st.sampled_from(["M0", "M1"]),
+        stores=st.booleans(),
+        breaks=BREAKS,
+        then_ms=STEPS_MS,
+    )
+    def holds(self, member: str, stores: bool, breaks: bool, then_ms: int) -> None:
+        """Hold the program or give it up, whoever runs it."""
+        stored = operation("program.store", program=encode_program(CHOICE))
+        operations = [stored if stores else GIVEN_UP]
+        if breaks:
+            operations.append(operation("account.open", account="M0/main"))
+        self.waiting.append(self.world.envelope(member, *operations))
+        if then_ms:
+            self.block(then_ms)
+
     def block(self, step_ms: int) -> None:
         """One block on a node that runs on, and on one that has just restarted."""
         world, restarted = self.world, self.world.restored()
         assert followed(restarted) == followed(world.state)
         names = [list(each.open_inputs.names) for each in (restarted, world.state)]
         assert names == [sorted(restarted.contracts.rows)] * 2
+        assert kept(restarted) == kept(world.state) == counted(world.state)
         height, now = world.state.height + 1, world.now_unix_ms
         output = world.block(*self.waiting, step_ms=step_ms)
         again = apply_block(restarted, BlockInput(height, now, self.waiting))
@@ -176,12 +207,17 @@ class Contracts(RuleBasedStateMachine):
                 assert not any(account == pot for account, _asset in self.world.state.balances.rows)
 
     def teardown(self) -> None:
-        """Long after every deadline nothing is open: whatever was done, no money is stuck."""
+        """Long after every deadline nothing is open, and then nothing is left: no money is stuck, and no row."""
         for _ in range(60):
             self.block(4_000)
         state = self.world.state
         assert not any(row.is_open for row in state.contracts.rows.values())
         assert followed(state) == ([], {})
+        self.waiting = [self.world.envelope(each, GIVEN_UP) for each in ("M0", "M1")]
+        for _ in range(RETENTION_BLOCKS):
+            self.block(1_000)
+        assert not any(key[:1] in (b"\x16", b"\x17", b"\x18") for key in self.world.store)
+        assert kept(state) == {}
         for each in self.bounds:
             each.stop()
 
@@ -190,6 +226,32 @@ def followed(state: State) -> tuple[list[tuple[int, str, int]], dict[str, list[t
     """Every open input in the order in which it falls due, and by index what needs its price."""
     everything = state.open_inputs.due(2**62)
     return everything, {index: list(each) for index, each in state.open_inputs._instants.items() if len(each)}
+
+
+def kept(state: State) -> dict[str, Share]:
+    """What each member has, as the state counts it."""
+    shares = {member: state.holdings.share(member) for member in state.members.rows}
+    return {member: share for member, share in shares.items() if any(share)}
+
+
+def counted(state: State) -> dict[str, Share]:
+    """The same, counted anew from the rows; and every row is one that somebody needs, and that is not too old."""
+    shares: dict[str, Share] = {}
+    for member in state.members.rows:
+        rows = [row for row in state.contracts.rows.values() if f"{member}/main" in row.accounts]
+        needed = {row.program_id for row in rows} | {each for each, who in state.program_holders.rows if who == member}
+        stored = [state.programs.rows[each] for each in needed]
+        inputs = sum(state.programs.rows[row.program_id].inputs for row in rows)
+        shares[member] = Share(len(rows), inputs, sum(max(1_024, len(each.encoded)) for each in stored))
+        assert len(rows) <= CONTRACTS
+    needed = {row.program_id for row in state.contracts.rows.values()} | {
+        each for each, _who in state.program_holders.rows
+    }
+    assert needed == set(state.programs.rows)
+    assert all(
+        row.is_open or state.height < row.closed_height + RETENTION_BLOCKS for row in state.contracts.rows.values()
+    )
+    return {member: share for member, share in shares.items() if any(share)}
 
 
 TestContracts = Contracts.TestCase

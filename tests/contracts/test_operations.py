@@ -45,6 +45,7 @@ def test_kinds_are_numbered_as_the_protocol_says() -> None:
         (22, "program.store"),
         (23, "contract.start"),
         (24, "contract.elect"),
+        (25, "program.remove"),
     ]
 
 

@@ -45,6 +45,12 @@ def test_a_parameter_is_a_positive_integer(name: str, value: Any) -> None:
 
 
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
+SMALL_SHARES = {
+    "accounts_per_member_max": 16,
+    "program_bytes_per_member_max": 4_096,
+    "contracts_per_member_max": 16,
+    "contract_inputs_per_member_max": 16,
+}
 SMALL_BATCHES = {"batch_bytes_max": 2**18}
 RANGES: list[tuple[str, int, int, dict[str, int]]] = [
     ("view_timeout_ms", 10, 600_000, {"view_timeout_ms_max": 600_000}),
@@ -67,7 +73,7 @@ RANGES: list[tuple[str, int, int, dict[str, int]]] = [
     ("envelope_operations_max", 1, 4_096, {}),
     ("envelope_lifetime_ms_max", 1_000, DAY_MS, {}),
     ("merkle_depth", 1, 24, {}),
-    ("members_max", 1, 65_536, {"accounts_per_member_max": 16}),
+    ("members_max", 1, 65_536, SMALL_SHARES),
     ("accounts_per_member_max", 1, 65_536, {"members_max": 16}),
     ("assets_max", 1, 4_096, {}),
     ("indices_max", 1, 4_096, {}),
@@ -93,8 +99,10 @@ RANGES: list[tuple[str, int, int, dict[str, int]]] = [
     ("slash_ppm", 1, 1_000_000, {}),
     ("unbonding_epochs", 2, 20_000, {"evidence_epochs": 1}),
     ("bonds_per_member_max", 1, 256, {}),
-    ("programs_max", 1, 65_536, {}),
-    ("contracts_max", 1, 1_000_000, {}),
+    ("program_bytes_per_member_max", 1_024, 2**24, {"members_max": 32}),
+    ("contracts_per_member_max", 1, 2**20, {"members_max": 2}),
+    ("contract_inputs_per_member_max", 1, 2**20, {"members_max": 2}),
+    ("contract_retention_blocks", 1, 10_000_000, {}),
     ("contract_gas_max", 16, 65_536, {}),
 ]
 
@@ -123,7 +131,11 @@ def test_a_parameter_stays_within_what_a_node_can_carry(
         ({"batch_bytes_max": 65_600}, {"batch_bytes_max": 65_599}),
         ({"envelope_bytes_max": 2**20 - 64}, {"envelope_bytes_max": 2**20 - 63}),
         ({"block_batches_max": 256}, {"block_batches_max": 257}),
-        ({"members_max": 16_384}, {"members_max": 16_385}),
+        ({"members_max": 2_048}, {"members_max": 2_049}),
+        ({"accounts_per_member_max": 1_024}, {"accounts_per_member_max": 1_025}),
+        ({"program_bytes_per_member_max": 2**19}, {"program_bytes_per_member_max": 2**19 + 1}),
+        ({"contracts_per_member_max": 2_048}, {"contracts_per_member_max": 2_049}),
+        ({"contract_inputs_per_member_max": 2_048}, {"contract_inputs_per_member_max": 2_049}),
         ({"unbonding_epochs": 101}, {"unbonding_epochs": 100}),
         ({"validator_sets_max": 102}, {"validator_sets_max": 101}),
     ],
