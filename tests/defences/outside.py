@@ -1,4 +1,4 @@
-"""Rows 27 to 37, and 48: peers and clients, membership and sync, determinism, floods of batches."""
+"""Rows 27 to 37, 48 and 49: peers and clients, membership and sync, determinism, floods of batches, contracts."""
 
 from __future__ import annotations
 
@@ -237,5 +237,38 @@ MEMBERSHIP: Final = (
         ("node/test_batch_verifier.py::test_flood_of_one_author_delays_only_itself",),
         ASSERTION,
         "the others wait behind the flood",
+    ),
+    Defence(
+        49,
+        "a member has a share of the state, and no more",
+        "contracts/holdings.py",
+        nothing("contracts.instances.require_room", "contracts.programs.require_room"),
+        (
+            "contracts/test_contract_shares.py::test_a_member_that_has_all_it_may_keeps_nobody_else_from_opening",
+            "contracts/test_contract_shares.py::test_the_programs_that_a_member_needs_are_bounded_by_their_bytes",
+        ),
+        ASSERTION,
+        "one member fills the state",
+    ),
+    Defence(
+        49,
+        "a closed contract leaves the state",
+        "contracts/instances.py",
+        nothing("contracts.instances.drop_closed"),
+        (
+            "contracts/test_contract_shares.py::"
+            "test_the_state_stays_as_small_as_it_was_however_many_contracts_open_and_close",
+        ),
+        ASSERTION,
+        "the state only grows",
+    ),
+    Defence(
+        49,
+        "a block pays for reading programs",
+        "contracts/metering.py",
+        constant(0, "contracts.instances.reading"),
+        ("contracts/test_contract_shares.py::test_a_block_pays_for_reading_each_program_that_it_settles",),
+        ASSERTION,
+        "programs due at once are read at nobody's cost",
     ),
 )
