@@ -308,3 +308,20 @@ def test_a_block_pays_for_reading_each_program_that_it_settles(monkeypatch: pyte
         world.block(at_unix_ms=max(EXPIRY_UNIX_MS, world.now_unix_ms))
         settled.append(sum(not each.is_open for each in world.state.contracts.rows.values()))
     assert settled == [2, 4, 6, 6]
+
+
+def test_a_store_that_lacks_a_contracts_program_is_refused() -> None:
+    """A ledger that lost a row must stop the node at its start, and not in the block that needs the program."""
+    world = made()
+    deliver(world, "D1")
+    for key in (EntryName("programs", (DELIVERY.program_id,)), EntryName("contracts", ("D1",))):
+        damaged = {**world.store, key.entry_key: b"\x91\x00"}
+        with pytest.raises(Rejected, match="bad_state"):
+            restore_state(world.document, damaged.items())
+    without = {
+        key: value
+        for key, value in world.store.items()
+        if key != EntryName("programs", (DELIVERY.program_id,)).entry_key
+    }
+    with pytest.raises(Rejected, match="bad_state"):
+        restore_state(world.document, without.items())

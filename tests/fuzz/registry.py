@@ -52,7 +52,7 @@ from contracts.merkle_proof import parse_pair
 from contracts.operations import KINDS, build_operation, parse_operation
 from contracts.receipts import RECEIPT_BYTES_MAX, decode_receipt, encode_receipt
 from contracts.snapshot import ReplayCheck, check_slice, cut_state
-from contracts.state import genesis_state, restore_state
+from contracts.state import genesis_state
 from contracts.vm.bytecode import PROGRAM_BYTES_MAX, decode_program, encode_program
 from contracts.vm.language.compiler import compile_text
 from contracts.vm.language.lexer import SOURCE_BYTES_MAX
@@ -121,6 +121,7 @@ from tests.consensus.bench import GENESIS_QC, make_proposal, make_qc, make_tc
 from tests.fuzz import shapes
 from tests.fuzz.actus import ACTUS_COVERED, CASES, read_cases
 from tests.fuzz.carriers import SCRATCH, in_file, in_text
+from tests.fuzz.stored import STORED, entry_bytes, restore_entry
 from tests.node.changing_chain import TOP, changing_chain
 from tests.node.dataplane import CHAIN_ID, DOCUMENT, PARAMS, committed, envelope_wire, receipt_of
 from tests.node.test_proof import NAMES, story, trust_in
@@ -234,12 +235,6 @@ def join_frames(found: Any) -> bytes:
     """The stream that `take_frames` took apart."""
     frames, rest = found
     return b"".join(HEADER.pack(len(payload), kind) + payload for kind, payload in frames) + rest
-
-
-def restore_entry(data: bytes) -> Any:
-    """One stored entry of the state: a length, the key, the value."""
-    key, value = data[1 : 1 + data[0]] if data else b"", data[1 + data[0] :] if data else b""
-    return restore_state(DOCUMENT, [*genesis_state(DOCUMENT).entries(), (key, value)])
 
 
 def read_answer(data: bytes) -> Any:
@@ -407,8 +402,7 @@ DECODERS: Final = (
     Decoder("contracts.operations:parse_operation", operations,
             st.sampled_from(list(KINDS.values())).map(shapes.operation)),
     Decoder("contracts.operations:build_operation", in_text(built), st.sampled_from(sorted(KINDS)).map(written)),
-    Decoder("contracts.state:_load", restore_entry,
-            st.sampled_from(list(genesis_state(DOCUMENT).entries())).map(lambda e: bytes([len(e[0])]) + e[0] + e[1])),
+    Decoder("contracts.state:_decoded", restore_entry, st.sampled_from(STORED).map(entry_bytes)),
     Decoder("node.hello:decode_hello", decode_hello,
             st.builds(Hello, shapes.DIGESTS, shapes.DIGESTS, st.sampled_from(Lane),
                       st.sampled_from(["", "barred"])).map(encode_hello),
