@@ -322,18 +322,18 @@ def _load_of_programs(state: State, entries: Iterable[tuple[bytes, bytes]]) -> N
 
     Program by program, so that each is read once, however many there are.
     """
-    ordered: list[tuple[bytes, bytes, Table[Any, Any], Any, tuple[Any, ...]]] = []
+    places = {program_id: place for place, program_id in enumerate(state.programs.rows)}
+    ordered: list[tuple[int, bytes, Table[Any, Any], Any, tuple[Any, ...]]] = []
     for key, value in entries:
         name, fields = _decoded(key, value)
+        is_contract = key[:1] == state.contracts.prefix
         try:
-            table, program_id = (
-                (state.contracts, fields[0]) if key[:1] == state.contracts.prefix else (state.program_holders, name[0])
-            )
-            ordered.append((state.programs.rows[program_id].encoded, key, table, name, fields))
+            place = places[fields[0] if is_contract else name[0]]
         except (TypeError, LookupError) as error:
             raise Rejected("bad_state", "A stored entry is of no stored program.", key=key.hex()) from error
-    ordered.sort(key=lambda each: each[:2])
-    for _encoded, key, table, name, fields in ordered:
+        ordered.append((place, key, state.contracts if is_contract else state.program_holders, name, fields))
+    ordered.sort(key=lambda each: each[0])
+    for _place, key, table, name, fields in ordered:
         try:
             table.load(name, fields)
         except (TypeError, ValueError, LookupError, AttributeError, Rejected) as error:
