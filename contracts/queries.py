@@ -180,7 +180,8 @@ def _settled(state: State, name: str, accounts: Sequence[str]) -> Answer:
 def members(state: State, after: str = "", limit: int = MEMBERS_PAGE_MAX) -> Answer:
     """Up to `limit` members with their keys and accounts, in order of name, beginning behind the name `after`.
 
-    ``next`` is what to pass as `after` for the page that follows, or None when there is none.
+    ``contracts``, ``contract_inputs`` and ``program_bytes`` are what counts against a member's limits
+    (`contracts.holdings`). ``next`` is what to pass as `after` for the page that follows, or None when there is none.
 
     Raises:
         Rejected: ``bad_limit`` unless `limit` is from 1 to `MEMBERS_PAGE_MAX`.
@@ -191,10 +192,24 @@ def members(state: State, after: str = "", limit: int = MEMBERS_PAGE_MAX) -> Ans
     page = [(name, state.members.rows[name]) for name in names[:limit]]
     return {
         "members": [
-            {"member": name, "public_key": row.public_key.hex(), "accounts": sorted(state.derived.accounts_of[name])}
+            {
+                "member": name,
+                "public_key": row.public_key.hex(),
+                "accounts": sorted(state.derived.accounts_of[name]),
+                **_share(state, name),
+            }
             for name, row in page
         ],
         "next": page[-1][0] if len(names) > limit else None,
+    }
+
+
+def _share(state: State, member: str) -> Answer:
+    share = state.holdings.share(member)
+    return {
+        "contracts": share.contracts,
+        "contract_inputs": share.inputs,
+        "program_bytes": share.program_bytes,
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from contracts import contract_queries, instances, stored_programs
+from contracts import contract_queries, instances, queries, stored_programs
 from contracts.conservation import audit
 from contracts.entries import EntryName
 from contracts.machine import BlockInput, apply_block, restore_state, system_work
@@ -80,8 +80,9 @@ def test_every_party_of_a_contract_is_counted_once() -> None:
     world = made(contracts_per_member_max=2)
     assert deliver(world, "D1", "M0", "M1").code == ""
     assert deliver(world, "D2", "M1", "M1").code == ""
-    shares = [world.state.holdings.share(member).contracts for member in ("M0", "M1", "M2")]
-    assert shares == [1, 2, 0]
+    shares = queries.members(world.state)["members"]
+    assert [each["contracts"] for each in shares] == [1, 2, 0]
+    assert (shares[1]["contract_inputs"], shares[1]["program_bytes"]) == (2, 1_024)
     refused = deliver(world, "D3", "M2", "M1")
     assert (refused.code, "member=M1" in refused.message) == ("limit_reached", True)
     assert deliver(world, "D3", "M2", "M0").code == ""

@@ -45,7 +45,14 @@ def test_answers_are_json_with_units_in_their_names(world: World) -> None:
     index = queries.index(world.state, "BTC_USD")
     assert (index["last_price_ticks"], index["tick_decimals"], index["instants"]) == (6_400_000, 2, 1)
     members = queries.members(world.state)["members"]
-    assert members[0] == {"member": "M0", "public_key": key_of("M0").hex(), "accounts": ["M0/main"]}
+    assert members[0] == {
+        "member": "M0",
+        "public_key": key_of("M0").hex(),
+        "accounts": ["M0/main"],
+        "contracts": 0,
+        "contract_inputs": 0,
+        "program_bytes": 0,
+    }
     for answer in (account, terms, index, members):
         json.dumps(answer)
 
