@@ -23,6 +23,7 @@ from contracts.tables import (
     BondRow,
     ContractRow,
     ExpiredRow,
+    FixingRow,
     IndexRow,
     InterestRow,
     JailRow,
@@ -94,6 +95,7 @@ FORMS: Final[Mapping[str, TableForm]] = MappingProxyType(
         "jail": TableForm(21, ("validator",), JailRow._fields),
         "programs": TableForm(22, ("id",), ProgramRow._fields),
         "contracts": TableForm(23, ("contract",), ContractRow._fields),
+        "fixings": TableForm(25, ("index", "instant_unix_ms"), FixingRow._fields),
     }
 )
 """Every table of the state, by its name there."""

@@ -8,7 +8,8 @@ Rules:
    moves from its party into the instance's pot, or nothing happens.
 3. *Prices.* The price of an instant is the last one at or before it that is not older than the validity of a sample. It
    is looked up by the first block at or after the instant and the settlement delay, and then by every block until it is
-   there, whether or not the program waits for it yet. It is absent once the settlement delay has passed since the first
+   there, whether or not the program waits for it yet. All inputs of an index and an instant are settled on one price
+   (`contracts.fixings`). It is absent once the settlement delay has passed since the first
    block at or after its window's end: samples that were held up with the chain must find it open.
 4. *Elections.* The party's member elects once, within the window; with a value above zero the deposit moves into the
    pot. At the window's end an election is absent. *Moments.* The first block at or after a moment settles it; if it is
@@ -28,10 +29,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from contracts.fixings import Instant, fix, price_fixed_at
 from contracts.ledger import balance, post
 from contracts.open_inputs import Due
 from contracts.operations_contracts import ElectContract, StartContract, StoreProgram
-from contracts.oracle import price_standing_at
 from contracts.state import State
 from contracts.step import Step, known, require_new, require_owner, require_sound
 from contracts.tables import ContractRow, ProgramRow
@@ -238,12 +239,14 @@ def settle_due(step: Step) -> None:
     What is counted changes the state; a look that finds nothing does not, so that it keeps nobody else waiting.
     """
     resting: list[tuple[Due, int]] = []
-    _settle_in_order(step, resting)
+    priced: dict[Instant, int] = {}
+    _settle_in_order(step, resting, priced)
     step.state.open_inputs.rest(resting)
+    fix(step.state, step.time_unix_ms, priced)
 
 
-def _settle_in_order(step: Step, resting: list[tuple[Due, int]]) -> None:
-    """Settle what can be; `resting` gets what cannot, and when it is to be looked at again."""
+def _settle_in_order(step: Step, resting: list[tuple[Due, int]], priced: dict[Instant, int]) -> None:
+    """Settle what can be; `resting` gets what cannot, and when it is to be looked at again, `priced` the prices."""
     state, now, gas, changed = step.state, step.time_unix_ms, 0, 0
     for due in state.open_inputs.due(now):
         if changed >= INPUTS_PER_BLOCK_MAX:
@@ -266,6 +269,8 @@ def _settle_in_order(step: Step, resting: list[tuple[Due, int]]) -> None:
         if gas > GAS_PER_BLOCK_MAX:
             return
         changed += 1
+        if value is not None and verified.program.inputs[number].kind is InputKind.PRICE:
+            priced[row.feeds[verified.program.inputs[number].source], window.opens_unix_ms] = value
         _settle(step, name, row, verified, number, value)
 
 
@@ -294,7 +299,7 @@ def _value(state: State, row: ContractRow, program: Program, number: int, window
     each = program.inputs[number]
     if each.kind is not InputKind.PRICE:
         return 1 if each.kind is InputKind.MOMENT else None
-    return price_standing_at(state, row.feeds[each.source], window.opens_unix_ms)
+    return price_fixed_at(state, row.feeds[each.source], window.opens_unix_ms)
 
 
 def _is_absent(state: State, program: Program, number: int, overdue_unix_ms: int | None, now_unix_ms: int) -> bool:

@@ -26,6 +26,7 @@ from contracts.tables import (
     BondRow,
     ContractRow,
     ExpiredRow,
+    FixingRow,
     IndexRow,
     InterestRow,
     JailRow,
@@ -85,6 +86,7 @@ class State:
         jail: By validator.
         programs: By id.
         contracts: By the instance's name.
+        fixings: By (index, instant_unix_ms).
         open_inputs: What follows from these two.
         standing: What follows from these six.
         chain_id: What evidence is verified for.
@@ -123,6 +125,7 @@ class State:
         self.jail: Table[str, JailRow] = Table(21, JailRow, journal)
         self.programs: Table[bytes, ProgramRow] = Table(22, ProgramRow, journal)
         self.contracts: Table[str, ContractRow] = Table(23, ContractRow, journal)
+        self.fixings: Table[tuple[str, int], FixingRow] = Table(25, FixingRow, journal)
         self.chain_id = document.chain_id
         self.standing = Standing()
         self.derived = Derived()
@@ -177,6 +180,7 @@ class State:
             self.jail,
             self.programs,
             self.contracts,
+            self.fixings,
         )
 
     @property

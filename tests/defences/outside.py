@@ -1,4 +1,4 @@
-"""Rows 27 to 37, 45 and 48: peers and clients, membership and sync, determinism, contracts, floods of batches."""
+"""Rows 27 to 37, 39, 45 and 48: peers and clients, membership and sync, determinism, contracts, floods of batches."""
 
 from __future__ import annotations
 
@@ -240,7 +240,19 @@ MEMBERSHIP: Final = (
     ),
 )
 
-PROGRAMS: Final = (
+CONTRACTS: Final = (
+    Defence(
+        39,
+        "the price of an instant is fixed for all contracts",
+        "contracts/fixings.py",
+        nothing("contracts.instances.fix"),
+        (
+            "contracts/test_contract_money.py"
+            "::test_contracts_on_one_instant_settle_on_one_price_however_many_blocks_it_takes",
+        ),
+        ASSERTION,
+        "contracts of one instant settle on two prices",
+    ),
     Defence(
         45,
         "a value may have 127 bits",

@@ -35,5 +35,5 @@ DEFENCES: Final = (
     *within.NETWORK,
     *outside.PEERS,
     *outside.MEMBERSHIP,
-    *outside.PROGRAMS,
+    *outside.CONTRACTS,
 )
