@@ -27,7 +27,7 @@ COMMANDS = {
     "prove": ["--seconds", "5"],
     "value": ["p=1", "--party", "a", "--now-unix-ms", "0", "--spot", "1", "--vol", "1", "--r", "0"],
 }
-SECONDS_MAX = 20
+SECONDS_MAX = 40
 MEMORY_BYTES_MAX = 2**30
 IN_PROCESSES = [
     ("check", "huge"), ("compile", "bytecode"), ("run", "deep"), ("explain", "latin1"), ("value", "number"),
