@@ -263,6 +263,9 @@ ADVICE: Final[Mapping[str, str]] = {
     "conflicting_setup": "Start a fresh testnet in another --dir.",
     "price_outside_band": "Start a fresh testnet: the band of an index is fixed by its first replay.",
     # Contracts.
+    "bytecode": "Give the text that it was compiled from; `novate query program ID` shows a stored program.",
+    "no_plain_file": "Give the path of a file, or - for standard input where the command takes it.",
+    "silent_pipe": "Look at what writes to the pipe; or write it to a file first, and give that.",
     "source_too_large": "Shorten it: leave out comments, or make it two contracts.",
     "bad_text": _LANGUAGE,
     "bad_syntax": _LANGUAGE,

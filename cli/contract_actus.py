@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from cli.output import Failure, Output, reporting
+from cli.small_files import read_small
 from contracts.calendar import moment_iso
 from contracts.vm.actus import STRIKES_MAX, option_events, option_program
 from contracts.vm.actus_terms import DECIMALS, TEXT_MAX, Event, parse_case, parse_decimal
@@ -58,8 +59,7 @@ def load_cases(file: Path) -> dict[str, Any]:
         Rejected: ``too_large``, or ``bad_terms`` where it is no JSON or holds no cases.
         OSError: It cannot be read.
     """
-    with file.open("rb") as opened:
-        data = opened.read(FILE_BYTES_MAX + 1)
+    data = read_small(file, FILE_BYTES_MAX)
     if len(data) > FILE_BYTES_MAX:
         raise Rejected("too_large", "The file of cases is too large.", size_max=FILE_BYTES_MAX)
     try:

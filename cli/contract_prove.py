@@ -86,14 +86,16 @@ def _proved(out: Output, loaded: LoadedContract, asked: Mapping[int, Interval], 
     prover = _prover()
     program, origins = loaded.verified.program, loaded.compiled.origins
     started = time.monotonic()
-    shares = [_WHOLE_SHARE_PERCENT, *[(100 - _WHOLE_SHARE_PERCENT) // len(NARROWER)] * len(NARROWER)]
-    proof = _bounded(out, prover, loaded, asked, seconds * shares[0] / 100, "paths")
+    share = (100 - _WHOLE_SHARE_PERCENT) // len(NARROWER)
+    ends = [started + seconds * (_WHOLE_SHARE_PERCENT + share * n) / 100 for n in range(len(NARROWER) + 1)]
+    proof = _bounded(out, prover, loaded, asked, ends[0], "paths")
     narrower: list[dict[str, Any]] = []
-    for count, share in zip(NARROWER, shares[1:], strict=True):
-        if proof.verdict != "unknown" or any(each["verdict"] == "proved" for each in narrower):
+    for count, deadline in zip(NARROWER, ends[1:], strict=True):
+        is_decided = proof.verdict != "unknown" or any(each["verdict"] == "proved" for each in narrower)
+        if is_decided or time.monotonic() >= deadline:
             break
         small = _narrowed(program, proof.ranges, count)
-        again = _bounded(out, prover, loaded, small, seconds * share / 100, f"paths, {count:,} values a parameter")
+        again = _bounded(out, prover, loaded, small, deadline, f"paths, {count:,} values a parameter")
         if again.counterexample is not None:
             # Its numbers lie in the wider ranges too.
             claims = {**proof.claims, again.counterexample.claim: "refuted"}
@@ -123,7 +125,7 @@ def _bounded(
     prover: _Prover,
     loaded: LoadedContract,
     ranges: Mapping[int, Interval],
-    seconds: float,
+    deadline: float,
     description: str,
 ) -> Proof:
     with ExitStack() as stack:
@@ -131,7 +133,7 @@ def _bounded(
         def begin(paths: int) -> Callable[[], None]:
             return stack.enter_context(out.progress(description, paths)).advance
 
-        return prover.prove(loaded.verified, ranges, time.monotonic() + seconds, begin)
+        return prover.prove(loaded.verified, ranges, deadline, begin)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from cli.output import Failure
-from contracts.vm.bytecode import CODE_LENGTH_MAX, GAS
+from cli.small_files import read_small
+from contracts.vm.bytecode import CODE_LENGTH_MAX, GAS, decode_program
 from contracts.vm.language.compiler import Compiled, compile_verified
 from contracts.vm.language.lexer import SOURCE_BYTES_MAX
 from contracts.vm.verifier import Verified
@@ -38,15 +39,23 @@ def load_contract(file: Path, gas_max: int = GAS_MAX) -> LoadedContract:
     try:
         compiled, verified = compile_verified(source, gas_max)
     except Rejected as error:
-        raise _failure(file, source, error) from error
+        raise _bytecode(file, source) or _failure(file, source, error) from error
     return LoadedContract(file, compiled, verified)
 
 
 def _read(file: Path) -> bytes:
     if str(file) == "-":
         return sys.stdin.buffer.read(SOURCE_BYTES_MAX + 1)
-    with file.open("rb") as opened:
-        return opened.read(SOURCE_BYTES_MAX + 1)
+    return read_small(file, SOURCE_BYTES_MAX)
+
+
+def _bytecode(file: Path, source: bytes) -> Failure | None:
+    """What to say where somebody gives a compiled program for its text."""
+    try:
+        name = decode_program(source).name
+    except Rejected:
+        return None
+    return Failure(f"{file}: this is the bytecode of the program {name}, not a contract's text.", code="bytecode")
 
 
 def _failure(file: Path, source: bytes, error: Rejected) -> Failure:

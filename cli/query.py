@@ -173,10 +173,22 @@ def series(
 
 @query.command()
 @click.argument("contract", required=False)
+@proof_options
 @network_options
 @reporting
-def contract(out: Output, contract: str | None, urls: Sequence[str], directory: Path) -> None:
-    """Show what one contract locks, waits for and paid; or list all."""
+def contract(
+    out: Output, contract: str | None, urls: Sequence[str], directory: Path, prove: bool, proof_file: Path | None
+) -> None:
+    """Show what one contract locks, waits for and paid; or list all.
+
+    With --prove: its record, its program, and what it holds; or that there is none of this name.
+    """
+    if prove:
+        if contract is None:
+            raise click.UsageError("--prove needs the name of one contract.")
+        _prove(out, urls, directory, f"contracts/{quoted(contract)}", proof_file)
+        return
+    _without_proof({"--out": proof_file})
     if contract is not None:
         _ask(out, urls, directory, f"/v1/contracts/{quoted(contract)}", f"Contract {contract}")
         return
@@ -187,10 +199,17 @@ def contract(out: Output, contract: str | None, urls: Sequence[str], directory: 
 
 @query.command()
 @click.argument("program_id", type=EnvelopeId(), metavar="ID")
+@proof_options
 @network_options
 @reporting
-def program(out: Output, program_id: str, urls: Sequence[str], directory: Path) -> None:
-    """Show the stored program ID, disassembled."""
+def program(
+    out: Output, program_id: str, urls: Sequence[str], directory: Path, prove: bool, proof_file: Path | None
+) -> None:
+    """Show the stored program ID, disassembled; with --prove, its bytes."""
+    if prove:
+        _prove(out, urls, directory, f"programs/{program_id}", proof_file)
+        return
+    _without_proof({"--out": proof_file})
     with open_client(urls, directory) as client:
         value = client.get(f"/v1/programs/{program_id}")
     out.result(value, lambda: out.line(value["disassembly"].rstrip()))

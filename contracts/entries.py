@@ -23,6 +23,7 @@ from contracts.tables import (
     BondRow,
     ContractRow,
     ExpiredRow,
+    FixingRow,
     HolderRow,
     IndexRow,
     InterestRow,
@@ -96,6 +97,7 @@ FORMS: Final[Mapping[str, TableForm]] = MappingProxyType(
         "programs": TableForm(22, ("id",), ProgramRow._fields),
         "contracts": TableForm(23, ("contract",), ContractRow._fields),
         "program_holders": TableForm(24, ("id", "member"), HolderRow._fields),
+        "fixings": TableForm(25, ("index", "instant_unix_ms"), FixingRow._fields),
     }
 )
 """Every table of the state, by its name there."""

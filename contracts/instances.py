@@ -8,7 +8,8 @@ Rules:
    happens.
 2. *Prices.* The price of an instant is the last one at or before it that is not older than the validity of a sample. It
    is looked up by the first block at or after the instant and the settlement delay, and then by every block until it is
-   there, whether or not the program waits for it yet. It is absent once the settlement delay has passed since the first
+   there, whether or not the program waits for it yet. All inputs of an index and an instant are settled on one price
+   (`contracts.fixings`). It is absent once the settlement delay has passed since the first
    block at or after its window's end: samples that were held up with the chain must find it open.
 3. *Elections.* The party's member elects once, within the window; with a value above zero the deposit moves into the
    pot. At the window's end an election is absent. *Moments.* The first block at or after a moment settles it; if it is
@@ -28,12 +29,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from contracts.fixings import Instant, fix, price_fixed_at
 from contracts.holdings import Share, counted_bytes, parties, require_room
 from contracts.ledger import balance, post
 from contracts.metering import charge_run, reading, work
 from contracts.open_inputs import Due, Running
 from contracts.operations_contracts import ElectContract, StartContract
-from contracts.oracle import price_standing_at
 from contracts.programs import drop_if_unneeded
 from contracts.state import State
 from contracts.step import Meter, Step, known, require_owner, require_sound
@@ -228,12 +229,14 @@ def settle_due(step: Step) -> None:
     What is counted changes the state; a look that finds nothing does not, so that it keeps nobody else waiting.
     """
     resting: list[tuple[Due, int]] = []
-    _settle_in_order(step, resting)
+    priced: dict[Instant, int] = {}
+    _settle_in_order(step, resting, priced)
     step.state.open_inputs.rest(resting)
+    fix(step.state, step.time_unix_ms, priced)
 
 
-def _settle_in_order(step: Step, resting: list[tuple[Due, int]]) -> None:
-    """Settle what can be; `resting` gets what cannot, and when it is to be looked at again."""
+def _settle_in_order(step: Step, resting: list[tuple[Due, int]], priced: dict[Instant, int]) -> None:
+    """Settle what can be; `resting` gets what cannot, and when it is to be looked at again, `priced` the prices."""
     state, now, gas, changed = step.state, step.time_unix_ms, 0, 0
     for due in state.open_inputs.due(now):
         if changed >= INPUTS_PER_BLOCK_MAX:
@@ -258,20 +261,22 @@ def _settle_in_order(step: Step, resting: list[tuple[Due, int]]) -> None:
             return
         changed += 1
         step.meter.read.add(row.program_id)
+        if value is not None and running.kinds[number] is InputKind.PRICE:
+            priced[running.indices[number], running.windows[number].opens_unix_ms] = value
         _settle(step, name, row, state.stored_programs.verified(row.program_id), number, value)
 
 
 def work_due(state: State, time_unix_ms: int) -> int:
     """About what `drop_closed` and `settle_due` would do in the next block, in units of 25 microseconds at most."""
-    work_max, meter = GAS_PER_BLOCK_MAX // GAS_PER_UNIT_OF_WORK, Meter()
-    work = sum(1 for _name in _leaving(state, state.height + 1))
+    units_max, meter = GAS_PER_BLOCK_MAX // GAS_PER_UNIT_OF_WORK, Meter()
+    units = sum(1 for _name in _leaving(state, state.height + 1))
     for _due_unix_ms, name, _number in state.open_inputs.due(time_unix_ms):
         program_id = state.contracts.rows[name].program_id
-        work += 1 + _cost(state, meter, program_id) // GAS_PER_UNIT_OF_WORK
+        units += 1 + _cost(state, meter, program_id) // GAS_PER_UNIT_OF_WORK
         meter.read.add(program_id)
-        if work >= work_max:
+        if units >= units_max:
             break
-    return work
+    return units
 
 
 def _cost(state: State, meter: Meter, program_id: bytes) -> int:
@@ -304,7 +309,7 @@ def _value(state: State, running: Running, number: int) -> int | None:
     kind = running.kinds[number]
     if kind is not InputKind.PRICE:
         return 1 if kind is InputKind.MOMENT else None
-    return price_standing_at(state, running.indices[number], running.windows[number].opens_unix_ms)
+    return price_fixed_at(state, running.indices[number], running.windows[number].opens_unix_ms)
 
 
 def _is_absent(state: State, running: Running, number: int, overdue_unix_ms: int | None, now_unix_ms: int) -> bool:

@@ -28,6 +28,7 @@ from contracts.tables import (
     BondRow,
     ContractRow,
     ExpiredRow,
+    FixingRow,
     HolderRow,
     IndexRow,
     InterestRow,
@@ -89,7 +90,8 @@ class State:
         programs: By id.
         contracts: By the instance's name.
         program_holders: By (program, member).
-        stored_programs, open_inputs, holdings: What follows from these three.
+        fixings: By (index, instant_unix_ms).
+        stored_programs, open_inputs, holdings: What follows from these four.
         standing: What follows from the six tables of validators, bonds and offences.
         chain_id: What evidence is verified for.
     """
@@ -128,6 +130,7 @@ class State:
         self.programs: Table[bytes, ProgramRow] = Table(22, ProgramRow, journal)
         self.contracts: Table[str, ContractRow] = Table(23, ContractRow, journal)
         self.program_holders: Table[HolderKey, HolderRow] = Table(24, HolderRow, journal)
+        self.fixings: Table[tuple[str, int], FixingRow] = Table(25, FixingRow, journal)
         self.chain_id = document.chain_id
         self.standing = Standing()
         self.derived = Derived()
@@ -184,6 +187,7 @@ class State:
             self.programs,
             self.contracts,
             self.program_holders,
+            self.fixings,
         )
 
     @property

@@ -229,6 +229,12 @@ class ContractRow(NamedTuple):
         return not self.closed_height
 
 
+class FixingRow(NamedTuple):
+    """The price of an index at an instant, on which contracts are being settled; see `contracts.fixings`."""
+
+    price_ticks: int
+
+
 K = TypeVar("K")
 R = TypeVar("R", bound=tuple[Any, ...])
 

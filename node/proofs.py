@@ -21,6 +21,7 @@ import trio
 from consensus.types import QC, Header
 from contracts.edge import validator_set_key
 from contracts.entries import EntryName, entry_name
+from contracts.instances import pot_account
 from contracts.merkle_proof import BucketProof
 from contracts.state import State
 from genesis.document import GenesisDocument
@@ -148,6 +149,8 @@ def entries_of(state: State, subject: str, path: Sequence[str], options: Options
     ``series/NAME``                         its terms and open interest
     ``index/NAME``                          its terms
     ``settlements/INDEX/EXPIRY_UNIX_MS``    the settlement price; with ``account``, also what it got, series by series
+    ``contracts/NAME``                      an instance, its program, and what its pot holds
+    ``programs/ID``                         a program
     ``entries/TABLE``                       one entry by its key: ``key``, once for each field
     ======================================  ===========================================================================
 
@@ -167,6 +170,10 @@ def entries_of(state: State, subject: str, path: Sequence[str], options: Options
             names = [("indices", [index])]
         case "settlements", [index, expiry]:
             names = [("settlements", [index, expiry]), *_settled(state, index, expiry, chosen.get("account"))]
+        case "contracts", [contract]:
+            names = _contract(state, contract)
+        case "programs", [program]:
+            names = [("programs", [program])]
         case "entries", [table]:
             names = [(table, [value for name, value in options if name == "key"])]
         case _:
@@ -181,6 +188,15 @@ def entries_of(state: State, subject: str, path: Sequence[str], options: Options
 def _positions(state: State, account: str, series: str | None) -> list[tuple[str, list[str]]]:
     held = [series] if series is not None else sorted(state.derived.held_by.get(account, ()))
     return [("accounts", [account]), *(("positions", [account, each]) for each in held)]
+
+
+def _contract(state: State, contract: str) -> list[tuple[str, list[str]]]:
+    """Of one that is not there, its absence alone."""
+    row, pot = state.contracts.rows.get(contract), pot_account(contract)
+    if row is None:
+        return [("contracts", [contract])]
+    balances = [("balances", [pot, asset]) for asset in sorted(set(row.assets))]
+    return [("contracts", [contract]), ("programs", [row.program_id.hex()]), *balances]
 
 
 def _settled(state: State, index: str, expiry: str, account: str | None) -> list[tuple[str, list[str]]]:

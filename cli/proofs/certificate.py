@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cli.output import Failure
+from cli.small_files import read_small
 from contracts.vm.bytecode import Kind, Program
 from contracts.vm.intervals import Interval
 from contracts.vm.language.lexer import At
@@ -137,8 +138,7 @@ def read_certificate(file: Path) -> dict[str, Any]:
         Failure: It is none (code ``bad_proof_certificate``).
         OSError: It cannot be read.
     """
-    with file.open("rb") as opened:
-        data = opened.read(BYTES_MAX + 1)
+    data = read_small(file, BYTES_MAX)
     try:
         document = json.loads(data) if len(data) <= BYTES_MAX else None
     except (ValueError, RecursionError) as error:

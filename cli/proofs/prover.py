@@ -122,7 +122,8 @@ def prove(
     if can_start == "refuted":
         return Proof(whole.ranges, claims, None, (), paths_all)
     every_path = [path for _, _, paths in ways for path in paths]
-    found = searched(verified, whole.ranges, start, every_path)
+    half_way = time.monotonic() + max(0.0, deadline - time.monotonic()) / 2
+    found = searched(verified, whole.ranges, start, every_path, half_way)
     proofs: list[PathProof] = []
     for case, of_case, paths in ways:
         work = _Case(of_case, case, start, deadline, found)
@@ -295,7 +296,7 @@ class _Case:
             settled[number] = {Outcome.ABSENT: None, Outcome.DECLINED: 0, Outcome.ARRIVED: value}[outcome]
         found = tried(self.whole.verified, Scenario(parameters, settled))
         if found is not None:
-            self.counterexample = shrunk(self.whole.verified, self.whole.ranges, found)
+            self.counterexample = shrunk(self.whole.verified, self.whole.ranges, found, self.deadline)
 
 
 def _relevant(path: Path, terms: Sequence[Term]) -> Sequence[tuple[Term, bool]]:

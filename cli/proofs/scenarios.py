@@ -6,6 +6,7 @@ Whatever a solver or a guess proposes counts only if the interpreter, the code t
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -81,25 +82,28 @@ def tried(verified: Verified, scenario: Scenario) -> Counterexample | None:
 
 
 def searched(
-    verified: Verified, ranges: Sequence[Interval], start: Sequence[int], paths: Sequence[Path]
+    verified: Verified, ranges: Sequence[Interval], start: Sequence[int], paths: Sequence[Path], deadline: float
 ) -> Counterexample | None:
-    """The first drawn scenario that breaks a claim, made small; None if none of `DRAWS` does.
+    """The first drawn scenario that breaks a claim, made small; None if none of `DRAWS` does, or none by the deadline.
 
     Args:
         verified: The program.
         ranges: Of the parameters.
         start: Parameters with which an instance can start; times are taken from it.
         paths: What may become of the inputs.
+        deadline: By `time.monotonic`.
     """
     paying = [each for each in paths if each.movements] or list(paths)
     source = random.Random(0)
     for draw in range(DRAWS):
+        if time.monotonic() >= deadline:
+            return None
         small = draw < DRAWS_SMALL
         scale = (_SMALL_SCALES if small else _SCALES)[draw % len(_SCALES)]
         scenario = _drawn(verified, ranges, start, source.choice(paying), _Draws(source, scale, small))
         found = tried(verified, scenario)
         if found is not None:
-            return shrunk(verified, ranges, found)
+            return shrunk(verified, ranges, found, deadline)
     return None
 
 
@@ -147,12 +151,15 @@ class _Draws:
         return max(low, min(high, anchor + self.source.randint(-self.scale, self.scale)))
 
 
-def shrunk(verified: Verified, ranges: Sequence[Interval], found: Counterexample) -> Counterexample:
-    """A counterexample of the same claim in which, within `SHRINKS_MAX` trials, no number can be lowered further."""
+def shrunk(verified: Verified, ranges: Sequence[Interval], found: Counterexample, deadline: float) -> Counterexample:
+    """A counterexample of the same claim in which no number can be lowered further: not within `SHRINKS_MAX` trials,
+    and not by the deadline (of `time.monotonic`)."""
     left = SHRINKS_MAX
     while True:
         for candidate in islice(_smaller(verified, ranges, found), left):
             left -= 1
+            if time.monotonic() >= deadline:
+                return candidate or found
             if candidate is not None:
                 found = candidate
                 break

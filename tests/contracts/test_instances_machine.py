@@ -15,7 +15,8 @@ from contracts.holdings import Share
 from contracts.machine import BlockInput, apply_block
 from contracts.receipts import decode_receipt, encode_receipt
 from contracts.state import State
-from contracts.vm.bytecode import encode_program
+from contracts.vm.bytecode import InputKind, encode_program
+from contracts.vm.interpreter import terms
 from contracts.vm.language.compiler import compile_text
 from genesis.envelope import Envelope
 from tests.contracts.world import World, operation, set_up, with_params
@@ -206,6 +207,19 @@ class Contracts(RuleBasedStateMachine):
                 pot = instances.pot_account(name)
                 assert not any(account == pot for account, _asset in self.world.state.balances.rows)
 
+    @invariant()
+    def whoever_awaits_a_price_for_the_whole_delay_gets_the_same_one(self) -> None:
+        state, found = self.world.state, dict[tuple[str, int], int]()
+        for row in state.contracts.rows.values():
+            windows = terms(state.stored_programs.verified(row.program_id), row.parameters).windows
+            for number, value in row.settled:
+                each, window = CHOICE.inputs[number], windows[number]
+                awaited_ms = window.until_unix_ms - window.opens_unix_ms
+                if each.kind is not InputKind.PRICE or value is None or awaited_ms < state.limits.settlement_delay_ms:
+                    continue
+                instant = row.feeds[each.source], window.opens_unix_ms
+                assert found.setdefault(instant, value) == value
+
     def teardown(self) -> None:
         """Long after every deadline nothing is open, and then nothing is left: no money is stuck, and no row."""
         for _ in range(60):
@@ -218,6 +232,7 @@ class Contracts(RuleBasedStateMachine):
             self.block(1_000)
         assert not any(key[:1] in (b"\x16", b"\x17", b"\x18") for key in self.world.store)
         assert kept(state) == {}
+        assert not state.fixings.rows
         for each in self.bounds:
             each.stop()
 

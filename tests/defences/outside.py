@@ -1,4 +1,4 @@
-"""Rows 27 to 37, 48 and 49: peers and clients, membership and sync, determinism, floods of batches, contracts."""
+"""Rows 27 to 37, 39, 45, 48 and 49: peers, clients, membership, sync, determinism, floods of batches, contracts."""
 
 from __future__ import annotations
 
@@ -270,5 +270,74 @@ MEMBERSHIP: Final = (
         ("contracts/test_contract_shares.py::test_a_block_pays_for_reading_each_program_that_it_settles",),
         ASSERTION,
         "programs due at once are read at nobody's cost",
+    ),
+)
+
+CONTRACTS: Final = (
+    Defence(
+        39,
+        "the price of an instant is fixed for all contracts",
+        "contracts/fixings.py",
+        nothing("contracts.instances.fix"),
+        (
+            "contracts/test_contract_money.py"
+            "::test_contracts_on_one_instant_settle_on_one_price_however_many_blocks_it_takes",
+        ),
+        ASSERTION,
+        "contracts of one instant settle on two prices",
+    ),
+    Defence(
+        45,
+        "a value may have 127 bits",
+        "contracts/vm/verifier.py",
+        nothing("contracts.vm.verifier._Walk._note_size"),
+        ("contracts/test_refused_programs.py::test_a_program_that_may_overflow_is_not_stored",),
+        ASSERTION,
+        "a program that overflows is stored",
+    ),
+    Defence(
+        45,
+        "gas is known before a program is stored",
+        "contracts/vm/verifier.py",
+        reading(lambda _program: 0, "contracts.vm.bytecode.Program.gas"),
+        ("contracts/test_refused_programs.py::test_a_program_over_the_chains_gas_is_not_stored",),
+        ASSERTION,
+        "a program of any length is stored",
+    ),
+    Defence(
+        45,
+        "units cancel",
+        "contracts/vm/verifier.py",
+        patches.ANY_UNITS,
+        ("contracts/test_refused_programs.py::test_a_program_that_mixes_units_is_not_stored",),
+        ASSERTION,
+        "ticks are paid as money",
+    ),
+    Defence(
+        45,
+        "jumps stay inside the code",
+        "contracts/vm/verifier.py",
+        patches.ANY_JUMP,
+        ("contracts/test_refused_programs.py::test_a_program_that_has_a_path_without_a_close_is_not_stored",),
+        ASSERTION,
+        "a path leads past the close",
+    ),
+    Defence(
+        45,
+        "code ends with a close",
+        "contracts/vm/verifier.py",
+        nothing("contracts.vm.verifier._check_declarations"),
+        ("contracts/test_refused_programs.py::test_a_program_that_has_a_path_without_a_close_is_not_stored",),
+        ASSERTION,
+        "a path ends in nothing",
+    ),
+    Defence(
+        45,
+        "an envelope that is refused is undone",
+        "contracts/state.py",
+        nothing("contracts.state.State.undo_to"),
+        ("contracts/test_refused_programs.py::test_a_start_that_fails_half_way_has_moved_nothing",),
+        ASSERTION,
+        "a contract that never started has taken its locks",
     ),
 )

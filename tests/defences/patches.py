@@ -21,6 +21,9 @@ from consensus.repeating import Repeating
 from consensus.syncing import Syncing
 from consensus.types import Statement, signing_message
 from contracts.merkle import MerkleTree
+from contracts.vm.bytecode import Instruction, Op, Type
+from contracts.vm.intervals import Interval
+from contracts.vm.verifier import _Walk
 from genesis.codec import Shape, decode
 from genesis.errors import Rejected, invariant
 from genesis.params import ChainParams
@@ -280,3 +283,21 @@ def take_in_whatever_comes(self: Syncing, proposal: Any, qc: Any, now_ms: int) -
     self._following.insert(proposal, now_ms)
     self._following.learn_qc(qc, now_ms)
     return True
+
+
+# --- contracts --------------------------------------------------------------------------------------------------------
+
+
+def _of_any_units(self: _Walk, at: int, instruction: Instruction) -> tuple[Type, Interval]:
+    return self._operand(at, instruction.a)
+
+
+ANY_UNITS: Final = swap("contracts.vm.verifier._Walk._scaled", by=_of_any_units)
+
+
+def _jump_anywhere(self: _Walk, _at: int, instruction: Instruction, _written: int) -> None:
+    if instruction.op is Op.JUMP:
+        self.written = None
+
+
+ANY_JUMP: Final = swap("contracts.vm.verifier._Walk._jump", by=_jump_anywhere)

@@ -35,4 +35,5 @@ DEFENCES: Final = (
     *within.NETWORK,
     *outside.PEERS,
     *outside.MEMBERSHIP,
+    *outside.CONTRACTS,
 )

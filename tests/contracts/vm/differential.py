@@ -6,9 +6,10 @@ The interpreter's registers are watched while it runs: the list that it writes t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from types import ModuleType
 from typing import Any, Final, SupportsIndex
@@ -20,6 +21,7 @@ from contracts.vm import columns, interpreter, kernel, verifier
 from contracts.vm.bytecode import VALUE_MAX, WORD_MAX, Op, Program
 from contracts.vm.columns import ABSENT, ARRIVED, CLOSED, OPEN
 from genesis.errors import Rejected
+from tests.contracts.vm.census import Seen, seen_in
 from tests.contracts.vm.oracle import Evaluation, documented_gas
 from tests.contracts.vm.random_programs import Settled, random_parameters, random_program, random_settled
 
@@ -64,7 +66,7 @@ class Plan:
 
 @dataclass
 class Tally:
-    """What was looked at."""
+    """What was looked at; what the oracle saw in it is counted by programs."""
 
     programs: int = 0
     runs: int = 0
@@ -72,6 +74,7 @@ class Tally:
     oracle_runs: int = 0
     closed: int = 0
     short: int = 0
+    seen: Seen = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
         for name in vars(other):
@@ -135,18 +138,26 @@ def examine_program(machine: Machine, program: Program, seed: int, plan: Plan) -
         verified = machine.verifier.verify(program, GAS_MAX)
     except Rejected as refused:
         raise Disagreement(f"seed {seed}: the verifier refuses it: {refused}") from None
+    seen: set[str] = set()
     for _ in range(plan.instances):
         parameters = random_parameters(rng, program)
         observed = [random_settled(rng, program) for _ in range(plan.observations)]
         try:
-            tally.add(_instance(machine, verified, parameters, observed, plan, rng))
+            tally.add(_instance(machine, verified, parameters, observed, plan, rng, seen))
         except Disagreement as found:
             raise Disagreement(f"seed {seed}, {program.name}, parameters {parameters}: {found}") from None
+    tally.seen.update(seen)
     return tally
 
 
 def _instance(
-    machine: Machine, verified: Any, parameters: tuple[int, ...], observed: Sequence[Settled], plan: Plan, rng: Random
+    machine: Machine,
+    verified: Any,
+    parameters: tuple[int, ...],
+    observed: Sequence[Settled],
+    plan: Plan,
+    rng: Random,
+    seen: set[str],
 ) -> Tally:
     tally = Tally(runs=len(observed))
     narrowed = _narrowed(machine, verified, parameters)
@@ -158,7 +169,7 @@ def _instance(
             _same("gas within its bound", settled, done.gas <= verified.program.gas, True)
             if number % plan.oracle_every == 0:
                 tally.oracle_runs += 1
-                _against_oracle(verified.program, parameters, settled, done, kept[number])
+                seen.update(_against_oracle(verified.program, parameters, settled, done, kept[number]))
                 _prefix(machine, verified, parameters, settled, done, rng)
     if plan.uses_kernel:
         tally.pairs += _against_kernel(machine, verified, narrowed, parameters, observed, runs)
@@ -182,7 +193,8 @@ def _narrowed(machine: Machine, verified: Any, parameters: tuple[int, ...]) -> A
 
 def _against_oracle(
     program: Program, parameters: tuple[int, ...], settled: Settled, done: Any, registers: Watched
-) -> None:
+) -> Iterator[str]:
+    """What happened in the run, as the oracle sees it."""
     expected = Evaluation(program, parameters, settled, DOCUMENTED_GAS).evaluate()
     for at in expected.path if expected.waits_for is None else expected.path[:-1]:
         if program.code[at].op < Op.PAY:
@@ -190,11 +202,10 @@ def _against_oracle(
     _same("the oracle's payments", settled, _paid(done), expected.paid)
     _same("the oracle's wait", settled, done.waits_for, expected.waits_for)
     _same("the oracle's gas", settled, done.gas, expected.gas)
-    if done.waits_for is not None:
-        return
-    for asset in range(len(program.assets)):
+    for asset in range(len(program.assets)) if done.waits_for is None else ():
         out = sum(each.amount_minor for each in done.payments if each.asset == asset)
         _same("conservation", settled, out, expected.brought_in(asset, everything=True))
+    return seen_in(expected)
 
 
 def _prefix(

@@ -7,8 +7,8 @@ Rules:
 2. What is mutated is loaded anew with all that imports it; nothing of the real modules is changed. The kernel of a
    mutant is interpreted, since compiling each would take minutes.
 3. `find` gives the first random program on which interpreter, kernel and oracle no longer agree, or on which a rule of
-   `tests.contracts.vm.differential` is broken. A mutant of the verifier is found by a program of
-   `test_verifier.REFUSED` that it no longer refuses for its reason, or by the random programs.
+   `tests.contracts.vm.differential` is broken. A mutant of the verifier, or of its intervals, is found by a program
+   of `test_verifier.REFUSED` that it no longer refuses for its reason, or by the random programs.
 """
 
 from __future__ import annotations

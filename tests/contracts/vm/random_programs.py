@@ -43,6 +43,7 @@ SPANS: Final = ((0, 3), (-5, 5), (-2, 1), (1, 6), (-9, -1), (0, 1000), (1, 10**6
 WIDE_SPANS: Final = ((1, 10**12), (-(10**12), 10**12), (0, 2**53))
 VAST_SPANS: Final = ((1, WORD_MAX), (-WORD_MAX, WORD_MAX), (2**62, WORD_MAX), (-WORD_MAX, -1), (-WORD_MAX, -(2**61)))
 PURE: Final = (Op.ADD, Op.SUB, Op.MIN, Op.MAX, Op.LT, Op.LE, Op.EQ, Op.AND, Op.OR, Op.NOT, Op.SELECT) + (Op.MULDIV,) * 5
+INPUT_KINDS: Final = (InputKind.PRICE,) * 4 + (InputKind.ELECTION,) * 2 + (InputKind.MOMENT,) * 2
 _ARITHMETIC: Final[dict[Op, Callable[[Interval, Interval], Interval]]] = {
     Op.ADD: intervals.add,
     Op.SUB: intervals.subtract,
@@ -72,7 +73,8 @@ def random_settled(rng: Random, program: Program) -> Settled:
     settled: Settled = {}
     for number, each in enumerate(program.inputs):
         if rng.random() >= open_share:
-            settled[number] = None if rng.random() < absent_share else edge(rng, each.low, each.high)
+            is_absent = rng.random() < absent_share and each.kind is not InputKind.MOMENT
+            settled[number] = None if is_absent else edge(rng, each.low, each.high)
     return settled
 
 
@@ -195,19 +197,24 @@ class _Builder:
         return register
 
     def _windows(self, feeds: int) -> None:
-        """Inputs: single ones, and runs of prices from one feed at one distance."""
+        """Inputs: moments, elections, single prices, and runs of prices from one feed."""
         rng = self.rng
         for group in range(rng.randint(0, 4)):
-            if feeds and rng.random() < 0.6:
+            kind = rng.choice([each for each in INPUT_KINDS if feeds or each is not InputKind.PRICE])
+            if kind is InputKind.MOMENT:
+                opens, _ = self._window()
+                self.inputs.append(Input(f"m{group}", kind, 0, BOOL, 1, 1, opens, opens))
+                continue
+            if kind is InputKind.PRICE:
                 low, high = self._span()
-                prices = (InputKind.PRICE, rng.randrange(feeds), PRICE, low, high)
+                prices = (kind, rng.randrange(feeds), PRICE, low, high)
                 for number in range(rng.choice((1, 1, 2, 5))):
                     self.inputs.append(Input(f"w{group}[{number + 1}]", *prices, *self._window()))
                 continue
             of = rng.choice((BOOL, QUANTITY))
             low, high = (0, 1) if of == BOOL else (rng.choice((0, 0, 1)), rng.choice((1, 7, 10**6)))
             deposit = self._lockable() if rng.random() < 0.7 else None
-            elected = (InputKind.ELECTION, rng.randrange(self.parties), of, low, high)
+            elected = (kind, rng.randrange(self.parties), of, low, high)
             window = self._window()
             self.inputs.append(Input(f"e{group}", *elected, *window, NO_DEPOSIT if deposit is None else deposit))
 
@@ -227,6 +234,8 @@ class _Builder:
         rng = self.rng
         if self.written is None or (self.labels and rng.random() < 0.12):
             self._place(rng.choice(self.labels))
+            if rng.random() < 0.3 and (found := self._scaled()) is not None:
+                self._emit(found)  # a division is where the kernel's lanes that sit out differ from those that come in
         self._step_in_place()
 
     def _step_in_place(self) -> None:

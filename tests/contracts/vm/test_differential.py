@@ -15,8 +15,10 @@ from typing import Final
 
 import pytest
 
-from contracts.vm.bytecode import CODE_LENGTH_MAX, NO_DEPOSIT, Op, Rounding, decode_program, encode_program
+from contracts.vm.bytecode import CODE_LENGTH_MAX, NO_DEPOSIT, InputKind, Op, Rounding, decode_program, encode_program
 from contracts.vm.verifier import verify
+from tests.contracts.vm import random_programs
+from tests.contracts.vm.census import everything, lacking
 from tests.contracts.vm.differential import GAS_MAX, REAL, Plan, Tally, examine
 from tests.contracts.vm.oracle import documented_gas
 from tests.contracts.vm.programs import forward_call
@@ -27,6 +29,7 @@ CHUNK: Final = 250
 """Programs of one test of the long form."""
 PAIRS: Final = 100
 LONG: Final = Plan(instances=2, observations=PAIRS // 2, oracle_every=10, is_word_sized=True)
+CENSUS: Final = Plan(instances=2, observations=4, oracle_every=1, uses_kernel=False)
 LARGE: Final = Plan(instances=2, observations=10, oracle_every=2, is_word_sized=False)
 
 
@@ -54,6 +57,7 @@ def test_a_million_pairs_agree(chunk: int) -> None:
     tally = examined(range(chunk * CHUNK, (chunk + 1) * CHUNK), LONG)
     print(tally)
     assert tally.pairs == CHUNK * PAIRS
+    assert lacking(tally.seen, tally.programs) == []
 
 
 @pytest.mark.long
@@ -61,6 +65,59 @@ def test_a_million_pairs_agree(chunk: int) -> None:
 def test_programs_larger_than_words_agree_with_the_oracle(chunk: int) -> None:
     """The kernel refuses most of these, so only the oracle stands beside the interpreter."""
     print(examined(range(chunk * CHUNK, (chunk + 1) * CHUNK), LARGE))
+
+
+@pytest.fixture(name="whole", scope="module")
+def whole_population() -> Tally:
+    """Enough programs, run often enough, that what is rare shows."""
+    return examined(range(200), CENSUS)
+
+
+def test_what_ran_is_the_whole_machine(whole: Tally) -> None:
+    """Agreement on what never happens says nothing: each operation, rounding, type and kind of input has its share."""
+    assert lacking(whole.seen, whole.programs) == []
+    assert set(whole.seen) == everything()
+
+
+ELSEWHERE: Final = {Op.ADD, Op.MAX, Op.MULDIV, Op.SELECT}
+"""Windows and amounts are made with these as well."""
+
+
+@pytest.mark.parametrize("op", sorted(set(random_programs.PURE) - ELSEWHERE), ids=lambda op: op.name)
+def test_a_generator_that_never_makes_an_operation_is_noticed(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random programs are drawn by code of ours too, and what it leaves out nobody misses by looking."""
+    monkeypatch.setattr(random_programs, "PURE", tuple(each for each in random_programs.PURE if each is not op))
+    tally = examined(range(40), CENSUS)
+    assert lacking(tally.seen, tally.programs) == [f"ran {op.name}"]
+
+
+@pytest.mark.parametrize(
+    ("step", "unseen"),
+    [
+        ("_pay", {"ran PAY", "fell short"}),
+        ("_wait", {"ran AWAIT", "ran INPUT", "halted at PRICE", "met absent ELECTION", "read MOMENT"}),
+    ],
+)
+def test_a_generator_that_never_takes_a_step_is_noticed(
+    step: str, unseen: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, where the step makes more than one thing."""
+    monkeypatch.setattr(random_programs._Builder, step, lambda _builder: None)
+    tally = examined(range(40), CENSUS)
+    assert unseen <= set(lacking(tally.seen, tally.programs))
+
+
+@pytest.mark.parametrize("kind", InputKind, ids=lambda kind: kind.name)
+def test_a_generator_that_never_makes_a_kind_of_input_is_noticed(
+    kind: InputKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moments were once missing from a million pairs."""
+    kinds = tuple(each for each in random_programs.INPUT_KINDS if each is not kind)
+    monkeypatch.setattr(random_programs, "INPUT_KINDS", kinds)
+    tally = examined(range(40), CENSUS)
+    assert {f"{what} {kind.name}" for what in ("halted at", "met arrived", "read")} <= set(
+        lacking(tally.seen, tally.programs)
+    )
 
 
 def test_one_seed_is_one_program() -> None:
@@ -121,6 +178,8 @@ def test_the_document_states_the_gas_of_every_operation() -> None:
 
 INTERPRETED: Final = """
 from contracts.compiled import config
+from tests.contracts.vm import random_programs
+from tests.contracts.vm.census import everything, lacking
 from tests.contracts.vm.differential import REAL, Plan, Tally, examine
 assert config.DISABLE_JIT and not hasattr(REAL.kernel.run_block, "py_func")
 tally = Tally()

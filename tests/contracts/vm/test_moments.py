@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from contracts.vm.bytecode import Input, InputKind, decode_program, encode_program
+from contracts.vm.bytecode import InputKind, decode_program, encode_program
 from contracts.vm.columns import ABSENT, ARRIVED, CLOSED, OPEN, Valuer
 from contracts.vm.disassembler import disassemble
 from contracts.vm.interpreter import run, terms
 from contracts.vm.language.compiler import compile_text
 from contracts.vm.language.explain import explain
 from contracts.vm.payoff import payoff_points
-from contracts.vm.verifier import verify
 from genesis.errors import Rejected
 from tests.contracts.vm.later import HOUR_MS, LATER, later, verified_later
-from tests.contracts.vm.programs import EXPIRY_UNIX_MS, PRICE, TIME
+from tests.contracts.vm.programs import EXPIRY_UNIX_MS
 
 WRITER, HOLDER = 0, 1
 VALUES = (7, 100, EXPIRY_UNIX_MS, EXPIRY_UNIX_MS + HOUR_MS)
@@ -63,23 +60,6 @@ def test_a_moment_comes_and_is_nothing_else(value: int | None) -> None:
     """Were it ever absent or false, two nodes could disagree about what it means."""
     with pytest.raises(Rejected, match="bad_input"):
         run(verified_later(), VALUES, {0: 101, 1: value})
-
-
-REFUSED = (
-    ("a moment of a party", replace(MOMENT, source=1)),
-    ("a moment that is a price", replace(MOMENT, type=PRICE)),
-    ("a moment that is a time", replace(MOMENT, type=TIME)),
-    ("a moment that may be false", replace(MOMENT, low=0)),
-    ("a moment that lasts", replace(MOMENT, until=PROGRAM.inputs[0].until)),
-    ("a moment with a deposit", replace(MOMENT, deposit=0)),
-)
-
-
-@pytest.mark.parametrize("moment", [each[1] for each in REFUSED], ids=[each[0] for each in REFUSED])
-def test_the_verifier_takes_one_form_of_a_moment(moment: Input) -> None:
-    """Whatever else it said would be a second encoding of the same thing, or a hole."""
-    with pytest.raises(Rejected, match="input 1 is out of range"):
-        verify(replace(PROGRAM, inputs=(PROGRAM.inputs[0], moment)), 1_000)
 
 
 def test_both_back_ends_wait_alike() -> None:

@@ -26,7 +26,7 @@ MASKED: Final = [each for each in ALL if each.masked]
 def found(mutant: Mutant) -> object:
     """What finds it first, or None."""
     machine = loaded(mutant)
-    by_verifier = find_in_verifier(machine) if mutant.module == "verifier" else None
+    by_verifier = find_in_verifier(machine) if mutant.module in ("verifier", "intervals") else None
     return by_verifier or find(machine, PROGRAMS, plan_of(mutant))
 
 

@@ -21,6 +21,7 @@ from contracts.vm.bytecode import (
 )
 from contracts.vm.verifier import verify
 from genesis.errors import Rejected
+from tests.contracts.vm.later import later
 from tests.contracts.vm.programs import MONEY, PRICE, QUANTITY, TIME, exercise, forward_call
 
 GAS_MAX = 65_536
@@ -65,18 +66,24 @@ def merging(last: Instruction) -> Program:
     return body(Instruction(Op.AWAIT, 0), jump, Instruction(Op.INPUT, 0), jump, last)
 
 
-def sums(last: Instruction) -> Program:
+def sums(*last: Instruction) -> Program:
     """Register 4 is up to 2^126, register 5 up to 2^126 - 1; then comes `last`."""
     powers = [Instruction(Op.PARAM, 0), Instruction(Op.CONST, 0), Instruction(Op.MULDIV, 0, 0, 1)]
     powers += [Instruction(Op.ADD, 2, 2), Instruction(Op.ADD, 3, 3), Instruction(Op.SUB, 4, 1)]
     price, one = Parameter("price", PRICE, 1, 2**62), Constant(PRICE, 1)
     parts = {"parameters": (price,), "constants": (one,), "locks": (), "inputs": (), "preamble_length": len(powers)}
-    return replace(CALL, code=(*powers, last, Instruction(Op.CLOSE)), **parts)
+    return replace(CALL, code=(*powers, *last, Instruction(Op.CLOSE)), **parts)
 
 
 def election(**changes: object) -> Program:
     """A delivery whose election is changed."""
     return replace(DELIVERY, inputs=(replace(DELIVERY.inputs[0], **changes),))  # type: ignore[arg-type]
+
+
+def moment(**changes: object) -> Program:
+    """A contract that waits for a price and then for a moment, which is changed."""
+    program = later().program
+    return replace(program, inputs=(program.inputs[0], replace(program.inputs[1], **changes)))  # type: ignore[arg-type]
 
 
 REFUSED: tuple[tuple[str, Program | Callable[[], Program], str], ...] = (
@@ -113,12 +120,21 @@ REFUSED: tuple[tuple[str, Program | Callable[[], Program], str], ...] = (
     ("an unknown rounding", code(14, Instruction(Op.MULDIV, 0, 13, 7, 3)), "rounding 3 is unknown"),
     ("a value over 127 bits", squares(3), "its value may need 161 bits; at most 127"),
     ("a value of 2^127", sums(Instruction(Op.ADD, 4, 4)), "its value may need 128 bits; at most 127"),
+    ("a value below -2^127",
+     sums(Instruction(Op.SUB, 1, 4), Instruction(Op.ADD, 6, 6), Instruction(Op.SUB, 7, 5)),
+     "its value may need 128 bits; at most 127"),
     ("a lock that may be negative",
      replace(body(), parameters=(*CALL.parameters[:2], Parameter("cap", MONEY, -1, 9), CALL.parameters[3])),
      "is locked"),
     ("a lock of a price", replace(CALL, locks=(Lock(0, 1),)), "Register 1 is locked"),
     ("a lock after the preamble", replace(CALL, locks=(Lock(0, 15),)), "lock 0 is out of range"),
     ("a lock of nobody", replace(CALL, locks=(Lock(2, 2),)), "lock 0 is out of range"),
+    ("a moment of a party", moment(source=1), "input 1 is out of range"),
+    ("a moment that is a price", moment(type=PRICE), "input 1 is out of range"),
+    ("a moment that is a time", moment(type=TIME), "input 1 is out of range"),
+    ("a moment that may be false", moment(low=0), "input 1 is out of range"),
+    ("a moment that lasts", moment(until=later().program.inputs[0].until), "input 1 is out of range"),
+    ("a moment with a deposit", moment(deposit=0), "input 1 is out of range"),
     ("a window that is no time", replace(CALL, inputs=(replace(CALL.inputs[0], until=1),)), "is no time"),
     ("a price of no feed", replace(CALL, feeds=()), "input 0 is out of range"),
     ("a price that is money", replace(CALL, inputs=(replace(CALL.inputs[0], type=MONEY),)), "input 0 is out of range"),
