@@ -1,10 +1,12 @@
 """One hash of prices, greeks and implied volatilities, computed in every way that this machine can compute them.
 
-    make determinism                                  (ARGS="--python 'qemu-aarch64 -L ROOT ROOT/usr/bin/python3'")
+    make determinism                                  (ARGS="--python /usr/bin/python3.12" adds an interpreter)
 
 The grid is of integers over powers of two, so that nothing rounds on the way to it; the hash is over the bits of every
-result and over every model's golden sample. Each way is a fresh process with a compiler cache of its own. The exit code
-is 1 if two ways differ; a way that this machine lacks is named as not run, never counted as equal.
+result and over every model's golden sample. Each way is a fresh process with a compiler cache of its own, which also
+looks through the machine code that it ran. The exit code is 1 if two ways differ or a kernel has a fused multiply-add;
+a way that this machine lacks is named as not run, never counted as equal. AArch64 is a whole process under QEMU
+(`benchmarks.aarch64`): the same Numba compiles the same source there, for that processor.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ import argparse
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -24,6 +26,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from benchmarks import aarch64, machine_code
 
 ROWS: Final = 20_000
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -75,12 +79,24 @@ def hash_here() -> str:
 
 
 def describe() -> str:
-    """What computed it."""
+    """What computed it.
+
+    Raises:
+        SystemExit: A kernel's machine code has a fused multiply-add.
+    """
     import numba
 
-    return (
+    from contracts.compiled import config
+
+    what = (
         f"{platform.machine()}, Python {platform.python_version()}, Numba {numba.__version__}, NumPy {np.__version__}"
     )
+    if config.DISABLE_JIT:
+        return what
+    found = machine_code.findings()
+    if found.fused or not found.kernels:
+        sys.exit(f"{found}: {', '.join(found.fused[:3])}")
+    return f"{what}; {found}"
 
 
 def ways(pythons: list[str]) -> Iterator[tuple[str, list[str], Mapping[str, str]]]:
@@ -93,11 +109,13 @@ def ways(pythons: list[str]) -> Iterator[tuple[str, list[str], Mapping[str, str]
         print(f"not run: another Numba (nothing in {OTHER_NUMBA.name}; `make determinism` installs it)")
     for command in pythons:
         yield command, shlex.split(command), {}
-    if platform.machine() != "aarch64" and not any("aarch64" in command for command in pythons):
-        there = (
-            "qemu-aarch64 is here, but no interpreter to run in it was given" if shutil.which("qemu-aarch64") else ""
-        )
-        print(f"not run: AArch64 ({there or 'no qemu-aarch64 here'}; see --python)")
+    if platform.machine() == "aarch64":
+        return
+    emulated = aarch64.interpreter()
+    if emulated:
+        yield "AArch64 under qemu-user (minutes)", *emulated
+    else:
+        print(f"not run: AArch64 (nothing in {aarch64.HOME.name}; `make determinism` installs it, or says why not)")
 
 
 def run(command: list[str], environment: Mapping[str, str]) -> str:
@@ -111,7 +129,9 @@ def run(command: list[str], environment: Mapping[str, str]) -> str:
             text=True,
             check=False,
         )
-    return done.stdout.strip() if done.returncode == 0 else f"failed: {done.stderr.strip().splitlines()[-1]}"
+    if done.returncode:
+        return "failed: " + (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return done.stdout.strip()
 
 
 def main() -> int:
@@ -125,9 +145,10 @@ def main() -> int:
         return 0
     found = []
     for name, command, environment in ways(given.python):
+        began = time.monotonic()
         line = run(command, environment)
         found.append(line.split(" ", 1)[0])
-        print(f"{name:<36} {line}", flush=True)
+        print(f"{name:<36} {line} ({time.monotonic() - began:.0f} s)", flush=True)
     same = len(set(found)) == 1 and "failed:" not in found
     print(f"{len(found)} ways, one hash." if same else "THE WAYS DIFFER.")
     return 0 if same else 1
