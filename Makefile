@@ -150,7 +150,7 @@ $(VENV)/.aarch64: $(VENV)/.installed requirements.lock benchmarks/aarch64.py
 	@pip="$(PY) -m pip"; $$pip --version >/dev/null 2>&1 || pip="python3 -m pip --python $(PY)"; \
 	if $(PY) -m benchmarks.aarch64 "$$pip install $(PIP_FLAGS)"; then touch $@; fi
 
-determinism: setup $(VENV)/.other-numba $(VENV)/.aarch64 ## one hash of a grid of prices under every processor, optimisation, C library and Numba at hand
+determinism: setup $(VENV)/.other-numba $(VENV)/.aarch64 ## one hash of a grid of prices under every processor, optimisation, C library and Numba at hand; AArch64 too
 	@$(PY) -m benchmarks.determinism $(ARGS)
 
 # No index, no path of this machine, and one version of each package for every Python: the same bits wherever it installs.

@@ -30,6 +30,8 @@ from numpy.typing import ArrayLike
 from benchmarks import aarch64, machine_code
 
 ROWS: Final = 20_000
+AMERICAN_EACH: Final = 400
+"""Of so many rows one is priced with early exercise as well: interpreted, an American option takes seconds."""
 ROOT: Final = Path(__file__).resolve().parents[1]
 OTHER_NUMBA: Final = Path(sys.prefix) / "other-numba"
 HASWELL: Final = "+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+lzcnt,+f16c,+movbe"
@@ -61,9 +63,22 @@ def grid() -> dict[str, ArrayLike]:
     }
 
 
+def simulated() -> Iterator[str]:
+    """What Monte Carlo finds: two correlated underlyings observed twelve times, with each sampler."""
+    from contracts.pricing import monte_carlo, payoffs
+
+    market = monte_carlo.Market((96.0, 80.0), (0.0, 0.03125), (0.25, 0.5), 0.0625, ((1.0, 0.5), (0.5, 1.0)))
+    times_years = tuple(month / 16 for month in range(1, 13))
+    basket = payoffs.Basket(1, 88_000_000, (500_000, 500_000))
+    for sampler in (monte_carlo.PHILOX, monte_carlo.SOBOL):
+        job = monte_carlo.Job(market, times_years, basket, 1_024, seed=20, sampler=sampler)
+        found = monte_carlo.merge(job, [monte_carlo.run(job, shard) for shard in monte_carlo.shards_of(job)])
+        yield f"{found.price.hex()} {found.standard_error.hex()} {found.total_ticks} {found.squares_ticks}"
+
+
 def hash_here() -> str:
     """The hash as this process computes it."""
-    from contracts.pricing import guard, implied_volatility, vanilla
+    from contracts.pricing import american, guard, implied_volatility, vanilla
 
     guard.self_test()
     rows = grid()
@@ -71,10 +86,14 @@ def hash_here() -> str:
     second = vanilla.black_scholes_second_order(**rows)
     given = {name: column for name, column in rows.items() if name != "vol"}
     implied = implied_volatility.black_scholes_implied_volatility(**given, price=price).vol
-    results = [price, *vanilla.black_scholes_greeks(**rows).columns(), second.vanna, second.volga, implied]
+    early = american.price(**{name: np.asarray(column)[::AMERICAN_EACH] for name, column in rows.items()})
+    greeks = (*vanilla.black_scholes_greeks(**rows).columns(), second.vanna, second.volga)
+    results = [price, *greeks, implied, early]
     state = blake2b(repr(sorted(guard.digests().items())).encode(), digest_size=16)
     for array in results:
         state.update(array.astype("<f8").tobytes())
+    for found in simulated():
+        state.update(found.encode())
     return state.hexdigest()
 
 
