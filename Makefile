@@ -145,7 +145,12 @@ $(VENV)/.other-numba: $(VENV)/.installed benchmarks/other-numba.lock
 	$$pip install $(PIP_FLAGS) --require-hashes --no-deps --target $(VENV)/other-numba -r benchmarks/other-numba.lock; \
 	touch $@
 
-determinism: setup $(VENV)/.other-numba ## one hash of a grid of prices under every processor, optimisation, C library and Numba at hand
+# Where no AArch64 can be had, this says why, and the matrix says that the line was not run.
+$(VENV)/.aarch64: $(VENV)/.installed requirements.lock benchmarks/aarch64.py
+	@pip="$(PY) -m pip"; $$pip --version >/dev/null 2>&1 || pip="python3 -m pip --python $(PY)"; \
+	if $(PY) -m benchmarks.aarch64 "$$pip install $(PIP_FLAGS)"; then touch $@; fi
+
+determinism: setup $(VENV)/.other-numba $(VENV)/.aarch64 ## one hash of a grid of prices under every processor, optimisation, C library and Numba at hand; AArch64 too
 	@$(PY) -m benchmarks.determinism $(ARGS)
 
 # No index, no path of this machine, and one version of each package for every Python: the same bits wherever it installs.
