@@ -1,8 +1,9 @@
 """The contract machine: the kernel in nanoseconds an instruction and scenario, the interpreter in microseconds a run.
 
-Both run the library's vanilla_inverse and vanilla_linear, and a long program without divisions or waits, over the same
-scenarios; the best of several rounds is printed, as one JSON document. One thread; the kernel is compiled before the
-clock starts. Run: ``python -m benchmarks.bench_contract_kernel [--scenarios 10000] [--rounds 50]``.
+Both run the library's vanilla_inverse and vanilla_linear, and two long programs without divisions or waits, one of them
+of constants alone, over the same scenarios; the best of several rounds is printed, as one JSON document. One thread;
+the kernel is compiled before the clock starts. Run: ``python -m benchmarks.bench_contract_kernel [--scenarios 10000]
+[--rounds 50]``.
 """
 
 from __future__ import annotations
@@ -29,16 +30,26 @@ RUNS: Final = 200
 STEPS: Final = 400
 
 
-def arithmetic(program: Program) -> Program:
-    """`program` with many sums, differences, comparisons and choices before its close: what the compiler vectorises."""
-    kinds = (Op.ADD, Op.SUB, Op.MIN, Op.MAX)
+def lengthened(program: Program, name: str, step: Callable[[int, int], Instruction]) -> Program:
+    """`program` with `STEPS` more instructions before its close: `step` of a count and of the price's register."""
     code = list(program.code[:-2])
     price = next(at for at, each in enumerate(code) if each.op is Op.INPUT)
-    code += [Instruction(kinds[each % 4], price, 0) for each in range(STEPS)]
+    code += [step(each, price) for each in range(STEPS)]
     code += [*program.code[-2:]]
     close = len(code) - 1
     code = [replace(each, b=close) if each.op is Op.JUMP_UNLESS else each for each in code]
-    return replace(program, name="arithmetic", code=tuple(code))
+    return replace(program, name=name, code=tuple(code))
+
+
+def arithmetic(program: Program) -> Program:
+    """With many sums, differences, comparisons and choices: what the compiler vectorises."""
+    kinds = (Op.ADD, Op.SUB, Op.MIN, Op.MAX)
+    return lengthened(program, "arithmetic", lambda each, price: Instruction(kinds[each % 4], price, 0))
+
+
+def constants(program: Program) -> Program:
+    """With many constants, which cost one gas each and so should cost the interpreter least."""
+    return lengthened(program, "constants", lambda _each, _price: Instruction(Op.CONST, 0))
 
 
 def best(rounds: int, work: Callable[[], object]) -> float:
@@ -78,7 +89,7 @@ def main() -> None:
     inverse, linear = decode_program(VANILLA_INVERSE), decode_program(VANILLA_LINEAR)
     document = {
         each.name: figures(verify(each, 16 * CODE_LENGTH_MAX), given.scenarios, given.rounds)
-        for each in (inverse, linear, arithmetic(linear))
+        for each in (inverse, linear, arithmetic(linear), constants(linear))
     }
     print(json.dumps({**document, "python": platform.python_version(), "machine": platform.machine()}, indent=2))
 

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-ROUNDS: Final = 7
+ROUNDS: Final = 15
 
 
 @dataclass(frozen=True)

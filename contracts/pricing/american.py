@@ -163,6 +163,6 @@ def _room() -> tuple[NDArray[np.float64], ...]:
     """The kernel's scratch arrays; new for every call, so that threads do not share them."""
     n, width = len(american_nodes.CHEBYSHEV), (len(american_nodes.CHEBYSHEV) - 1) * (len(american_nodes.INNER_SINE) + 1)
     tree = american_kernel.STEPS_HIGH + 2
-    shapes: tuple[tuple[int, ...], ...] = ((5, width), (3, width), (len(american_nodes.OUTER_SINE),), (n,), (n,))
+    shapes: tuple[tuple[int, ...], ...] = ((5, width), (3, width), (4, len(american_nodes.OUTER_SINE)), (n,), (n,))
     shapes += ((tree,), (tree,), (tree,), (3,))
     return tuple(np.empty(shape) for shape in shapes)

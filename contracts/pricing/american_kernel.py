@@ -7,7 +7,7 @@ Arrays, whose numbers `contracts.pricing.american` fills in once, for n Chebyshe
 inner quadrature and p of the outer: `ages` (n + 1), the nodes as parts of t; `inner` (3, l) and `outer` (3, p), at each
 point sin²θ, sin θ and the weight for 2 sin θ cos θ dθ; `inner_matrix` (n, n (l + 1)) and `outer_matrix` (n, p), which
 interpolate h from nodes to points (each last column of l + 1 is 0). Room: `coefficients` (5, n (l + 1)), `line`
-(3, n (l + 1)), `at_points` (p), `h` and `log_b` (n + 1 each), `found` (3).
+(3, n (l + 1)), `at_points` (4, p), `h` and `log_b` (n + 1 each), `found` (3).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from math import sqrt
 from typing import Any, Final
 
 from contracts.compiled import inlined, kernel
-from contracts.pricing.kernel import exp, log, mills_ratio, normal_cdf
+from contracts.pricing.kernel import exp, exp_of_negative, log, mills_ratio, normal_cdf
 from contracts.pricing.leisen_reimer_kernel import DEVIATION_MIN, put_without_vol, tree_put
 
 INV_SQRT_2PI: Final = 0.3989422804014327
@@ -157,6 +157,7 @@ def held_put(
 ) -> None:  # fmt: skip
     """Price, delta and gamma above the boundary: the European put and the integral of what early exercise earns.
 
+    The sums run from the first point to the last, in a loop of their own, so that the one before it is vectorised.
     Source: Kim, "The analytic valuation of American options", Review of Financial Studies 3 (1990), pages 547 to 572.
     """
     n = h.size - 1
@@ -165,16 +166,13 @@ def held_put(
     deviation = vol * sqrt(t)
     european_put(x, q, r, t, vol, found)
     for k in range(points):
-        at_points[k] = 0.0
+        at_points[0, k] = 0.0
     for j in range(n):
         at_node = h[j]
         for k in range(points):
-            at_points[k] = at_points[k] + outer_matrix[j, k] * at_node
-    price = 0.0
-    delta = 0.0
-    gamma = 0.0
+            at_points[0, k] = at_points[0, k] + outer_matrix[j, k] * at_node
     for k in range(points):
-        squared = at_points[k] if at_points[k] > 0.0 else 0.0
+        squared = at_points[0, k] if at_points[0, k] > 0.0 else 0.0
         age = t * outer[0, k]
         spread = deviation * outer[1, k]
         d1 = (log_x + sqrt(squared) + (r - q) * age) / spread + 0.5 * spread
@@ -183,17 +181,24 @@ def held_put(
         paid = outer[2, k] * q * exp(-(q * age))
         size1 = abs(d1)
         size2 = abs(d2)
-        bell1 = exp(-0.5 * size1 * size1)
-        bell2 = exp(-0.5 * size2 * size2)
+        bell1 = exp_of_negative(-0.5 * size1 * size1)
+        bell2 = exp_of_negative(-0.5 * size2 * size2)
         tail1 = bell1 * mills_ratio(size1)
         tail2 = bell2 * mills_ratio(size2)
         tail1 = tail1 if d1 > 0.0 else 1.0 - tail1
         tail2 = tail2 if d2 > 0.0 else 1.0 - tail2
-        price = price + (earned * tail2 - x * (paid * tail1))
         steep1 = paid * INV_SQRT_2PI * bell1 / spread
         steep2 = earned * INV_SQRT_2PI * bell2 / (x * spread)
-        delta = delta + ((steep1 - steep2) - paid * tail1)
-        gamma = gamma + (steep2 * (d2 / spread + 1.0) - steep1 * (d1 / spread - 1.0))
+        at_points[1, k] = earned * tail2 - x * (paid * tail1)
+        at_points[2, k] = (steep1 - steep2) - paid * tail1
+        at_points[3, k] = steep2 * (d2 / spread + 1.0) - steep1 * (d1 / spread - 1.0)
+    price = 0.0
+    delta = 0.0
+    gamma = 0.0
+    for k in range(points):
+        price = price + at_points[1, k]
+        delta = delta + at_points[2, k]
+        gamma = gamma + at_points[3, k]
     found[0] = found[0] + t * price
     found[1] = found[1] + t * delta
     found[2] = found[2] + t * gamma / x

@@ -19,7 +19,7 @@ from math import sqrt
 from typing import Any
 
 from contracts.compiled import inlined, kernel
-from contracts.pricing.kernel import exp_within, log
+from contracts.pricing.kernel import exp_within, log_ratio
 from contracts.pricing.vanilla_kernel import deviation, greeks_of
 
 
@@ -39,9 +39,11 @@ def digital_prices(
     """Fill `price` for claims to `assets` and `cash`; every array has one length."""
     for i in range(price.size):
         t = t_years[i]
-        asset = spot[i] * exp_within(-q[i] * t)
-        struck = strike[i] * exp_within(-r[i] * t)
-        x = log(spot[i] / strike[i]) + (r[i] - q[i]) * t
+        carry = -q[i] * t
+        discount = -r[i] * t
+        asset = spot[i] * exp_within(carry)
+        struck = strike[i] * exp_within(discount)
+        x = log_ratio(spot[i], strike[i]) + (carry - discount)
         value, _, asset_part, cash_part, _ = greeks_of(right[i], asset, struck, x, deviation(vol[i], sqrt(t)))
         price[i] = price_of(right[i], assets[i], cash[i] / strike[i], value, asset_part, cash_part)
 
@@ -55,9 +57,11 @@ def digital_greeks(
     for i in range(price.size):
         t = t_years[i]
         root_t = sqrt(t)
-        asset = spot[i] * exp_within(-q[i] * t)
-        struck = strike[i] * exp_within(-r[i] * t)
-        x = log(spot[i] / strike[i]) + (r[i] - q[i]) * t
+        carry = -q[i] * t
+        discount = -r[i] * t
+        asset = spot[i] * exp_within(carry)
+        struck = strike[i] * exp_within(discount)
+        x = log_ratio(spot[i], strike[i]) + (carry - discount)
         s = deviation(vol[i], root_t)
         strikes = cash[i] / strike[i]
         value, density, asset_part, cash_part, inverse_s = greeks_of(right[i], asset, struck, x, s)

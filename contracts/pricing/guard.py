@@ -43,20 +43,20 @@ from genesis.hashing import Domain, digest
 Sample = Callable[[], tuple[NDArray[Any], ...]]
 DIGEST_BYTES: Final = 16
 MODELS: Final[Mapping[str, tuple[Sample, str]]] = {
-    "american": (american.sample, "75120bed7f11717ee17a028d606051d3"),
-    "asian": (asian.sample, "a4999ba65e63947695d3b2daf6efdf17"),
-    "barrier": (barrier.sample, "e74f3dc3d0ad5819ab650ae5d57609b6"),
-    "digital": (digital.sample, "a921ff1e44bab1e03bb6748f521a8328"),
-    "double_barrier": (double_barrier.sample, "269eb8f397f923ce952e25dbde142e68"),
-    "implied_volatility": (implied_volatility.sample, "f4b594ad196567d3e37aa9e9dd59229f"),
-    "inverse": (inverse.sample, "e23162571eb3a05337fb9d694e45cb25"),
+    "american": (american.sample, "7fbc458b8dc8ec8d12b40dfd5db16d06"),
+    "asian": (asian.sample, "02eb2ebcce558baac66ce0eafebac1e9"),
+    "barrier": (barrier.sample, "b94fa488364e831fb3d7eb755fc1bb84"),
+    "digital": (digital.sample, "565cb4e9d42bbfec09e9251d2420571e"),
+    "double_barrier": (double_barrier.sample, "0c562342b6d30f6194fc78e4a4f2b602"),
+    "implied_volatility": (implied_volatility.sample, "bab9373c2422b4f3774b9722fd572f11"),
+    "inverse": (inverse.sample, "fdd2e8236f8f4fd825e9c7e02e7efff6"),
     "leisen_reimer": (leisen_reimer.sample, "c9652271395c196b78fb43cbba7c231d"),
-    "lookback": (lookback.sample, "f8d0b3088250b5291de179e4c40e9920"),
+    "lookback": (lookback.sample, "45dc640bd243749db6d97499ec86e09a"),
     "margin": (margin.sample, "0b4316afeb0910ded7ef10738711f8c0"),
     "monte_carlo": (monte_carlo.sample, "b367af095e23e2b695f46a1baaed442d"),
     "svi": (svi.sample, "41c15038de19c0225a16c03f150ba663"),
-    "touch": (touch.sample, "32c9ec1924ad7763e8de14377b42c125"),
-    "vanilla": (vanilla.sample, "8e2824ee70c7964c339ffdf4cb99efe0"),
+    "touch": (touch.sample, "4b543bce600300d6ddaea482aa621a22"),
+    "vanilla": (vanilla.sample, "df0f11de63370aab0d2d06880f6b3b31"),
 }
 """Name, sample, and the digest of its bits."""
 

@@ -22,7 +22,7 @@ from math import sqrt
 from typing import Any, Final
 
 from contracts.compiled import inlined, kernel
-from contracts.pricing.kernel import INV_SQRT_2PI, exp_of_negative, exp_within, log, mills_ratio
+from contracts.pricing.kernel import INV_SQRT_2PI, exp_of_negative, exp_within, log, log_ratio, mills_ratio
 
 BETA_MIN: Final = 1e-280
 REMAINDER_MIN: Final = 4.440892098500626e-16
@@ -148,9 +148,11 @@ def black_scholes_parts(
     """Fill the last four arrays; every array has one length."""
     for i in range(price.size):
         t = t_years[i]
-        asset = spot[i] * exp_within(-q[i] * t)
-        cash = strike[i] * exp_within(-r[i] * t)
-        moneyness[i] = abs(log(spot[i] / strike[i]) + (r[i] - q[i]) * t)
+        carry = -q[i] * t
+        discount = -r[i] * t
+        asset = spot[i] * exp_within(carry)
+        cash = strike[i] * exp_within(discount)
+        moneyness[i] = abs(log_ratio(spot[i], strike[i]) + (carry - discount))
         time_value[i], lesser[i], rounding[i] = parts_of(right[i], asset, cash, price[i])
 
 
@@ -162,7 +164,7 @@ def black_76_parts(
     """Fill the last four arrays; every array has one length."""
     for i in range(price.size):
         discount = exp_within(-r[i] * t_years[i])
-        moneyness[i] = abs(log(forward[i] / strike[i]))
+        moneyness[i] = abs(log_ratio(forward[i], strike[i]))
         time_value[i], lesser[i], rounding[i] = parts_of(
             right[i], forward[i] * discount, strike[i] * discount, price[i]
         )

@@ -34,6 +34,10 @@ class Range:
     high: float
     unit: str = ""
 
+    def holds(self, values: Column) -> bool:
+        """Whether every number is in: the least and the greatest are, which a NaN among them would be itself."""
+        return values.size == 0 or bool(values.min() >= self.low and values.max() <= self.high)
+
     def __str__(self) -> str:
         return f"from {self.low:g} to {self.high:g}{self.unit and ' ' + self.unit}"
 
@@ -100,6 +104,8 @@ class Inputs:
         found: dict[int, str] = {}
         for name in self.names:
             allowed, values = self.range_of(name), columns[name]
+            if name not in SIGNS and allowed.holds(values):
+                continue
             inside = (values >= allowed.low) & (values <= allowed.high)
             inside &= abs(values) == 1.0 if name in SIGNS else True
             for row in np.flatnonzero(~inside):

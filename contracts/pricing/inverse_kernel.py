@@ -10,7 +10,7 @@ from math import sqrt
 from typing import Any
 
 from contracts.compiled import kernel
-from contracts.pricing.kernel import exp_within, log
+from contracts.pricing.kernel import exp_within, log_ratio
 from contracts.pricing.vanilla_kernel import deviation, greeks_of, price_of
 
 
@@ -19,9 +19,11 @@ def inverse_prices(right: Any, spot: Any, strike: Any, q: Any, r: Any, t_years: 
     """Fill `price`; every array has one length."""
     for i in range(price.size):
         t = t_years[i]
-        asset = spot[i] * exp_within(-q[i] * t)
-        cash = strike[i] * exp_within(-r[i] * t)
-        x = log(spot[i] / strike[i]) + (r[i] - q[i]) * t
+        carry = -q[i] * t
+        discount = -r[i] * t
+        asset = spot[i] * exp_within(carry)
+        cash = strike[i] * exp_within(discount)
+        x = log_ratio(spot[i], strike[i]) + (carry - discount)
         price[i] = price_of(right[i], asset, cash, x, deviation(vol[i], sqrt(t))) / spot[i]
 
 
@@ -34,9 +36,11 @@ def inverse_greeks(
     for i in range(price.size):
         t = t_years[i]
         root_t = sqrt(t)
-        asset = spot[i] * exp_within(-q[i] * t)
-        cash = strike[i] * exp_within(-r[i] * t)
-        x = log(spot[i] / strike[i]) + (r[i] - q[i]) * t
+        carry = -q[i] * t
+        discount = -r[i] * t
+        asset = spot[i] * exp_within(carry)
+        cash = strike[i] * exp_within(discount)
+        x = log_ratio(spot[i], strike[i]) + (carry - discount)
         s = deviation(vol[i], root_t)
         value, density, asset_part, cash_part, inverse_s = greeks_of(right[i], asset, cash, x, s)
         inverse_spot = 1.0 / spot[i]

@@ -17,9 +17,9 @@ from math import sqrt
 from typing import Any, Final
 
 from contracts.compiled import inlined, kernel
-from contracts.pricing.kernel import INV_SQRT_2PI, exp_of_negative, exp_within, log, mills_ratio
+from contracts.pricing.kernel import INV_SQRT_2PI, exp_of_negative, exp_within, log_ratio, mills_ratio
 
-S_MIN: Final = 1e-100
+S_MIN: Final = 1e-26
 
 
 @inlined
@@ -30,15 +30,15 @@ def deviation(vol: Any, root_t: Any) -> Any:
 
 
 @inlined
-def scaled_moneyness(x: Any, s: Any) -> Any:
-    """abs(x) / s; where s is 0, a number so large that its density is 0, unless x is 0."""
-    return abs(x) / (s if s > S_MIN else S_MIN)
+def inverse_of(s: Any) -> Any:
+    """1 / s; where s is 0, a number so large that what is not at the money has no density."""
+    return 1.0 / (s if s > S_MIN else S_MIN)
 
 
 @inlined
 def price_of(right: Any, asset: Any, cash: Any, x: Any, s: Any) -> Any:
     """The price: intrinsic value of the present values, and the value of what is out of the money."""
-    h = scaled_moneyness(x, s)
+    h = abs(x) * inverse_of(s)
     z1 = h - 0.5 * s
     low = asset if asset < cash else cash
     m1 = mills_ratio(abs(z1))
@@ -57,7 +57,7 @@ def intrinsic(right: Any, asset: Any, cash: Any) -> Any:
 @inlined
 def time_value(low: Any, g: Any, z1: Any, m1: Any, m2: Any) -> Any:
     """What is out of the money: g (mills(z1) - mills(z2)), where mills(z1) = exp(z1²/2) - mills(-z1) for z1 < 0."""
-    value = g * (m1 - m2) if z1 >= 0.0 else low - g * (m1 + m2)
+    value = (0.0 if z1 >= 0.0 else low) + g * ((m1 if z1 >= 0.0 else -m1) - m2)
     return value if value > 0.0 else 0.0
 
 
@@ -68,7 +68,8 @@ def greeks_of(right: Any, asset: Any, cash: Any, x: Any, s: Any) -> Any:
     Returns:
         price, A φ(d1), A Φ(right d1), C Φ(right d2), and 1 / s (0 where s is 0).
     """
-    h = scaled_moneyness(x, s)
+    inverse_s = inverse_of(s)
+    h = abs(x) * inverse_s
     z1 = h - 0.5 * s
     z2 = h + 0.5 * s
     low = asset if asset < cash else cash
@@ -82,7 +83,7 @@ def greeks_of(right: Any, asset: Any, cash: Any, x: Any, s: Any) -> Any:
     tail2 = g * (m1 if x > 0.0 else m2)
     asset_part = asset - tail1 if right * d1 > 0.0 else tail1
     cash_part = cash - tail2 if right * d2 > 0.0 else tail2
-    return price, g * INV_SQRT_2PI, asset_part, cash_part, (1.0 / s if s > S_MIN else 0.0)
+    return price, g * INV_SQRT_2PI, asset_part, cash_part, (inverse_s if s > 0.0 else 0.0)
 
 
 @kernel
@@ -92,9 +93,11 @@ def black_scholes_prices(
     """Fill `price`; every array has one length."""
     for i in range(price.size):
         t = t_years[i]
-        asset = spot[i] * exp_within(-q[i] * t)
-        cash = strike[i] * exp_within(-r[i] * t)
-        x = log(spot[i] / strike[i]) + (r[i] - q[i]) * t
+        carry = -q[i] * t
+        discount = -r[i] * t
+        asset = spot[i] * exp_within(carry)
+        cash = strike[i] * exp_within(discount)
+        x = log_ratio(spot[i], strike[i]) + (carry - discount)
         price[i] = price_of(right[i], asset, cash, x, deviation(vol[i], sqrt(t)))
 
 
@@ -107,18 +110,21 @@ def black_scholes_greeks(
     for i in range(price.size):
         t = t_years[i]
         root_t = sqrt(t)
-        asset = spot[i] * exp_within(-q[i] * t)
-        cash = strike[i] * exp_within(-r[i] * t)
-        x = log(spot[i] / strike[i]) + (r[i] - q[i]) * t
+        carry = -q[i] * t
+        discount = -r[i] * t
+        asset = spot[i] * exp_within(carry)
+        cash = strike[i] * exp_within(discount)
+        x = log_ratio(spot[i], strike[i]) + (carry - discount)
         s = deviation(vol[i], root_t)
         value, density, asset_part, cash_part, inverse_s = greeks_of(right[i], asset, cash, x, s)
         inverse_spot = 1.0 / spot[i]
         price[i] = value
         delta[i] = right[i] * asset_part * inverse_spot
-        gamma[i] = density * inverse_spot * inverse_spot * inverse_s
+        steepness = density * inverse_s
+        gamma[i] = steepness * inverse_spot * inverse_spot
         vega[i] = density * root_t
         carried = q[i] * asset_part - r[i] * cash_part
-        theta[i] = right[i] * carried - 0.5 * density * vol[i] * vol[i] * inverse_s
+        theta[i] = right[i] * carried - steepness * (0.5 * vol[i] * vol[i])
         rho[i] = right[i] * t * cash_part
 
 
@@ -128,7 +134,7 @@ def second_order_of(density: Any, x: Any, s: Any, root_t: Any) -> Any:
 
     d2 / vol is √t (x/s² - ½), which stays finite where vol is 0 and x is 0.
     """
-    inverse_s = 1.0 / s if s > S_MIN else 0.0
+    inverse_s = inverse_of(s) if s > 0.0 else 0.0
     d1 = x * inverse_s + 0.5 * s
     ratio = root_t * (x * inverse_s * inverse_s - 0.5)
     return -density * ratio, density * root_t * d1 * ratio
@@ -137,7 +143,7 @@ def second_order_of(density: Any, x: Any, s: Any, root_t: Any) -> Any:
 @inlined
 def density_of(asset: Any, cash: Any, x: Any, s: Any) -> Any:
     """A φ(d1)."""
-    z1 = scaled_moneyness(x, s) - 0.5 * s
+    z1 = abs(x) * inverse_of(s) - 0.5 * s
     return (asset if asset < cash else cash) * exp_of_negative(-0.5 * z1 * z1) * INV_SQRT_2PI
 
 
@@ -149,9 +155,11 @@ def black_scholes_second_order(
     for i in range(vanna.size):
         t = t_years[i]
         root_t = sqrt(t)
-        asset = spot[i] * exp_within(-q[i] * t)
-        cash = strike[i] * exp_within(-r[i] * t)
-        x = log(spot[i] / strike[i]) + (r[i] - q[i]) * t
+        carry = -q[i] * t
+        discount = -r[i] * t
+        asset = spot[i] * exp_within(carry)
+        cash = strike[i] * exp_within(discount)
+        x = log_ratio(spot[i], strike[i]) + (carry - discount)
         s = deviation(vol[i], root_t)
         by_spot, by_vol = second_order_of(density_of(asset, cash, x, s), x, s, root_t)
         vanna[i] = by_spot / spot[i]
@@ -164,7 +172,7 @@ def black_76_prices(right: Any, forward: Any, strike: Any, r: Any, t_years: Any,
     for i in range(price.size):
         t = t_years[i]
         discount = exp_within(-r[i] * t)
-        x = log(forward[i] / strike[i])
+        x = log_ratio(forward[i], strike[i])
         price[i] = price_of(right[i], forward[i] * discount, strike[i] * discount, x, deviation(vol[i], sqrt(t)))
 
 
@@ -178,7 +186,7 @@ def black_76_greeks(
         t = t_years[i]
         root_t = sqrt(t)
         discount = exp_within(-r[i] * t)
-        x = log(forward[i] / strike[i])
+        x = log_ratio(forward[i], strike[i])
         s = deviation(vol[i], root_t)
         value, density, asset_part, _, inverse_s = greeks_of(
             right[i], forward[i] * discount, strike[i] * discount, x, s
@@ -186,9 +194,10 @@ def black_76_greeks(
         inverse_forward = 1.0 / forward[i]
         price[i] = value
         delta[i] = right[i] * asset_part * inverse_forward
-        gamma[i] = density * inverse_forward * inverse_forward * inverse_s
+        steepness = density * inverse_s
+        gamma[i] = steepness * inverse_forward * inverse_forward
         vega[i] = density * root_t
-        theta[i] = r[i] * value - 0.5 * density * vol[i] * vol[i] * inverse_s
+        theta[i] = r[i] * value - steepness * (0.5 * vol[i] * vol[i])
         rho[i] = -t * value
 
 
@@ -199,7 +208,7 @@ def black_76_second_order(forward: Any, strike: Any, r: Any, t_years: Any, vol: 
         t = t_years[i]
         root_t = sqrt(t)
         discount = exp_within(-r[i] * t)
-        x = log(forward[i] / strike[i])
+        x = log_ratio(forward[i], strike[i])
         s = deviation(vol[i], root_t)
         density = density_of(forward[i] * discount, strike[i] * discount, x, s)
         by_forward, by_vol = second_order_of(density, x, s, root_t)

@@ -128,6 +128,8 @@ class _Machine:
             if Op.ADD <= op <= Op.SELECT:
                 registers[at] = _PURE[op](registers[a], registers[b], registers[c], d)
                 at += 1
+            elif op < Op.ADD:
+                at += 1  # `_preamble` has filled in every constant and parameter
             elif op == Op.AWAIT and a not in self.settled:
                 return Run(tuple(self.payments), a, gas)
             elif op == Op.CLOSE:

@@ -14,10 +14,12 @@ import numpy as np
 from contracts.pricing import kernel
 
 GOLDEN = {
-    "exp": "c40e006fc274acaf0f485e5869333a5d",
+    "exp": "486bf86a9982799f4c097741930db39a",
     "log": "ca1c72e5474513f1112714d7e16336a6",
-    "normal_cdf": "603039ce372d10d33de4da9b26f37b27",
-    "normal_density": "28984deebdf3db998cdb8ecaf7136dbc",
+    "log_ratio": "33c1e607bc97965f5a983681cdf3b764",
+    "mills_ratio": "10bfcc0b61da0ea6cccc79ec9d2e10be",
+    "normal_cdf": "a676821b1b3ae4d6d8517e677d83ad6a",
+    "normal_density": "b1bd9370d138b3420d1b57552b6ae34a",
     "inverse_normal_cdf": "2895624a3c26bb3f7a9ab80cde0e10d3",
 }
 
@@ -35,6 +37,8 @@ def digests() -> dict[str, str]:
     return {
         "exp": digest_of(kernel.exp(n / 8) for n in range(-5700, 5700)),
         "log": digest_of(kernel.log(n * n / 1024) for n in range(1, 8000)),
+        "log_ratio": digest_of(kernel.log_ratio(n * n / 1024, 7.0 + n % 251) for n in range(1, 8000)),
+        "mills_ratio": digest_of(kernel.mills_ratio(n / 128) for n in range(20000)),
         "normal_cdf": digest_of(kernel.normal_cdf(n / 128) for n in range(-5000, 1200)),
         "normal_density": digest_of(kernel.normal_density(n / 128) for n in range(-5000, 5000)),
         "inverse_normal_cdf": digest_of(kernel.inverse_normal_cdf(n * n / 67108864) for n in range(1, 8192)),

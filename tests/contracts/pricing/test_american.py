@@ -20,7 +20,7 @@ from genesis.errors import Rejected
 from tests.contracts.pricing.grid import digest_of
 
 ROOT = Path(__file__).resolve().parents[3]
-GOLDEN = "b2aac0fbe2e035a4554c08178d54b4f1"
+GOLDEN = "0dd2b8db78a91580d55f02534ffbccaa"
 Rows = dict[str, Any]
 
 BROADIE_DETEMPLE: tuple[tuple[float, float, float, tuple[float, ...]], ...] = (

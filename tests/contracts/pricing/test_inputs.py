@@ -31,6 +31,15 @@ def test_a_number_out_of_range_is_refused_with_its_row(value: float) -> None:
         INPUTS.checked(right=1.0, spot=[100.0, value], barrier=90.0)
 
 
+def test_one_number_out_of_range_is_found_wherever_it_stands() -> None:
+    """Columns are looked through by their least and greatest number, in vectors: one lane must not hide another."""
+    for value in (float("nan"), 0.0, 1e13):
+        for row in range(67):
+            spot = np.full(67, 100.0)
+            spot[row] = value
+            assert list(INPUTS.offences(columns_of(right=1.0, spot=spot, barrier=1e-9))) == [row]
+
+
 def test_a_right_is_a_call_or_a_put() -> None:
     """Anything between would price a mixture."""
     assert list(INPUTS.offences(columns_of(right=[1.0, 0.5, -1.0], spot=100.0, barrier=90.0))) == [1]

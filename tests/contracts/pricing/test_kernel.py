@@ -44,6 +44,20 @@ def test_log_is_within_one_ulp() -> None:
         assert max(error_ulp(kernel.log(x), Decimal(x).ln()) for x in points) <= 1.0
 
 
+def test_log_ratio_is_within_three_ulp() -> None:
+    """Every model's moneyness is one, and a spot a hair from the strike is where most options trade."""
+    random = Random(13)
+    pairs = [(math.exp(random.uniform(-27.0, 27.0)), math.exp(random.uniform(-27.0, 27.0))) for _ in range(1000)]
+    pairs += [(b * random.uniform(0.4, 2.5), b) for _, b in pairs]
+    pairs += [(b * (1.0 + random.uniform(-1.0, 1.0) * 2.0 ** -(n % 52)), b) for n, (_, b) in enumerate(pairs)]
+    pairs += [(1e150, 1e-150), (1e-150, 1e150), (3.0, 2.0), (2.0, 3.0), (math.nextafter(1.0, 2.0), 1.0)]
+    with localcontext(prec=40):
+        different = [(a, b) for a, b in pairs if a != b]
+        errors = [error_ulp(kernel.log_ratio(a, b), (Decimal(a) / Decimal(b)).ln()) for a, b in different]
+    assert max(errors) <= 3.0
+    assert all(kernel.log_ratio(b, b) == 0.0 for _, b in pairs)
+
+
 def test_normal_cdf_is_exact_to_its_stated_error() -> None:
     """Prices far out of the money are differences of tails: the relative error counts there."""
     points = [*sample(5, 60, 0.0, 4.0), *sample(6, 30, 4.0, 37.0), 0.0, 37.0]
@@ -55,7 +69,7 @@ def test_normal_cdf_is_exact_to_its_stated_error() -> None:
 
 def test_mills_ratio_is_exact_to_its_stated_error() -> None:
     """It carries all of the tail's accuracy but the exponential's."""
-    points = [*sample(7, 40, 0.0, 8.0), *sample(8, 20, 8.0, 36.0)]
+    points = [*sample(7, 40, 0.0, 8.0), *sample(8, 20, 8.0, 36.9), 37.0]
     with localcontext(prec=400):
         exact = {a: normal_tail(a) * (Decimal(a) * Decimal(a) / 2).exp() for a in points}
         assert max(abs(Decimal(kernel.mills_ratio(a)) / exact[a] - 1) for a in points) < Decimal("1e-15")

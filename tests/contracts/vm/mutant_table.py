@@ -66,6 +66,8 @@ COMPUTING: Final[Sequence[Mutant]] = (
 """Values."""
 
 FLOWING: Final[Sequence[Mutant]] = (
+    Mutant("a constant skips the next", _M, "elif op < Op.ADD:\n                at += 1",
+           "elif op < Op.ADD:\n                at += 2"),
     Mutant("JUMP falls through", _M, "if op == Op.JUMP:\n            return a",
            "if op == Op.JUMP:\n            return at + 1"),
     Mutant("JUMP one too far", _M, "if op == Op.JUMP:\n            return a",
