@@ -33,7 +33,7 @@ def contracts(state: State, after: str = "", limit: int = CONTRACTS_PAGE_MAX) ->
     """
     if not 1 <= limit <= CONTRACTS_PAGE_MAX:
         raise Rejected("bad_limit", f"A page has 1 to {CONTRACTS_PAGE_MAX} contracts.", limit=limit)
-    names = list(islice(state.open_inputs.names.above(after), limit + 1))
+    names = list(islice(state.open_inputs.names.irange(after, inclusive=(False, False)), limit + 1))
     page = [(name, state.contracts.rows[name]) for name in names[:limit]]
     return {
         "contracts": [

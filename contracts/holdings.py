@@ -19,7 +19,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeVar
 
-from contracts.sorted_list import SortedList
+from sortedcontainers import SortedList
+
 from contracts.tables import ContractRow, HolderRow, ProgramRow, Table
 from genesis.errors import Rejected
 from genesis.params import ChainParams
@@ -128,7 +129,7 @@ class Holdings:
 
     def closed_until(self, height: int) -> Iterator[str]:
         """Contracts that closed at or below a height, in the order in which they did; those of one block by name."""
-        return (name for _height, name in self._closed.between((0, ""), (height + 1, "")))
+        return (name for _height, name in self._closed.irange((0, ""), (height + 1, ""), (True, False)))
 
 
 def parties(accounts: tuple[str, ...]) -> list[str]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from contracts.sorted_list import SortedList
+from sortedcontainers import SortedList
+
 from contracts.stored_programs import StoredPrograms
 from contracts.tables import ContractRow, SampleRow
 from contracts.vm.bytecode import InputKind
@@ -102,7 +103,9 @@ class OpenInputs:
         index, instant = key
         if self._rests and index in self._instants:
             until = min(instant + self._validity_ms, self._seen_unix_ms + 1)
-            for _instant, contract, number in self._instants[index].between((instant, "", 0), (until, "", 0)):
+            for _instant, contract, number in self._instants[index].irange(
+                (instant, "", 0), (until, "", 0), (True, False)
+            ):
                 if (contract, number) in self._rests:
                     self._look_at(contract, number, self._running[contract].dues[number])
 
@@ -113,7 +116,7 @@ class OpenInputs:
     def due(self, time_unix_ms: int) -> list[Due]:
         """The open inputs that a block of that time looks at, in the order in which they fell due."""
         self._seen_unix_ms = max(self._seen_unix_ms, time_unix_ms)
-        looked_at = self._looks.between((0, "", 0), (time_unix_ms + 1, "", 0))
+        looked_at = self._looks.irange((0, "", 0), (time_unix_ms + 1, "", 0), (True, False))
         return sorted((self._running[contract].dues[number], contract, number) for _look, contract, number in looked_at)
 
     def rest(self, resting: Iterable[tuple[Due, int]]) -> None:
@@ -126,7 +129,7 @@ class OpenInputs:
     def needs_price(self, index: str, from_unix_ms: int, to_unix_ms: int) -> bool:
         """Whether an open input needs the price of `index` at an instant in ``[from, to)``."""
         instants = self._instants.get(index)
-        return instants is not None and any(instants.between((from_unix_ms, "", 0), (to_unix_ms, "", 0)))
+        return instants is not None and any(instants.irange((from_unix_ms, "", 0), (to_unix_ms, "", 0), (True, False)))
 
     def _follow(self, contract: str, running: Running, number: int) -> None:
         self._looks.add((running.dues[number], contract, number))
