@@ -206,7 +206,10 @@ def contract(
 def program(
     out: Output, program_id: str, urls: Sequence[str], directory: Path, prove: bool, proof_file: Path | None
 ) -> None:
-    """Show the stored program ID and who holds it; with --prove, its bytes."""
+    """Show the stored program ID and who holds it.
+
+    With --prove, its bytes, proved.
+    """
     if prove:
         _prove(out, urls, directory, f"programs/{program_id}", proof_file)
         return

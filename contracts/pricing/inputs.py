@@ -111,7 +111,10 @@ class Inputs:
             for row in np.flatnonzero(~inside):
                 found.setdefault(int(row), f"{name} is {values[row]:g}; it must be {allowed}")
         for relation in self.relations:
-            for row in np.flatnonzero(~relation.holds(columns)):
+            # Rows that are out of range are among these: what they overflow to is of no interest.
+            with np.errstate(over="ignore", invalid="ignore"):
+                broken = np.flatnonzero(~relation.holds(columns))
+            for row in broken:
                 values_text = ", ".join(f"{name} {columns[name][row]:g}" for name in relation.columns)
                 found.setdefault(int(row), f"{relation.text}; here {values_text}")
         return found

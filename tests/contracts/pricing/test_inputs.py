@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contracts.pricing.inputs import ROWS_MAX, Inputs, Relation, columns_of
+from contracts.pricing.asian import ARITHMETIC
+from contracts.pricing.inputs import RANGES, ROWS_MAX, Inputs, Relation, columns_of
 from genesis.errors import Rejected
 
 INPUTS = Inputs(
     ("right", "spot", "barrier"),
     (Relation("spot must lie above the barrier", ("spot", "barrier"), lambda c: c["spot"] > c["barrier"]),),
 )
+
+OPTION = {"right": 1.0, "spot": 100.0, "strike": 100.0, "q": 0.0, "r": 0.05}
 
 
 def test_scalars_stand_for_every_row() -> None:
@@ -50,6 +53,13 @@ def test_a_broken_relation_is_said_with_its_values() -> None:
     assert INPUTS.offences(columns_of(right=1.0, spot=80.0, barrier=90.0)) == {
         0: "spot must lie above the barrier; here spot 80, barrier 90"
     }
+
+
+@pytest.mark.parametrize(("vol", "t_years"), [(float("inf"), 0.0), (1e200, 1.0)])
+def test_a_number_out_of_range_is_told_by_the_refusal_alone(vol: float, t_years: float) -> None:
+    """A relation is weighed over such a row, too, and must not write NumPy's warnings between the answers."""
+    columns = columns_of(fixings=0.0, first_fixing_years=0.0, average_so_far=0.0, **OPTION, t_years=t_years, vol=vol)
+    assert ARITHMETIC.offences(columns) == {0: f"vol is {vol:g}; it must be {RANGES['vol']}"}
 
 
 @pytest.mark.parametrize("spot", [np.ones((2, 2)), np.ones(3), np.broadcast_to(1.0, ROWS_MAX + 1)])
