@@ -34,6 +34,8 @@ KINDS_WITH: Final = {
 }
 """Which kinds an option belongs to, where that is not all."""
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+AT_EXPIRY: Final = ("vanilla", "basket")
+"""The kinds that look at the price at expiry alone."""
 RIGHTS: Final = {"call": 1, "put": -1}
 AMOUNT_MAX: Final = 1e12
 BARRIERS: Final = ("down_out", "down_in", "up_out", "up_in")
@@ -54,7 +56,9 @@ BARRIERS: Final = ("down_out", "down_in", "up_out", "up_in")
 @click.option("--barrier", type=float, help="The barrier, watched at every fixing.")
 @click.option("--rebate", type=float, default=0.0, show_default=True, help="Paid at expiry when nothing else is.")
 @click.option(
-    "--fixings", type=click.IntRange(1, 4096), default=1, show_default=True, help="Equally spaced, the last at expiry."
+    "--fixings",
+    type=click.IntRange(1, 4096),
+    help="Equally spaced, the last at expiry; needed where the path counts, else 1.",
 )
 @click.option("--ticks-per-unit", type=click.IntRange(1), default=1_000_000, show_default=True, help="Of every amount.")
 @click.option("--paths", type=click.IntRange(2), default=1_000_000, show_default=True, help="How many scenarios.")
@@ -124,7 +128,7 @@ def job_of(
     correlation: float,
     rate: float,
     t_years: float,
-    fixings: int,
+    fixings: int | None,
     paths: int,
     seed: int,
     sampler: str,
@@ -138,9 +142,11 @@ def job_of(
     count = len(spots)
     pairs = tuple(tuple(1.0 if a == b else correlation for b in range(count)) for a in range(count))
     market = Market(tuple(spots), tuple(yields or [0.0] * count), tuple(vols), rate, pairs)
-    times = tuple(t_years * n / fixings for n in range(1, fixings + 1))
     ppm = tuple(_whole("weight", weight, WEIGHT_UNIT) for weight in weights)
     payoff = payoff_of(kind, RIGHTS[right], ppm, ticks_per_unit, **terms)
+    if fixings is None and kind not in AT_EXPIRY:
+        raise click.UsageError(f"--kind {kind} needs --fixings: how often the price is looked at until expiry.")
+    times = tuple(t_years * n / (fixings or 1) for n in range(1, (fixings or 1) + 1))
     return Job(market, times, payoff, paths, seed, ticks_per_unit, sampler)
 
 

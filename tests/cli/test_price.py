@@ -325,6 +325,7 @@ def test_every_kind_is_simulated(arguments: list[str]) -> None:
         (["--strike", "100", "--kind", "barrier"], 2, "needs --barrier"),
         (["--strike", "100", "--barrier", "90"], 2, "--barrier has no meaning for --kind vanilla"),
         (["--strike", "100", "--kind", "lookback_floating"], 2, "--strike has no meaning for --kind lookback_floating"),
+        (["--strike", "100", "--kind", "asian_geometric"], 2, "needs --fixings"),
         (["--strike", "100", "--sampler", "sobol", "--fixings", "65", "--paths", "1600"], 1, "dimensions=65"),
         (["--strike", "100", "--cluster", "tls://127.0.0.1:1"], 2, "needs --tls-trusted"),
     ],
