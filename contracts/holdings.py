@@ -132,6 +132,11 @@ class Holdings:
         return (name for _height, name in self._closed.irange((0, ""), (height + 1, ""), (True, False)))
 
 
+def pot_account(contract: str) -> str:
+    """The account that holds what an instance has locked; no member can own one of this form."""
+    return f"@contract/{contract}"
+
+
 def parties(accounts: tuple[str, ...]) -> list[str]:
     """The members that own these accounts, each once, ascending; an account is written MEMBER/NAME."""
     return sorted({account.partition("/")[0] for account in accounts})
