@@ -32,7 +32,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "system": "Check the path, its permissions and the free space.",
     # Pricing.
     "price_file": "Correct the file; `novate price --help` names its columns, with - for _.",
-    "price_row": "Correct that; `novate price --help` lists every option. Nothing else covers it yet.",
+    "price_row": "Correct that; `novate price --help` lists every option, `novate price mc --help` what is simulated.",
     "pricing_range": "Give a value within the range.",
     "pricing_shape": "Give columns of one length.",
     "no_implied_volatility": "Give a price between what no volatility and an endless one make of the option.",
@@ -40,7 +40,9 @@ ADVICE: Final[Mapping[str, str]] = {
     "correlation_range": "Give correlations from -1 to 1, symmetric.",
     "not_positive_definite": "Bring the correlations nearer to 0, or leave out an underlying that others determine.",
     "sobol_dimensions": "Take fewer fixings, or --sampler philox.",
-    "payoff_terms": "Correct the terms; in ticks they must be from 0 to 2^50.",
+    "payoff_terms": (
+        "Correct what it names: terms are from 0 to 2^50 ticks; `novate contract check FILE` lists a contract's inputs."
+    ),
     "monte_carlo_range": "Correct that; `novate price mc --help` lists every option.",
     "payout_range": "Take fewer --ticks-per-unit.",
     "shard_range": "Take the shards from the job itself.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import click
 
 from cli.contract_source import load_contract
 from cli.contract_values import parameter_values
-from cli.output import Failure, Output, reporting
+from cli.output import Amount, Failure, Output, reporting
 
 if TYPE_CHECKING:
     from contracts.pricing.monte_carlo import Job
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--party", required=True, metavar="NAME", help="Whose gain is valued.")
 @click.option("--asset", metavar="NAME", help="What it is counted in; by default the first asset.")
 @click.option("--now-unix-ms", type=click.IntRange(0), required=True, help="The moment of valuation.")
-@click.option("--spot", "spots", type=float, multiple=True, required=True, help="Of each feed, in its order.")
+@click.option("--spot", "spots", type=float, multiple=True, required=True, help="Of each feed, in units (not ticks).")
 @click.option("--vol", "vols", type=float, multiple=True, required=True, help="Of each feed.")
 @click.option("--q", "yields", type=float, multiple=True, help="Of each feed; 0 by default.")
 @click.option("--correlation", type=float, default=0.0, show_default=True, help="Of every pair of feeds.")
@@ -62,7 +62,22 @@ def value(out: Output, file: Path, parameters: Sequence[str], workers: int | Non
         "seed": job.seed,
         "sampler": job.sampler,
     }
-    out.result(document, lambda: out.pairs(f"Value of {program.name} to the {given['party']}", document))
+    title = (
+        f"Value of {program.name} to the {given['party']}, minor units of {given['asset'] or program.assets[0].name}"
+    )
+    out.result(document, lambda: out.pairs(title, _shown(document)))
+
+
+def _shown(document: Mapping[str, Any]) -> dict[str, Any]:
+    """For people: hundredths of a minor unit are more than the paths decide."""
+    value, error = (f"{document[name]:,.2f}" for name in ("value_minor", "standard_error_minor"))
+    return {
+        "value": value,
+        "standard error": error,
+        "paths": Amount(document["paths"]),
+        "seed": str(document["seed"]),
+        "sampler": document["sampler"],
+    }
 
 
 def _job(

@@ -17,7 +17,7 @@ from contracts.vm.verifier import Verified
 from genesis.errors import Rejected
 
 _WHOLE: Final = re.compile(r"-?[0-9][0-9_]{0,39}")
-_TRUTHS: Final = {"true": 1, "yes": 1, "false": 0, "no": 0}
+_TRUTHS: Final = {"true": 1, "yes": 1, "1": 1, "false": 0, "no": 0, "0": 0}
 
 
 def parameter_values(program: Program, pairs: Sequence[str]) -> tuple[int, ...]:

@@ -75,7 +75,7 @@ NOTES: Final[Mapping[str, str]] = {
     "certificate": "its certificate's DER bytes in hexadecimal",
     "proposal": "64 digits, as `novate gov list` shows",
     "evidence": "encoded evidence in hexadecimal",
-    "program": "bytecode, or a stored program's id, in hex",
+    "program": "a stored program's id: 64 digits",
     "contract": "up to 48 of A-Z 0-9 -_., a name for this instance",
     "accounts": "one for each party: MEMBER/NAME,MEMBER/NAME",
     "assets": "one for each asset of the program, e.g. BTC,USD",
@@ -86,7 +86,11 @@ NOTES: Final[Mapping[str, str]] = {
 }
 """Field -> its unit and form."""
 
-_PREMIUM_NOTE: Final = "premium ticks a lot, 0 or more"
+_NOTES_OF_KINDS: Final = {
+    ("trade", "price_ticks"): "premium ticks a lot, 0 or more",
+    ("program.store", "program"): "bytecode in hex, from `contract compile FILE --json`",
+}
+"""What `NOTES` says of a field is not so in these kinds."""
 
 
 def kind_names(name: str | None) -> tuple[str, ...]:
@@ -113,4 +117,4 @@ def show_kind(out: Output, described: Mapping[str, Any]) -> None:
 
 
 def _note(kind: Kind, field: Field) -> str:
-    return _PREMIUM_NOTE if (kind.name, field.name) == ("trade", "price_ticks") else NOTES[field.name]
+    return _NOTES_OF_KINDS.get((kind.name, field.name), NOTES[field.name])

@@ -19,8 +19,8 @@ from cli.price_mc import mc
 OPTIONS: Final = (
     (
         "kind",
-        "vanilla, digital_cash, digital_asset, gap, barrier, double_barrier, asian_arithmetic, asian_geometric, "
-        "lookback_fixed or lookback_floating.",
+        "vanilla (the default), digital_cash, digital_asset, gap, barrier, double_barrier, asian_arithmetic, "
+        "asian_geometric, lookback_fixed or lookback_floating.",
     ),
     (
         "exercise",
@@ -98,13 +98,19 @@ def price(out: Output, csv_file: Path | None, greeks: bool, **given: str | None)
 
 
 def price_one(out: Output, named: dict[str, str], *, greeks: bool) -> None:
-    """One option; what is wrong with it is the command's failure."""
-    from cli.price_rows import price_rows
+    """One option; what is wrong with it is the command's failure.
+
+    So is what its kind has no use for: a barrier without ``--kind barrier`` is a mistake, where a column of a file
+    may be meant for other rows.
+    """
+    from cli.price_rows import price_rows, unused
 
     row = {"kind": "vanilla", **named}
     answer = price_rows(list(row), [list(row.values())], greeks=greeks)[0]
     if "error" in answer:
         raise Failure(f"This option cannot be priced: {answer['error']}.", code="price_row")
+    for name in unused(row):
+        raise click.UsageError(f"--{name.replace('_', '-')} has no meaning for --kind {row['kind']}.")
     out.result({"rows": [answer]}, lambda: out.pairs(f"{row['kind']}", {name: _shown(x) for name, x in answer.items()}))
 
 

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 KINDS: Final = (
     "vanilla", "basket", "barrier", "asian_arithmetic", "asian_geometric", "lookback_fixed", "lookback_floating",
 )  # fmt: skip
+KINDS_WITH: Final = {
+    "strike": tuple(kind for kind in KINDS if kind != "lookback_floating"),
+    "barrier": ("barrier",),
+    "barrier-kind": ("barrier",),
+    "rebate": ("barrier",),
+    "weight": ("basket",),
+}
+"""Which kinds an option belongs to, where that is not all."""
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 RIGHTS: Final = {"call": 1, "put": -1}
 AMOUNT_MAX: Final = 1e12
@@ -150,6 +158,16 @@ def payoff_of(
     """The payoff of a kind; amounts become the nearest tick."""
     from contracts.pricing.payoffs import Asian, Barrier, Basket, Lookback, Vanilla
 
+    terms = {
+        "strike": strike,
+        "barrier": barrier,
+        "barrier-kind": barrier_kind,
+        "rebate": rebate,
+        "weight": weights_ppm,
+    }
+    for name, kinds in KINDS_WITH.items():
+        if terms[name] not in (None, 0.0, ()) and kind not in kinds:
+            raise click.UsageError(f"--{name} has no meaning for --kind {kind}.")
     if kind == "lookback_floating":
         return Lookback(right)
     if strike is None:

@@ -148,6 +148,14 @@ def model_of(kind: str, exercise: str, barrier_kind: str) -> Model:
     return model
 
 
+def unused(row: Mapping[str, str]) -> list[str]:
+    """The names of a row's cells that the model of its kind takes no notice of; the row has a price."""
+    kind, exercise, barrier_kind = (_name(row.get(name, "")) for name in ("kind", "exercise", "barrier_kind"))
+    model = model_of(kind, exercise or EUROPEAN, barrier_kind)
+    used = {"kind", "exercise", *model.columns, *(["barrier_kind"] if model.barrier_kinds else [])}
+    return [name for name in row if name not in used]
+
+
 def _price_group(
     kind: str, exercise: str, barrier_kind: str, rows: Sequence[Row], place: Mapping[str, int], *, greeks: bool
 ) -> list[Answer]:

@@ -19,6 +19,7 @@ from cli.connect import network_options, open_client
 from cli.output import Amount, Output, reporting
 
 ID_DIGITS: Final = 64
+NAMES_SHOWN_MAX: Final = 4
 PROOF_WAIT_MS: Final = 20_000
 """A proof waits for the certificate of the present state: about three blocks."""
 
@@ -205,14 +206,19 @@ def contract(
 def program(
     out: Output, program_id: str, urls: Sequence[str], directory: Path, prove: bool, proof_file: Path | None
 ) -> None:
-    """Show the stored program ID, disassembled; with --prove, its bytes."""
+    """Show the stored program ID and who holds it.
+
+    With --prove, its bytes, proved.
+    """
     if prove:
         _prove(out, urls, directory, f"programs/{program_id}", proof_file)
         return
     _without_proof({"--out": proof_file})
     with open_client(urls, directory) as client:
         value = client.get(f"/v1/programs/{program_id}")
-    out.result(value, lambda: out.line(value["disassembly"].rstrip()))
+    holders = ", ".join(value["held_by"]) or "nobody"
+    standing = f"Held by {holders}; contracts of it: {value['contracts']:,}."
+    out.result(value, lambda: out.line(f"{value['disassembly'].rstrip()}\n{standing}"))
 
 
 @query.command()
@@ -365,10 +371,12 @@ def _prove(out: Output, urls: Sequence[str], directory: Path, path: str, proof_f
     if proof_file is not None:
         create_private(proof_file, json.dumps(proof).encode())
     out.result(proof, lambda: show_proof(out, proof))
-    out.line(
-        "Not verified yet: novate verify FILE --genesis GENESIS does that (with --trust-height and --trust-hash where "
-        "the proof starts from a block); --out FILE or --json gives it the proof."
-    )
+    trusted = "" if height is None else f" --trust-height {height} --trust-hash HASH"
+    command = f"novate verify {proof_file or 'FILE'} --genesis GENESIS{trusted}"
+    if proof_file is None:
+        out.line(f"Not verified yet: {command} does that; --out FILE or --json gives it the proof.")
+    else:
+        out.line(f"Written to {proof_file}. Not verified yet: {command} does that.")
 
 
 def _ask(out: Output, urls: Sequence[str], directory: Path, path: str, title: str) -> None:
@@ -463,9 +471,11 @@ def _show_listed(out: Output, listed: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cell(name: str, value: Any) -> object:
-    """A cell's value; a quantity is an `Amount`, a nested value is shown by its size."""
+    """A cell's value; a quantity is an `Amount`, a few names are named, another nested value is shown by its size."""
     if isinstance(value, int) and not isinstance(value, bool) and name.endswith(_AMOUNT_ENDINGS):
         return Amount(value)
+    if isinstance(value, list) and 0 < len(value) <= NAMES_SHOWN_MAX and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
     if isinstance(value, list | dict):
         return f"({len(value)})"
     return value

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from cli.output import Output, reporting
+from cli.output import Failure, Output, reporting
 from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES
 from node.home import read_document
@@ -21,6 +21,8 @@ from node.proof import PROOF_BYTES_MAX, decode_proof, shows_trusted_block, verif
 from node.trust import Trust, TrustedBlock
 
 FILE_BYTES_MAX: Final = 4 * PROOF_BYTES_MAX
+TEXT_SHOWN_MAX: Final = 128
+"""Of a field, for people: two digests."""
 
 
 class BlockHash(click.ParamType[bytes]):
@@ -114,14 +116,24 @@ def show_proof(out: Output, proof: dict[str, Any]) -> None:
         if entry["row"] is None:
             out.line(f"{name}: absent")
         else:
-            out.pairs(name, entry["row"])
+            out.pairs(name, {field: _shown(value) for field, value in entry["row"].items()})
+
+
+def _shown(value: Any) -> Any:
+    """A field for people: lists without Python's signs, and no more of long bytes than tells them apart."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, str) and len(value) > TEXT_SHOWN_MAX:
+        return f"{value[:TEXT_SHOWN_MAX]}... ({len(value):,} characters; all with --json)"
+    return value
 
 
 def _read_json(path: Path) -> Any:
     """The document in a file, bounded.
 
     Raises:
-        Rejected: ``too_large``, ``malformed``.
+        Rejected: ``too_large``.
+        Failure: ``malformed``.
     """
     if str(path) == "-":
         data = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
@@ -133,4 +145,5 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Rejected("malformed", f"The file holds no JSON document: {error}.") from error
+        advice = "Give the file that `novate query` wrote with --prove --out FILE."
+        raise Failure(f"The file holds no JSON document: {error}.", advice, "malformed") from error

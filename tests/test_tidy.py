@@ -154,7 +154,7 @@ def no_global_state(source: Source) -> Iterator[Finding]:
 THIRD_PARTY = {
     "genesis": {"genesis", "msgpack", "nacl"},
     "consensus": {"consensus", "genesis"},
-    "contracts": {"contracts", "genesis", "numpy", "numba"},
+    "contracts": {"contracts", "genesis", "numpy", "numba", "sortedcontainers"},
 }
 WORLDLY = {
     "asyncio", "builtins", "concurrent", "datetime", "importlib", "locale", "logging", "multiprocessing", "os",

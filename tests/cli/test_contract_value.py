@@ -33,6 +33,14 @@ def test_a_call_is_worth_what_black_and_scholes_say() -> None:
     assert answer["standard_error_minor"] < 0.02 * exact
 
 
+def test_a_value_names_its_asset_and_its_unit() -> None:
+    """A number that may be dollars, cents or coins is none; a bool is also written as on the chain."""
+    arguments = ["is_call=1", *CALL[1:], f"expiry={EXPIRY_UNIX_MS}", "--party", "holder", *MARKET, "--paths", "2000"]
+    lines = call("vanilla_linear", *arguments).stdout.splitlines()
+    assert lines[1] == "Value of vanilla_linear to the holder, minor units of CASH"
+    assert lines[4].split() == ["paths", "2,000"]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "reason"),
     [

@@ -260,6 +260,14 @@ def test_a_file_over_its_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         read_table((HEADER + "vanilla,call,1,1,0,1,0.1\n" * 3).encode())
 
 
+def test_an_option_that_its_kind_has_no_use_for_is_a_mistake() -> None:
+    """Who names a barrier and forgets the kind would take a vanilla price for it; a file's rows share their columns."""
+    result = price(*ONE, "--barrier", "90")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--barrier has no meaning for --kind vanilla" in result.stderr
+    assert "price" in rows_of({**ROW, "barrier": "90"})[0]
+
+
 def test_one_bad_option_is_a_failure() -> None:
     """A script sees it by the exit code."""
     result = price(*ONE, "--exercise", "american", "--kind", "asian_arithmetic", "--json")
@@ -317,6 +325,8 @@ def test_every_kind_is_simulated(arguments: list[str]) -> None:
         (["--strike", "nan"], 2, "--strike is nan"),
         ([], 2, "needs --strike"),
         (["--strike", "100", "--kind", "barrier"], 2, "needs --barrier"),
+        (["--strike", "100", "--barrier", "90"], 2, "--barrier has no meaning for --kind vanilla"),
+        (["--strike", "100", "--kind", "lookback_floating"], 2, "--strike has no meaning for --kind lookback_floating"),
         (["--strike", "100", "--sampler", "sobol", "--fixings", "65", "--paths", "1600"], 1, "dimensions=65"),
         (["--strike", "100", "--cluster", "tls://127.0.0.1:1"], 2, "needs --tls-trusted"),
     ],

@@ -80,7 +80,8 @@ class Scope:
             return found
         known = [text for level in self.levels for text, each in level.items() if each.sort in sorts]
         hint = did_you_mean(name.text, known)
-        wanted = " or ".join(each.value for each in sorts)
+        names = [each.value for each in sorts]
+        wanted = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
         if found is None:
             raise fault("unknown_name", f"There is no '{name.text}'; expected {wanted}.{hint}", name.at)
         raise fault("wrong_type", f"'{name.text}' is {found.sort.value}; expected {wanted}.{hint}", name.at)
