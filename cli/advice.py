@@ -226,7 +226,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_binding": "Give one account, asset and index for each that `novate contract check FILE` lists.",
     "limit_reached": (
         "Free what is no longer used (of programs: `tx send program.remove`), wait for closed contracts to leave the "
-        "state, or have the limit raised: it is a chain parameter."
+        "state, or have the limit raised: it is a chain parameter. Where a name's place is full, choose another."
     ),
     "position_limit": "Trade fewer lots, or from another account.",
     "supply_limit": "Issue less.",

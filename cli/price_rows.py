@@ -187,7 +187,8 @@ def _numbers(kind: str, name: str, texts: Sequence[str], errors: dict[int, str])
     else:
         missing = DEFAULTS.get(name, nan)
         try:
-            found = [float(text) if text else missing for text in texts]
+            convert = float if _is_plain("".join(texts)) else _number
+            found = [convert(text) if text else missing for text in texts]
         except ValueError:
             found = [_number(text) if text else missing for text in texts]
         reasons = {at: _no_number(kind, name, texts[at]) for at, x in enumerate(found) if x != x}
@@ -211,9 +212,14 @@ def _complete_schedule(columns: dict[str, Column], first: Sequence[str], errors:
         errors.setdefault(at, f"average_so_far is empty; averaging from {first_years[at]:g} years needs it")
 
 
+def _is_plain(text: str) -> bool:
+    """Python also reads 1_000, and the digits of other scripts."""
+    return text.isascii() and "_" not in text
+
+
 def _number(text: str) -> float:
     try:
-        return float(text)
+        return float(text) if _is_plain(text) else nan
     except ValueError:
         return nan
 

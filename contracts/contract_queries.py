@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
-from contracts.instances import known_contract, pot_account
+from contracts.holdings import pot_account
+from contracts.instances import known_contract
 from contracts.ledger import balance
 from contracts.state import State
 from contracts.tables import ContractRow

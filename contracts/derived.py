@@ -35,6 +35,7 @@ class Derived:
         live_series: How many series are not settled yet.
         settled_in: The accounts that had a position in a series when it settled.
         instants: The instants at which an index has samples, ascending.
+        reported_by: By index and a number of oracles, the instants that so many reported or more, ascending.
         sample_count: How many samples of an index one oracle has in the state.
         weighted: Prices of undecided expiries that are still what the samples say: a memo of `contracts.expiry`.
     """
@@ -49,6 +50,7 @@ class Derived:
         "instants",
         "live_series",
         "member_of_key",
+        "reported_by",
         "sample_count",
         "settled_in",
         "settled_series",
@@ -67,6 +69,7 @@ class Derived:
         self.live_series = 0
         self.settled_in: dict[str, set[str]] = {}
         self.instants: dict[str, list[int]] = {}
+        self.reported_by: dict[tuple[str, int], list[int]] = {}
         self.sample_count: dict[tuple[str, int], int] = {}
         self.weighted: dict[ExpiryKey, WeightedPrice] = {}
         self._series_names: list[str] = []
@@ -164,6 +167,12 @@ class Derived:
             insort(instants, instant)
         elif after is None and before is not None:
             del instants[bisect_left(instants, instant)]
+        had, has = (len(row.reports) if row is not None else 0 for row in (before, after))
+        for oracles in range(had + 1, has + 1):
+            insort(self.reported_by.setdefault((index, oracles), []), instant)
+        for oracles in range(has + 1, had + 1):
+            reported = self.reported_by[index, oracles]
+            del reported[bisect_left(reported, instant)]
         for row, change in ((before, -1), (after, 1)):
             for oracle, _price in row.reports if row is not None else ():
                 count = self.sample_count.get((index, oracle), 0)

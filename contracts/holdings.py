@@ -6,8 +6,8 @@ Rules:
 2. A program counts once for each member that holds it, and for each party of a contract of it in the state: with its
    bytes, but `PROGRAM_BYTES_LEAST` at least.
 3. No member comes to have more than `contracts_per_member_max`, `contract_inputs_per_member_max` and
-   `program_bytes_per_member_max`. There is no other limit: what one member has takes nothing from another, and nobody
-   is made to have anything without its signature.
+   `program_bytes_per_member_max`. What one member has takes nothing from another but places of names
+   (`contracts.buckets`), and nobody is made to have anything without its signature.
 
 As in `contracts.derived`, the counts follow their tables as watchers. They need the programs' rows, which therefore
 come first and go last.
@@ -130,6 +130,11 @@ class Holdings:
     def closed_until(self, height: int) -> Iterator[str]:
         """Contracts that closed at or below a height, in the order in which they did; those of one block by name."""
         return (name for _height, name in self._closed.irange((0, ""), (height + 1, ""), (True, False)))
+
+
+def pot_account(contract: str) -> str:
+    """The account that holds what an instance has locked; no member can own one of this form."""
+    return f"@contract/{contract}"
 
 
 def parties(accounts: tuple[str, ...]) -> list[str]:

@@ -4,8 +4,8 @@ Rules:
 
 1. *Start.* The members of all parties sign one envelope. The parameters lie in their ranges; each feed's band lies in
    the range of every price that is observed on it; every price is still to come and no election is over. Every member
-   has room for one more (`contracts.holdings`). Every lock moves from its party into the instance's pot, or nothing
-   happens.
+   has room for one more (`contracts.holdings`), and so has the tree where it lies (`contracts.buckets`). Every lock
+   moves from its party into the instance's pot, or nothing happens.
 2. *Prices.* The price of an instant is the last one at or before it that is not older than the validity of a sample. It
    is looked up by the first block at or after the instant and the settlement delay, and then by every block until it is
    there, whether or not the program waits for it yet. All inputs of an index and an instant are settled on one price
@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from contracts.fixings import Instant, fix, price_fixed_at
-from contracts.holdings import Share, counted_bytes, parties, require_room
+from contracts.holdings import Share, counted_bytes, parties, pot_account, require_room
 from contracts.ledger import balance, post
 from contracts.metering import charge_run, reading, work
 from contracts.open_inputs import Due, Running
@@ -50,11 +50,6 @@ GAS_PER_BLOCK_MAX: Final = 1_000_000
 GAS_PER_UNIT_OF_WORK: Final = 25
 PRICE_AWAITED_MS_MAX: Final = 31 * 86_400_000
 """From a price's instant to its window's end: for so long samples are kept for it."""
-
-
-def pot_account(contract: str) -> str:
-    """The account that holds what an instance has locked; no member can own one of this form."""
-    return f"@contract/{contract}"
 
 
 def known_contract(state: State, name: str) -> ContractRow:
@@ -107,6 +102,7 @@ def start(step: Step, operation: StartContract) -> None:
         started_height=step.height,
         closed_height=0,
     )
+    state.buckets.require_room_for_contract(name, row)
     step.emit("contract_started", contract=name, program=program_id)
     _advance(step, name, row, verified)
 

@@ -92,23 +92,25 @@ def instants_between(state: State, index: str, from_unix_ms: int, to_unix_ms: in
 
 
 def last_priced(state: State, index: str, at_unix_ms: int) -> PricedInstant | None:
-    """The last priced instant at or before a moment, however old."""
-    instants = state.derived.instants.get(index, [])
-    for place in reversed(range(bisect_right(instants, at_unix_ms))):
-        price = price_at(state, index, instants[place])
-        if price is not None:
-            return instants[place], price
-    return None
+    """The last priced instant at or before a moment, however old.
+
+    Those with fewer reports than a price needs are not gone over: one oracle can make thousands of them.
+    """
+    priced = state.derived.reported_by.get((index, state.indices.rows[index].oracle_quorum), [])
+    place = bisect_right(priced, at_unix_ms)
+    if not place:
+        return None
+    instant = priced[place - 1]
+    price = price_at(state, index, instant)
+    return None if price is None else (instant, price)
 
 
 def price_standing_at(state: State, index: str, at_unix_ms: int) -> int | None:
     """The last price at or before a moment, if it is younger than the validity of a sample."""
-    from_unix_ms = at_unix_ms - state.limits.settlement_sample_validity_ms + 1
-    for instant in reversed(instants_between(state, index, from_unix_ms, at_unix_ms)):
-        price = price_at(state, index, instant)
-        if price is not None:
-            return price
-    return None
+    found = last_priced(state, index, at_unix_ms)
+    if found is None or found[0] <= at_unix_ms - state.limits.settlement_sample_validity_ms:
+        return None
+    return found[1]
 
 
 def needed_from_unix_ms(state: State, index: str, time_unix_ms: int) -> int:

@@ -34,6 +34,7 @@ def store(step: Step, operation: StoreProgram) -> None:
     added = 0 if state.holdings.needs(member, program_id) else counted_bytes(encoded)
     require_room(state.limits, state.holdings, member, Share(0, 0, added))
     if program_id not in state.programs.rows:
+        state.buckets.require_room_for_program(program_id, encoded)
         verified = verify(program, state.limits.contract_gas_max)
         state.programs.put(program_id, ProgramRow(encoded, program.name, program.gas, len(program.inputs)))
         state.stored_programs.remember(program_id, verified, len(encoded))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from typing import Any, Final
 
+from contracts.buckets import Buckets
 from contracts.derived import Derived, ExpiryKey
 from contracts.holdings import HolderKey, Holdings
 from contracts.merkle import MerkleTree
@@ -91,7 +92,7 @@ class State:
         contracts: By the instance's name.
         program_holders: By (program, member).
         fixings: By (index, instant_unix_ms).
-        stored_programs, open_inputs, holdings: What follows from these four.
+        stored_programs, open_inputs, holdings, buckets: What follows from these four.
         standing: What follows from the six tables of validators, bonds and offences.
         chain_id: What evidence is verified for.
     """
@@ -139,6 +140,7 @@ class State:
             self.stored_programs, self.limits.settlement_delay_ms, self.limits.settlement_sample_validity_ms
         )
         self.holdings = Holdings(self.programs)
+        self.buckets = Buckets(self.programs, self.contracts, self.balances, self.limits.merkle_depth)
         self.replay = ReplayMemory(
             self.replay_slots, SLOT_WALL_MS * document.clock.speed, self.limits.envelope_lifetime_ms_max
         )
@@ -157,7 +159,9 @@ class State:
         self.standing.watch(self.validator_sets, self.bonds, self.unbonding, self.offences)
         self.contracts.watch(self.open_inputs.on_contract)
         self.contracts.watch(self.holdings.on_contract)
+        self.contracts.watch(self.buckets.on_contract)
         self.program_holders.watch(self.holdings.on_holder)
+        self.programs.watch(self.buckets.on_program)
 
     @property
     def tables(self) -> tuple[Table[Any, Any], ...]:

@@ -21,7 +21,7 @@ import trio
 from consensus.types import QC, Header
 from contracts.edge import validator_set_key
 from contracts.entries import EntryName, entry_name
-from contracts.instances import pot_account
+from contracts.holdings import pot_account
 from contracts.merkle_proof import BucketProof
 from contracts.state import State
 from genesis.document import GenesisDocument

@@ -107,6 +107,8 @@ WRONG = [
     ({"strike": ""}, "strike is empty; vanilla needs it"),
     ({"strike": "nan"}, "strike is 'nan'; it must be a number"),
     ({"vol": "20%"}, "vol is '20%'; it must be a number"),
+    ({"spot": "1_00"}, "spot is '1_00'; it must be a number"),
+    ({"spot": "\u0661\u0660\u0660"}, "spot is '\u0661\u0660\u0660'; it must be a number"),
     ({"vol": "inf"}, "vol is inf; it must be from 0 to 10"),
     ({"spot": "-5"}, "spot is -5; it must be from 1e-09 to 1e+12"),
     ({"kind": "barrier", "barrier": "90"}, "barrier_kind is ''; for barrier it must be one of down_out, "),

@@ -26,7 +26,7 @@ import pytest
 from contracts import contract_queries
 from contracts.calendar import parse_moment
 from contracts.conservation import audit
-from contracts.instances import pot_account
+from contracts.holdings import pot_account
 from contracts.ledger import ISSUED
 from contracts.library.actus import ACTUS_OPTION
 from contracts.vm.actus_terms import ActusCase, Event, parse_case

@@ -7,7 +7,7 @@ import pytest
 
 from contracts import instances
 from contracts.conservation import Alarm, quarantine
-from contracts.instances import pot_account
+from contracts.holdings import pot_account
 from contracts.vm.bytecode import decode_program, encode_program
 from contracts.vm.language.compiler import compile_text
 from tests.contracts.test_instances import DELAY_MS, STRIKES, made, pot, start_call, start_delivery

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from contracts import contract_queries
-from contracts.instances import pot_account
+from contracts.holdings import pot_account
 from contracts.ledger import balance
 from contracts.receipts import Receipt
 from contracts.vm.bytecode import Program, encode_program

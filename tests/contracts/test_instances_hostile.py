@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from contracts import instances, metering
+from contracts import instances, metering, oracle
 from contracts.receipts import EVENTS_MAX, Receipt, decode_receipt, encode_receipt
+from contracts.state import State
 from contracts.vm.bytecode import (
     Asset,
     Constant,
@@ -126,6 +127,31 @@ def test_a_price_that_never_comes_does_not_use_up_what_the_oracles_may_report() 
         world.oracles_say(6_000_000, at)
     assert len(world.state.samples.rows) < 8
     assert world.state.contracts.rows["W1"].is_open
+
+
+def test_reports_without_a_quorum_cost_a_block_no_more_the_more_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wakes the inputs that it could be the price of: one oracle and one member held up every validator so."""
+    world = with_program(WATCHER)
+    first, reports = START_UNIX_MS + VALIDITY_MS, 200
+    assert start_watcher(world, first, DAY_MS).code == ""
+    world.block(at_unix_ms=first + 60_000)
+    lone = {"index": "BTC_USD", "price_ticks": 6_000_000}
+    for at in range(0, reports, 100):
+        late = [operation("oracle.sample", **lone, instant_unix_ms=first - at - n) for n in range(100)]
+        assert world.send("oracle0", *late).code == ""
+    weighed = []
+
+    def weighing(state: State, index: str, instant_unix_ms: int) -> int | None:
+        weighed.append(instant_unix_ms)
+        return price_at(state, index, instant_unix_ms)
+
+    price_at = oracle.price_at
+    monkeypatch.setattr(oracle, "price_at", weighing)
+    world.block()
+    assert len(weighed) < reports
+    world.do("oracle1", "oracle.sample", **lone, instant_unix_ms=first - 7)
+    world.block()
+    assert len(world.state.contracts.rows["W1"].settled) == 16
 
 
 def test_a_sample_that_a_contract_waits_for_is_taken_however_late_and_kept() -> None:

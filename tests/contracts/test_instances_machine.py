@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from contracts import instances
 from contracts.conservation import audit
-from contracts.holdings import Share
+from contracts.holdings import Share, pot_account
 from contracts.machine import BlockInput, apply_block
 from contracts.receipts import decode_receipt, encode_receipt
 from contracts.state import State
@@ -204,7 +204,7 @@ class Contracts(RuleBasedStateMachine):
     def pots_hold_money_only_while_contracts_run(self) -> None:
         for name, row in self.world.state.contracts.rows.items():
             if not row.is_open:
-                pot = instances.pot_account(name)
+                pot = pot_account(name)
                 assert not any(account == pot for account, _asset in self.world.state.balances.rows)
 
     @invariant()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.instances import pot_account
+from contracts.holdings import pot_account
 from contracts.vm.bytecode import GAS, Instruction, Op, Program, encode_program
 from contracts.vm.language.compiler import compile_text
 from tests.contracts.vm.programs import forward_call

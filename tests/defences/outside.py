@@ -264,6 +264,19 @@ MEMBERSHIP: Final = (
     ),
     Defence(
         49,
+        "a bucket of the tree holds so much of contracts",
+        "contracts/buckets.py",
+        nothing("contracts.buckets._require"),
+        (
+            "contracts/test_contract_buckets.py::"
+            "test_members_together_cannot_make_a_bucket_that_no_snapshot_and_no_link_holds",
+            "contracts/test_contract_buckets.py::test_programs_of_one_bucket_are_bounded",
+        ),
+        ASSERTION,
+        "two members put an end to snapshots, and to the proof of the next set of validators",
+    ),
+    Defence(
+        49,
         "a block pays for reading programs",
         "contracts/metering.py",
         constant(0, "contracts.instances.reading"),

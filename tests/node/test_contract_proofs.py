@@ -13,7 +13,7 @@ import trio
 
 from cli.client import Connection
 from contracts.entries import EntryName
-from contracts.instances import pot_account
+from contracts.holdings import pot_account
 from contracts.merkle_proof import proved_entries
 from contracts.operations import build_operation
 from contracts.state import State
