@@ -158,6 +158,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "pruned": "Ask an archive with --url; this validator keeps blocks from lowest_height on.",
     # Proofs.
     "not_certified": "Ask again; if it recurs, the chain stands still: see `novate testnet status`.",
+    "not_json": "Give the file that `novate query` wrote with --prove --out FILE.",
     "bad_proof": "Do not believe it. Ask another validator for the proof.",
     "altered_document": "Do not believe it: it was changed after the proof was made. Ask for the proof again.",
     "foreign_certificate": _PROOF,

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from cli.output import Failure, Output, reporting
+from cli.output import Output, reporting
 from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES
 from node.home import read_document
@@ -132,8 +132,7 @@ def _read_json(path: Path) -> Any:
     """The document in a file, bounded.
 
     Raises:
-        Rejected: ``too_large``.
-        Failure: ``malformed``.
+        Rejected: ``too_large``, ``not_json``.
     """
     if str(path) == "-":
         data = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
@@ -145,5 +144,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        advice = "Give the file that `novate query` wrote with --prove --out FILE."
-        raise Failure(f"The file holds no JSON document: {error}.", advice, "malformed") from error
+        raise Rejected("not_json", f"The file holds no JSON document: {error}.") from error
