@@ -146,7 +146,8 @@ def job_of(
     payoff = payoff_of(kind, RIGHTS[right], ppm, ticks_per_unit, **terms)
     if fixings is None and kind not in AT_EXPIRY:
         raise click.UsageError(f"--kind {kind} needs --fixings: how often the price is looked at until expiry.")
-    times = tuple(t_years * n / (fixings or 1) for n in range(1, (fixings or 1) + 1))
+    looks = fixings or 1
+    times = tuple(t_years * n / looks for n in range(1, looks + 1))
     return Job(market, times, payoff, paths, seed, ticks_per_unit, sampler)
 
 

@@ -3,6 +3,7 @@ just read its store agree, block after block."""
 
 from __future__ import annotations
 
+from typing import Any
 from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
@@ -113,6 +114,14 @@ class Contracts(RuleBasedStateMachine):
             parameters=f"{begin},{1_000 * awaited_s},10,7",
         )
 
+    def send(self, operations: list[tuple[Any, ...]], breaks: bool, then_ms: int) -> None:
+        """In one envelope, which may be made to be refused whole; then perhaps a block."""
+        if breaks:
+            operations.append(operation("account.open", account="M0/main"))
+        self.waiting.append(self.world.envelope("M0 M1", *operations))
+        if then_ms:
+            self.block(then_ms)
+
     @rule(
         n=st.sampled_from([0, 0, 0, 1]),
         then_ms=STEPS_MS,
@@ -130,11 +139,7 @@ class Contracts(RuleBasedStateMachine):
         self.started += not n
         if elects:
             operations.append(operation("contract.elect", contract=self.name(n), election="early", value=4))
-        if breaks:
-            operations.append(operation("account.open", account="M0/main"))
-        self.waiting.append(self.world.envelope("M0 M1", *operations))
-        if then_ms:
-            self.block(then_ms)
+        self.send(operations, breaks, then_ms)
 
     @rule(
         n=st.integers(1, 3),
@@ -145,11 +150,7 @@ class Contracts(RuleBasedStateMachine):
     )
     def elects(self, n: int, election: str, value: int, breaks: bool, then_ms: int) -> None:
         operations = [operation("contract.elect", contract=self.name(n), election=election, value=value)]
-        if breaks:
-            operations.append(operation("account.open", account="M0/main"))
-        self.waiting.append(self.world.envelope("M0 M1", *operations))
-        if then_ms:
-            self.block(then_ms)
+        self.send(operations, breaks, then_ms)
 
     @rule(
         index=st.sampled_from(INDICES),
