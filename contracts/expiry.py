@@ -35,7 +35,7 @@ from contracts.collateral import payoff, required_minor
 from contracts.derived import ExpiryKey
 from contracts.ledger import HOUSE, balance, post
 from contracts.operations import DeclareSettlement
-from contracts.oracle import instants_between, last_priced, priced_instants, require_in_band
+from contracts.oracle import last_priced, priced_count, priced_instants, require_in_band
 from contracts.settlement_price import PriceRules, WeightedPrice, time_weighted_price
 from contracts.state import State
 from contracts.step import Step, known, require_role
@@ -71,7 +71,7 @@ def work_due(state: State, time_unix_ms: int) -> int:
         if key in state.settlements.rows or _is_over(state, key, time_unix_ms):
             work += _positions(state, key)
         elif _is_due(state, key, time_unix_ms) and not _falls_short(state, key):
-            work += _positions(state, key) + len(instants_between(state, key[0], *_window(state, key[1])))
+            work += _positions(state, key) + priced_count(state, key[0], *_window(state, key[1]))
         if work >= POSITIONS_PER_BLOCK_MAX:
             break
     return work

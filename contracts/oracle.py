@@ -67,42 +67,38 @@ def require_in_band(index: IndexRow, price_ticks: int) -> None:
         )
 
 
-def price_at(state: State, index: str, instant_unix_ms: int) -> int | None:
-    """The price of one instant, if enough oracles reported it."""
+def price_at(state: State, index: str, instant_unix_ms: int) -> int:
+    """The price of one instant that a quorum reported."""
     row = state.samples.rows[index, instant_unix_ms]
-    quorum = state.indices.rows[index].oracle_quorum
-    return median_of_reports([price for _oracle, price in row.reports], quorum)
+    return median_of_reports([price for _oracle, price in row.reports])
 
 
 def priced_instants(state: State, index: str, from_unix_ms: int, to_unix_ms: int) -> list[PricedInstant]:
     """The priced instants in ``[from, to]``, and the last one before it, ascending."""
-    before = last_priced(state, index, from_unix_ms - 1)
-    found = [] if before is None else [before]
-    for instant in instants_between(state, index, from_unix_ms, to_unix_ms):
-        price = price_at(state, index, instant)
-        if price is not None:
-            found.append((instant, price))
-    return found
+    priced = _instants_with_quorum(state, index)
+    first, end = bisect_left(priced, from_unix_ms), bisect_right(priced, to_unix_ms)
+    return [(instant, price_at(state, index, instant)) for instant in priced[max(0, first - 1) : end]]
 
 
-def instants_between(state: State, index: str, from_unix_ms: int, to_unix_ms: int) -> list[int]:
-    """The instants in ``[from, to]``, priced or not, ascending."""
-    instants = state.derived.instants.get(index, [])
-    return instants[bisect_left(instants, from_unix_ms) : bisect_right(instants, to_unix_ms)]
+def priced_count(state: State, index: str, from_unix_ms: int, to_unix_ms: int) -> int:
+    """How many instants in ``[from, to]`` are priced."""
+    priced = _instants_with_quorum(state, index)
+    return bisect_right(priced, to_unix_ms) - bisect_left(priced, from_unix_ms)
 
 
 def last_priced(state: State, index: str, at_unix_ms: int) -> PricedInstant | None:
-    """The last priced instant at or before a moment, however old.
+    """The last priced instant at or before a moment, however old."""
+    priced = _instants_with_quorum(state, index)
+    place = bisect_right(priced, at_unix_ms)
+    return (priced[place - 1], price_at(state, index, priced[place - 1])) if place else None
+
+
+def _instants_with_quorum(state: State, index: str) -> list[int]:
+    """The instants that have a price, ascending.
 
     Those with fewer reports than a price needs are not gone over: one oracle can make thousands of them.
     """
-    priced = state.derived.reported_by.get((index, state.indices.rows[index].oracle_quorum), [])
-    place = bisect_right(priced, at_unix_ms)
-    if not place:
-        return None
-    instant = priced[place - 1]
-    price = price_at(state, index, instant)
-    return None if price is None else (instant, price)
+    return state.derived.reported_by.get((index, state.indices.rows[index].oracle_quorum), [])
 
 
 def price_standing_at(state: State, index: str, at_unix_ms: int) -> int | None:

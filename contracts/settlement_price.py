@@ -57,10 +57,8 @@ class WeightedPrice:
     coverage_ppm: int
 
 
-def median_of_reports(prices: Sequence[int], quorum: int) -> int | None:
-    """Rule 1: None while fewer than `quorum` oracles have reported; `prices` has one entry an oracle, in any order."""
-    if len(prices) < quorum:
-        return None
+def median_of_reports(prices: Sequence[int]) -> int:
+    """Rule 1: the lower median of a quorum's reports or more; `prices` has one entry an oracle, in any order."""
     return sorted(prices)[(len(prices) - 1) // 2]
 
 

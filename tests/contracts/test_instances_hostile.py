@@ -141,7 +141,7 @@ def test_reports_without_a_quorum_cost_a_block_no_more_the_more_there_are(monkey
         assert world.send("oracle0", *late).code == ""
     weighed = []
 
-    def weighing(state: State, index: str, instant_unix_ms: int) -> int | None:
+    def weighing(state: State, index: str, instant_unix_ms: int) -> int:
         weighed.append(instant_unix_ms)
         return price_at(state, index, instant_unix_ms)
 
