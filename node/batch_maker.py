@@ -47,7 +47,7 @@ class BatchMaker:
         self._filling_bytes = 0
         self._filling_memory_bytes = 0
         self._wakeup = trio.Event()
-        pool.on_own_progress = self._wake
+        pool.watch_own(self._wake)
 
     @property
     def waiting(self) -> int:

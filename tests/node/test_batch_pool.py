@@ -15,7 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 from genesis.codec import Value, encode
 from genesis.envelope import SALT_BYTES, sign_envelope
 from genesis.errors import Rejected
-from node.batch_pool import BLOCKS_UNDER_DECISION, BatchPool
+from node.batch_pool import BatchPool
+from node.batch_table import BLOCKS_UNDER_DECISION
 from node.batches import COPIES, Batch
 from node.frames import FrameKind
 from node.store import Store
@@ -205,14 +206,14 @@ async def test_authors_batches_are_bounded_by_what_they_take_decoded(tmp_path: P
         before, _ = tracemalloc.get_traced_memory()
         for number in range(60):
             await pool.handle(1, FrameKind.BATCH, stuffed(number, field, count))
-            assert max(pool._quotas.open_bytes(1), COPIES * pool._verifier.waiting_bytes(1)) <= quota
+            assert max(pool._table.quotas.open_bytes(1), COPIES * pool._verifier.waiting_bytes(1)) <= quota
             await wait_all_tasks_blocked(0.001)
         while pool._verifier.waiting(1):
             await wait_all_tasks_blocked(QUIET_S)
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert 0 < pool._quotas.open(1) < 60
-        assert len(pool._entries) == pool._quotas.open(1)
+        assert 0 < pool._table.quotas.open(1) < 60
+        assert len(pool._table) == pool._table.quotas.open(1)
         assert after - before < quota + 2**19
         other = batch_of(2, 0)
         await pool.handle(2, FrameKind.BATCH, other.wire)
@@ -227,12 +228,12 @@ async def test_one_batch_is_taken_whatever_it_weighs(tmp_path: Path) -> None:
         for batch in (first, second):
             await pool.handle(1, FrameKind.BATCH, batch.wire)
         await pool.ensure([FORMAT.digest(first.wire)], 1)
-        assert pool._quotas.open(1) == 1
+        assert pool._table.quotas.open(1) == 1
         pool.order([FORMAT.digest(first.wire)])
-        assert pool._quotas.open_bytes(1) == 0
+        assert pool._table.quotas.open_bytes(1) == 0
         await pool.handle(1, FrameKind.BATCH, second.wire)
         await pool.ensure([FORMAT.digest(second.wire)], 1)
-        assert pool._quotas.open(1) == 1
+        assert pool._table.quotas.open(1) == 1
 
 
 async def test_offer_takes_turns_between_authors_oldest_first(tmp_path: Path) -> None:
@@ -360,7 +361,7 @@ async def test_flood_of_acknowledgements_for_nothing_is_bounded_and_forgets_only
         for number in range(20):
             junk = b"".join((number * 2_048 + each).to_bytes(32, "little") for each in range(2_048))
             await nodes[0].pool.handle(3, FrameKind.BATCH_ACK, junk)
-        assert sum(len(each) for each in nodes[0].pool._early) <= 1 + PARAMS.batches_open_per_author_max * 4
+        assert sum(len(each) for each in nodes[0].pool._table._early) <= 1 + PARAMS.batches_open_per_author_max * 4
         await nodes[0].pool.handle(1, FrameKind.BATCH, batch.wire)
         await nodes[0].until_offers(batch)
 
@@ -386,11 +387,11 @@ async def test_old_batches_in_blocks_that_nobody_votes_for_leave_memory(tmp_path
         node.pool.executed([each.digest for each in old], T0_UNIX_MS)
         for start in range(0, len(old), 8):
             await up_for_vote(node, old[start : start + 8])
-            assert len(node.pool._entries) <= 8 * BLOCKS_UNDER_DECISION
+            assert len(node.pool._table) <= 8 * BLOCKS_UNDER_DECISION
         for _ in range(BLOCKS_UNDER_DECISION):
             assert node.pool.holds([])
-        assert node.pool._entries == {}
-        assert node.pool._quotas.open(1) == 0
+        assert len(node.pool._table) == 0
+        assert node.pool._table.quotas.open(1) == 0
 
 
 async def test_dead_batch_from_disk_is_only_a_guest(tmp_path: Path) -> None:
@@ -400,10 +401,10 @@ async def test_dead_batch_from_disk_is_only_a_guest(tmp_path: Path) -> None:
         put_on_disk(node.store, [dead])
         node.pool.executed([], EXPIRES_AT_UNIX_MS)
         await up_for_vote(node, [dead])
-        assert node.pool._quotas.open(1) == 0
+        assert node.pool._table.quotas.open(1) == 0
         for _ in range(BLOCKS_UNDER_DECISION):
             node.pool.holds([])
-        assert node.pool._entries == {}
+        assert len(node.pool._table) == 0
 
 
 async def test_guest_stays_for_the_execution_of_its_block(tmp_path: Path) -> None:
@@ -421,7 +422,7 @@ async def test_guest_stays_for_the_execution_of_its_block(tmp_path: Path) -> Non
         node.pool.executed([old.digest], T0_UNIX_MS)
         assert node.pool.batch(old.digest) == old
         node.pool.executed([old.digest], T0_UNIX_MS)
-        assert node.pool._entries == {}
+        assert len(node.pool._table) == 0
 
 
 async def test_fetched_batches_cannot_pass_their_authors_quota(tmp_path: Path) -> None:
@@ -431,11 +432,11 @@ async def test_fetched_batches_cannot_pass_their_authors_quota(tmp_path: Path) -
         put_on_disk(nodes[1].store, batches)
         for start in range(0, len(batches), 3):
             await up_for_vote(node, batches[start : start + 3])
-        assert node.pool._quotas.open(1) == 4
+        assert node.pool._table.quotas.open(1) == 4
         await node.pool.handle(1, FrameKind.BATCH, batches[-1].wire)
         for _ in range(BLOCKS_UNDER_DECISION):
             node.pool.holds([])
-        assert list(node.pool._entries) == [each.digest for each in batches[:4]]
+        assert list(node.pool._table) == [each.digest for each in batches[:4]]
         acknowledged = b"".join(payload for _, payload in node.wire.sent_of(FrameKind.BATCH_ACK))
         assert [each.digest in acknowledged for each in batches] == [True] * 4 + [False] * 8
         await node.pool.handle(1, FrameKind.BATCH, batches[-1].wire)
@@ -449,14 +450,14 @@ async def test_batch_whose_envelopes_name_a_far_moment_is_dropped_after_one_life
         wire = encode([1, 0, [envelope_wire(1, expires_at=2**48 - 1)]])
         node, digest = nodes[0], FORMAT.digest(wire)
         await node.pool.handle(1, FrameKind.BATCH, wire)
-        while digest not in node.pool._entries:
+        while digest not in node.pool._table:
             await wait_all_tasks_blocked(QUIET_S)
         node.pool.executed([], T0_UNIX_MS)
         node.pool.executed([], T0_UNIX_MS + PARAMS.envelope_lifetime_ms_max - 1)
-        assert list(node.pool._entries) == [digest]
+        assert list(node.pool._table) == [digest]
         node.pool.executed([], T0_UNIX_MS + PARAMS.envelope_lifetime_ms_max)
-        assert node.pool._entries == {}
-        assert node.pool._quotas.open(1) == 0
+        assert len(node.pool._table) == 0
+        assert node.pool._table.quotas.open(1) == 0
 
 
 async def test_batch_of_a_lost_block_is_offered_again_after_a_restart(tmp_path: Path) -> None:

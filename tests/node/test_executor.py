@@ -20,7 +20,7 @@ from contracts.operations import KINDS, build_operation
 from contracts.receipts import Receipt
 from genesis.envelope import decode_envelope, sign_envelope, verify_all
 from genesis.errors import InvariantViolation
-from node import batch_pool
+from node import batch_table
 from node.batch_fetcher import REQUEST_DIGESTS_MAX, split_digests
 from node.batch_maker import BatchMaker
 from node.batch_pool import BatchPool
@@ -259,7 +259,7 @@ async def test_backlog_of_a_slow_executor_is_bounded_in_bytes_and_executes_all_t
     held_max = 3
     async with rig_of(tmp_path) as rig, trio.open_nursery() as nursery:
         batches = batches_of(*([number] for number in range(1, 13)))
-        monkeypatch.setattr(batch_pool, "ORDERED_BYTES_MAX", held_max * batches[0].memory_bytes + 100)
+        monkeypatch.setattr(batch_table, "ORDERED_BYTES_MAX", held_max * batches[0].memory_bytes + 100)
         rig.hold(*batches)
         asked: list[bytes] = []
 
