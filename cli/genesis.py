@@ -17,7 +17,7 @@ from genesis.errors import Rejected
 from genesis.params import ChainParams
 from node.certificates import certificate_public_key
 from node.files import create_private
-from node.home import format_document, parse_card, read_document
+from node.home import format_document, read_card, read_document
 
 
 @click.group()
@@ -154,7 +154,7 @@ def _check_certificates(document: GenesisDocument) -> None:
 def _validator(text: str) -> GenesisValidator:
     """A validator's entry, from its card's path or from ``name=value,...``."""
     if "=" not in text:
-        return parse_card(Path(text).read_text(encoding="utf-8"))
+        return read_card(Path(text))
     fields = _fields(text, ("name", "key", "address", "cert"), ("power",))
     try:
         return GenesisValidator(

@@ -40,11 +40,11 @@ from node.home import (
     install_genesis,
     load_genesis,
     open_home,
-    parse_card,
     prepare_home,
+    read_card,
     read_document,
 )
-from node.named_peers import name_peer, read_card
+from node.named_peers import name_peer
 
 if TYPE_CHECKING:
     from genesis.document import GenesisDocument
@@ -239,7 +239,7 @@ def _config(
 
 def _known_address(config: NodeConfig) -> str | None:
     try:
-        return parse_card(config.card_path.read_text(encoding="utf-8")).address
+        return read_card(config.card_path).address
     except FileNotFoundError:
         return None
 

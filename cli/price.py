@@ -6,13 +6,13 @@ row that cannot be priced says why and stops no other row.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from cli.named_files import read_named
 from cli.output import Amount, Failure, Output, reporting
 from cli.price_mc import mc
 
@@ -118,12 +118,7 @@ def price_file(out: Output, path: Path, *, greeks: bool) -> None:
     """Every row of a file."""
     from cli.price_rows import BYTES_MAX, price_rows, read_table
 
-    if str(path) == "-":
-        data = sys.stdin.buffer.read(BYTES_MAX + 1)
-    else:
-        with open(path, "rb") as file:
-            data = file.read(BYTES_MAX + 1)
-    answers = price_rows(*read_table(data), greeks=greeks)
+    answers = price_rows(*read_table(read_named(path, BYTES_MAX)), greeks=greeks)
     out.result({"rows": answers}, lambda: _show(out, answers, greeks=greeks))
 
 

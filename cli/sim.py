@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from cli.output import Amount, Failure, Output, reporting
+from genesis.errors import Rejected
+from node.small_files import read_small
 
 if TYPE_CHECKING:
     from node.simulator.report import Totals
@@ -171,10 +173,13 @@ def _show_failure(outcome: Outcome) -> None:
 @reporting
 def twins(out: Output, file: Path, engine: str) -> None:
     """Run scenarios in which replicas have a twin with the same key."""
-    from node.simulator.scenarios import read_scenarios
+    from node.simulator.scenarios import FILE_BYTES_MAX, read_scenarios
     from node.simulator.twins import run_scenario
 
-    scenarios = read_scenarios(file.read_bytes())
+    try:
+        scenarios = read_scenarios(read_small(file, FILE_BYTES_MAX))
+    except RecursionError as error:
+        raise Rejected("bad_scenario", "The file nests too deeply.") from error
     results = []
     with out.progress("scenarios", len(scenarios)) as progress:
         for scenario in scenarios:

@@ -37,11 +37,13 @@ from genesis.params import ChainParams
 from node.config import LOOPBACK, NodeConfig
 from node.files import make_private_directory, write_private
 from node.home import format_document, install_genesis, prepare_home
-from node.keystore import COST_TESTNET, PASSPHRASE_FILE
+from node.keystore import COST_TESTNET, PASSPHRASE_BYTES_MAX, PASSPHRASE_FILE
 from node.signer_home import default_socket, hand_over
+from node.small_files import read_small
 
 RECORD_FILE: Final = "testnet.json"
 RECORD_VERSION: Final = 1
+RECORD_BYTES_MAX: Final = 65_536
 UNFINISHED_FILE: Final = "testnet.unfinished"
 DEFAULT_DIRECTORY: Final = "novate-testnet"
 VALIDATORS_MAX: Final = 32
@@ -92,7 +94,9 @@ class LocalNetwork:
 
     def wallet(self) -> Wallet:
         """The testnet's keys."""
-        return Wallet(self.directory, (self.directory / PASSPHRASE_FILE).read_bytes().rstrip(b"\r\n"))
+        return Wallet(
+            self.directory, read_small(self.directory / PASSPHRASE_FILE, PASSPHRASE_BYTES_MAX).rstrip(b"\r\n")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ def load_testnet(directory: Path) -> LocalNetwork:
     """
     path = directory / RECORD_FILE
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(read_small(path, RECORD_BYTES_MAX))
         if record["version"] != RECORD_VERSION:
             raise ValueError(f"version {record['version']}")
         entries = [(str(each["name"]), str(each["url"])) for each in record["validators"]]

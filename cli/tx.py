@@ -20,11 +20,13 @@ import click
 
 from cli.connect import Keyring, network_options, open_client, signing_options
 from cli.kinds import describe, kind_names, show_kind
+from cli.named_files import LARGE_BYTES_MAX
 from cli.output import Failure, Output, reporting
 from cli.session import Outcome, Session, Signed
 from contracts.operations import KINDS, build_operation
 from genesis.envelope import Operation
 from genesis.errors import Rejected
+from node.small_files import read_small
 
 _HEX: Final = re.compile("([0-9a-fA-F]{2})+")
 
@@ -146,10 +148,13 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The file's lines, checked, with their numbers from 1; empty lines are skipped.
 
     Raises:
-        Rejected: ``bad_line``, naming the line; ``empty_file`` when there is none.
+        Rejected: ``bad_line``, naming the line; ``empty_file`` when there is none; ``too_large``.
     """
+    data = read_small(file, LARGE_BYTES_MAX)
+    if len(data) > LARGE_BYTES_MAX:
+        raise Rejected("too_large", f"{file.name} is over the size of a file.", size_max=LARGE_BYTES_MAX)
     try:
-        texts = file.read_text(encoding="utf-8").splitlines()
+        texts = data.decode().splitlines()
     except UnicodeDecodeError as error:
         raise Rejected("bad_line", f"{file.name} is not UTF-8 text.") from error
     if not any(text.strip() for text in texts):

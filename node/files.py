@@ -12,10 +12,10 @@ Rules:
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from genesis.errors import Rejected
+from node.small_files import read_small
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -53,19 +53,10 @@ def read_private(path: Path, size_max: int) -> bytes:
     """The bytes of a secret file.
 
     Raises:
-        Rejected: ``exposed_file`` when its group or others have any permission; ``too_large``.
+        Rejected: ``exposed_file`` when its group or others have any permission; ``too_large``; as `read_small`.
         FileNotFoundError: There is none.
     """
-    with open(path, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise Rejected(
-                "exposed_file",
-                "A secret file is open to other users.",
-                path=str(path),
-                mode=f"{stat.S_IMODE(mode):04o}",
-            )
-        data = file.read(size_max + 1)
+    data = read_small(path, size_max, private=True)
     if len(data) > size_max:
         raise Rejected("too_large", "The file is over its size limit.", path=str(path), size_max=size_max)
     return data
