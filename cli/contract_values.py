@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from cli.option_types import iso_unix_ms
 from contracts.vm.bytecode import InputKind, Kind, Program, Type
 from contracts.vm.intervals import Interval
 from contracts.vm.language.lexer import Sort, tokens_of
@@ -163,18 +164,9 @@ def _whole(text: str) -> int | None:
 
 
 def _time(text: str) -> int | None:
-    """A duration, or an instant with its time zone."""
+    """A duration, or an instant."""
     duration = _of_unit(text, Sort.DURATION)
-    if duration is not None:
-        return duration
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        return None
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
+    return duration if duration is not None else iso_unix_ms(text)
 
 
 def _of_unit(text: str, sort: Sort) -> int | None:

@@ -21,6 +21,7 @@ import click
 from cli.connect import Keyring, network_options, open_client, signing_options
 from cli.kinds import describe, kind_names, show_kind
 from cli.named_files import LARGE_BYTES_MAX
+from cli.option_types import iso_unix_ms
 from cli.output import Failure, Output, reporting
 from cli.session import Outcome, Session, Signed
 from contracts.operations import KINDS, build_operation
@@ -207,12 +208,14 @@ def _sign_line(session: Session, keyring: Keyring, number: int, line: dict[str, 
 
 
 def _operation(keyring: Keyring, kind: str, fields: dict[str, str]) -> Operation:
-    """The operation, with ``@NAME`` in a field that holds a key replaced by the public half of the key NAME."""
-    known = KINDS.get(kind)
-    holding_keys = {each.name for each in known.fields if each.written_as == "hex"} if known is not None else set()
-    for name in holding_keys & fields.keys():
-        if fields[name].startswith("@"):
-            fields = {**fields, name: keyring.public_key(fields[name][1:]).hex()}
+    """The operation, with ``@NAME`` in a field that holds a key replaced by the public half of the key NAME, and a time
+    in ISO 8601 by its milliseconds."""
+    for each in KINDS[kind].fields if kind in KINDS else ():
+        text = fields.get(each.name, "")
+        if each.written_as == "hex" and text.startswith("@"):
+            fields = {**fields, each.name: keyring.public_key(text[1:]).hex()}
+        elif each.name.endswith("_unix_ms") and not text.isdigit() and (moment := iso_unix_ms(text)) is not None:
+            fields = {**fields, each.name: str(moment)}
     return build_operation(kind, fields)
 
 
