@@ -5,19 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from cli.option_types import iso_unix_ms
 from contracts.vm.bytecode import InputKind, Kind, Program, Type
 from contracts.vm.intervals import Interval
+from contracts.vm.language.checker import TIME_MAX
 from contracts.vm.language.lexer import Sort, tokens_of
 from contracts.vm.language.spelling import did_you_mean
+from contracts.vm.language.words import duration_words, ratio_words
 from contracts.vm.verifier import Verified
 from genesis.errors import Rejected
 
 _WHOLE: Final = re.compile(r"-?[0-9][0-9_]{0,39}")
+_SPAN_MS_MAX: Final = 10 * 365 * 86_400_000
+_UNITS: Final = {
+    Kind.BOOL: "0 is no, 1 yes",
+    Kind.TIME: "ms",
+    Kind.QUANTITY: "whole",
+    Kind.PRICE: "ticks",
+    Kind.MONEY: "minor units",
+    Kind.RATIO: ratio_words(1),
+}
 _TRUTHS: Final = {"true": 1, "yes": 1, "1": 1, "false": 0, "no": 0, "0": 0}
 
 
@@ -110,6 +121,18 @@ def moment_text(unix_ms: int) -> str:
         return datetime.fromtimestamp(unix_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):
         return f"{unix_ms} ms"
+
+
+def limits(kind: Kind, low: int, high: int) -> dict[str, Any]:
+    """A declared range: as the chain counts, one of what that is, and what it means where that is not the same."""
+    means = ""
+    if kind is Kind.RATIO:
+        means = f"{ratio_words(low)} to {ratio_words(high)}"
+    elif kind is Kind.TIME:
+        # What ends within years of 1970 is no date on any chain, but a span.
+        words = duration_words if high < _SPAN_MS_MAX else moment_text
+        means = "any time" if (low, high) == (0, TIME_MAX) else f"{words(low)} to {words(high)}"
+    return {"low": low, "high": high, "unit": _UNITS[kind], "means": means}
 
 
 def _settle(program: Program, found: dict[int, int | None], number: int, value: int | None) -> None:

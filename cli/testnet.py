@@ -29,6 +29,7 @@ from cli.testnet_files import (
 )
 from cli.testnet_run import Survey, bring_up, survey, take_down
 from cli.testnet_run import restart as restart_validators
+from cli.warm_up import warm_up
 from genesis.document import ENGINE_DEFAULT, ENGINES, SPEED_MAX
 from genesis.errors import Rejected
 
@@ -125,6 +126,7 @@ def restart(out: Output, names: Sequence[str], directory: Path) -> None:
     """
     network = load_testnet(directory)
     chosen = _named(network, names)
+    warm_up()
     with out.progress("validators ready", len(chosen)) as progress:
         restart_validators(chosen, progress.advance)
     entries = [_entry(each) for each in chosen]
@@ -244,6 +246,7 @@ def _open_or_create(
             "--replay-from, --speed, --consensus, --param and --signers."
         )
         raise Rejected("testnet_exists", message, dir=str(directory), validators=len(network.validators))
+    warm_up()
     return network, False
 
 

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.wallet import Wallet
+from cli.warm_up import warm_up
 from genesis.document import ENGINE_DEFAULT, ChainClock, GenesisDocument, GenesisRole, GenesisValidator
 from genesis.errors import Rejected
 from genesis.params import ChainParams
@@ -251,7 +252,7 @@ def _create(directory: Path, count: int, era: Era, draft: GenesisDocument, signe
     write_private(directory / PASSPHRASE_FILE, passphrase + b"\n")
     configs = _configs(directory, count)
     homes = [_prepare(config, address, passphrase) for config, address in configs]
-    _warm_up()
+    warm_up()
     document = replace(
         draft,
         validators=tuple(homes),
@@ -299,13 +300,6 @@ def _hand_over(config: NodeConfig, passphrase: bytes) -> None:
 
 def _signer_home(home: Path) -> Path:
     return home.with_name(f"{home.name}-signer")
-
-
-def _warm_up() -> None:
-    """Compile the kernels once, before several processes would fight over compiling them."""
-    from contracts.kernels import self_test
-
-    self_test()
 
 
 def _roles(wallet: Wallet) -> tuple[GenesisRole, ...]:

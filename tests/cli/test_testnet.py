@@ -91,7 +91,7 @@ def fail(error: BaseException) -> Callable[..., Any]:
     return raiser
 
 
-STEPS = ("_prepare", "_warm_up", "_roles", "install_genesis", "_record")
+STEPS = ("_prepare", "warm_up", "_roles", "install_genesis", "_record")
 
 
 @pytest.mark.parametrize("existed", [True, False])
@@ -140,7 +140,7 @@ def test_two_commands_do_not_make_one_testnet(tmp_path: Path, monkeypatch: pytes
         refused.append(error.value.code)
 
     with monkeypatch.context() as patched:
-        patched.setattr("cli.testnet_files._warm_up", meanwhile)
+        patched.setattr("cli.testnet_files.warm_up", meanwhile)
         network = create_testnet(directory, 1, Era())
     assert refused == ["testnet_busy"]
     assert load_testnet(directory) == network
