@@ -34,14 +34,14 @@ def telling_of_kernels(begin: Callable[[ExitStack], Step] | None = None) -> Iter
     """
     from numba.core import event
 
-    begin = begin or _tell
+    announce = begin or _tell
     with ExitStack() as stack:
         steps: list[Step] = []
 
-        class Listener(event.Listener):  # type: ignore[misc]
+        class Listener(event.Listener):
             def on_start(self, event: Any) -> None:
                 if not steps:
-                    steps.append(begin(stack))
+                    steps.append(announce(stack))
 
             def on_end(self, event: Any) -> None:
                 for each in steps:
