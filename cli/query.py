@@ -101,8 +101,11 @@ def _without_proof(values: Mapping[str, object]) -> None:
 
 
 def quoted(name: str) -> str:
-    """A name as one segment of a path."""
-    return quote(name, safe="")
+    """A name as one segment of a path; what is no text is wrong usage."""
+    try:
+        return quote(name, safe="")
+    except UnicodeEncodeError as error:
+        raise click.UsageError(f"{name[:64]!r} is no name: it is not UTF-8 text.") from error
 
 
 @click.group()

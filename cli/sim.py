@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 REPLAY_ADVICE: Final = "Run that command; with --transcript FILE it writes every event, one a line."
 TRANSCRIPT_COLUMNS_MAX: Final = 240
+SEED_DIGITS_MAX: Final = 18
+"""So that a range of seeds has a length in 64 bits."""
 
 
 def _seed_range(ctx: click.Context, param: click.Parameter, text: str | None) -> range | None:
@@ -32,8 +34,10 @@ def _seed_range(ctx: click.Context, param: click.Parameter, text: str | None) ->
     if text is None:
         return None
     start, _, end = text.partition(":")
-    if not (start.isdecimal() and end.isdecimal() and int(start) < int(end)):
-        raise click.BadParameter(f"{text!r} is not FROM:TO with FROM below TO.", ctx, param)
+    are_numbers = all(each.isascii() and each.isdecimal() and len(each) <= SEED_DIGITS_MAX for each in (start, end))
+    if not (are_numbers and int(start) < int(end)):
+        message = f"{text[:64]!r} is not FROM:TO with FROM below TO, of at most {SEED_DIGITS_MAX} digits each."
+        raise click.BadParameter(message, ctx, param)
     return range(int(start), int(end))
 
 

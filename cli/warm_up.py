@@ -58,7 +58,11 @@ def _tell(stack: ExitStack) -> Step:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn(f"{WORDS} {{task.completed}} functions"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("Compiling kernels, about a minute, once: {task.completed} functions"),
+        TimeElapsedColumn(),
+    )
     bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
     task = bar.add_task("", total=None)
     return lambda: bar.advance(task)

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from node.small_files import read_small
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, mode 0600."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary = _temporary(path)
     _write_new(temporary, data)
     os.replace(temporary, path)
     sync_directory(path.parent)
@@ -32,7 +33,7 @@ def create_private(path: Path, data: bytes) -> None:
     Raises:
         Rejected: ``file_exists``; the file is left as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary = _temporary(path)
     _write_new(temporary, data)
     try:
         os.link(temporary, path)
@@ -90,6 +91,13 @@ def write_all(file: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written
+
+
+def _temporary(path: Path) -> Path:
+    """The name under which a file is written, beside its own; an error of the system where it has none of its own."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return path.with_name(f".{path.name}.{os.getpid()}.new")
 
 
 def _write_new(path: Path, data: bytes) -> None:

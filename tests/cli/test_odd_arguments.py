@@ -1,0 +1,77 @@
+"""Arguments that nobody means and a shell can give: each is a failure in the one form, none is a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli.main import novate
+from node.keystore import find_passphrase
+
+ROOT = Path(__file__).resolve().parents[2]
+NO_TEXT = os.fsdecode(b"\xff")
+ASKED = ["--url", "http://127.0.0.1:1"]
+WRONG_USAGE = [
+    ["sim", "--seeds", "0:" + "9" * 30],
+    ["sim", "--seeds", "0:" + "9" * 5_000],
+    ["sim", "--seeds", "0:\u0661"],
+    ["query", "index", NO_TEXT, *ASKED],
+    ["query", "series", NO_TEXT, *ASKED],
+    ["query", "contract", NO_TEXT, *ASKED],
+    ["query", "entry", "balances", NO_TEXT, *ASKED],
+    ["query", "account", f"M0/{NO_TEXT}", *ASKED],
+]
+
+
+@pytest.mark.parametrize(
+    "arguments", WRONG_USAGE, ids=lambda each: " ".join(each)[:32].encode("unicode_escape").decode()
+)
+def test_it_is_wrong_usage(arguments: list[str]) -> None:
+    """A number that no range has, digits of another script, bytes that are no text."""
+    done = CliRunner().invoke(novate, arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "Usage: " in done.stderr
+
+
+def test_an_empty_name_of_a_file_to_write_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unset variable of a script: ``genesis create "$FILE"``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOVATE_PASSPHRASE", "x")
+    made = ["node", "init", "--home", "v0", "--name", "v0", "--cost", "testnet"]
+    assert CliRunner().invoke(novate, made).exit_code == 0
+    done = CliRunner().invoke(novate, ["genesis", "create", "", "--name", "x", "--validator", "v0/validator.toml"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("novate: error [system]: .: Is a directory.")
+
+
+@pytest.mark.process
+def test_a_path_that_is_no_text_is_shown_and_the_json_stays_json(tmp_path: Path) -> None:
+    """File names are bytes to the system."""
+    home = os.path.join(os.fsencode(tmp_path), b"\xff")
+    os.mkdir(home)
+    for arguments in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", "keys", "list", "--home", home, *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "\\udcff" in done.stdout
+    assert os.fsencode(json.loads(done.stdout)["home"]) == home
+
+
+def test_a_passphrase_in_the_environment_is_its_bytes(tmp_path: Path) -> None:
+    """The same as in a file, also where they are no text."""
+    file = tmp_path / "passphrase"
+    file.write_bytes(b"\xff\n")
+    file.chmod(0o600)
+    assert find_passphrase(tmp_path, NO_TEXT, None) == find_passphrase(tmp_path, None, file) == b"\xff"
