@@ -80,7 +80,7 @@ NOTES: Final[Mapping[str, str]] = {
     "accounts": "one for each party: MEMBER/NAME,MEMBER/NAME",
     "assets": "one for each asset of the program, e.g. BTC,USD",
     "feeds": "one index for each feed of the program, e.g. BTC_USD",
-    "parameters": "the program's parameters in its order, e.g. 10,-5",
+    "parameters": "in the program's order, e.g. 10,-5, or NAME=VALUE,...",
     "election": "the election's name in the program",
     "value": "1 is true, 0 false; or a quantity",
 }

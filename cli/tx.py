@@ -19,6 +19,7 @@ from typing import Any, Final
 import click
 
 from cli.connect import Keyring, network_options, open_client, signing_options
+from cli.contract_start import is_named, with_integers
 from cli.kinds import describe, kind_names, show_kind
 from cli.named_files import LARGE_BYTES_MAX
 from cli.option_types import iso_unix_ms
@@ -65,11 +66,24 @@ def send(
     Example:
       novate tx send transfer --key M0 --wait \\
         source=M0/main destination=M1/main asset=BTC amount_minor=5
+
+    The parameters of contract.start are integers in the program's order, or all of them by name: times as ISO 8601 or
+    2h, ratios as 2.5%, prices and money as AMOUNT:INDEX and AMOUNT:ASSET, or in ticks and minor units without a unit.
+    An amount that is no whole number of those is refused.
+
+    \b
+        parameters=strike=60000.5:BTC_USD,lot=0.02:BTC,expiry=2026-12-25T08:00Z
     """
     keyring = Keyring(home, directory, passphrase_file)
-    operation = _operation(keyring, kind, parse_fields(fields))
+    given = parse_fields(fields)
+    if not is_named(kind, given):  # what is wrong with it is said without asking anybody
+        _operation(keyring, kind, given)
     keys = [keyring.key(name) for name in dict.fromkeys((key, *cosign))]
     with open_client(urls, directory) as client:
+        if is_named(kind, given):
+            given = with_integers(client, given)
+            out.line(f"parameters={given['parameters']}")
+        operation = _operation(keyring, kind, given)
         session = Session(client)
         outcomes = deliver(session, [session.sign(keys, [operation])], wait)
     finish(out, outcomes, entry(outcomes[0]))
@@ -202,6 +216,8 @@ def _sign_line(session: Session, keyring: Keyring, number: int, line: dict[str, 
             return session.read(bytes.fromhex(line["envelope"]))
         keys = [keyring.key(name) for name in line["keys"]]
         fields = {name: str(value) for name, value in line["fields"].items()}
+        if is_named(line["kind"], fields):
+            fields = with_integers(session.client, fields)
         return session.sign(keys, [_operation(keyring, line["kind"], fields)])
     except Rejected as error:
         raise Rejected(error.code, f"Line {number}: {error.message}", **error.details) from error

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import novate
+from cli.output import Failure, Output
 from node.keystore import find_passphrase
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,3 +76,36 @@ def test_a_passphrase_in_the_environment_is_its_bytes(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\n")
     file.chmod(0o600)
     assert find_passphrase(tmp_path, NO_TEXT, None) == find_passphrase(tmp_path, None, file) == b"\xff"
+
+
+EVIL = "\x1b]0;evil\x07\x1b[2J\x00\u202e"
+
+
+def test_no_file_speaks_to_the_terminal_through_a_failure(tmp_path: Path) -> None:
+    """A tape or a proof is somebody else's; a sequence of escapes in it can retitle, clear or paste."""
+    tape = tmp_path / "tape.csv"
+    for column in ("instrument", "price", EVIL):
+        tape.write_text(f"{column},price{EVIL},amount\n1,{EVIL},2\n", encoding="utf-8")
+        done = CliRunner().invoke(novate, ["demo", "--tape", str(tape), "--exit"])
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr.replace("\n", "").isprintable()
+
+
+def test_a_failure_is_shown_on_a_screen_and_says_what_was_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who names a column by a megabyte gets the reason, not the megabyte."""
+    Failure(f"There is no column {'x' * 1_000_000}.\nSecond {EVIL}.", "Correct it.").show()
+    said = capsys.readouterr().err
+    assert len(said) < 3_000
+    assert "... (1,000,020 characters)\nSecond \\x1b]0;evil\\x07" in said
+    assert said.endswith("\n  what to do: Correct it.\n")
+
+
+def test_no_value_speaks_to_the_terminal_through_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a validator answers is shown as it is, but for what acts."""
+    out = Output(False)
+    out.pairs(f"Title {EVIL}", {f"name {EVIL}": EVIL, "plain": "caf\u00e9 \u2588"})
+    out.line(f"first\nsecond {EVIL}")
+    said = capsys.readouterr().out
+    assert said.replace("\n", "").isprintable()
+    assert "caf\u00e9 \u2588" in said
+    assert "first\nsecond \\x1b" in said
