@@ -185,6 +185,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "malformed": "Correct it as the message says; `novate tx kinds` says how the fields of transactions are written.",
     "bad_line": "`novate tx submit --help` shows the format of a line. Nothing was sent.",
     "empty_file": "`novate tx submit --help` shows the format of a line.",
+    "not_whole_units": "Round it yourself; `novate query index NAME` and `query account` show the decimals.",
+    "unknown_unit": "Write AMOUNT:INDEX or AMOUNT:ASSET with one of the feeds or assets, or ticks and minor units.",
     "too_large": "Send less in one file or one transaction.",
     "too_many_operations": "Split it into several transactions.",
     "bad_signature": "Sign it again; the bytes were changed, or the key is another.",

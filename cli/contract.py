@@ -17,7 +17,7 @@ from cli.contract_plot import COLUMNS, payoff_lines, write_png
 from cli.contract_prove import prove_file
 from cli.contract_source import LoadedContract, load_contract
 from cli.contract_value import value
-from cli.contract_values import moment_text, parameter_values, settled_inputs
+from cli.contract_values import limits, moment_text, parameter_values, settled_inputs
 from cli.output import Amount, Failure, Output, reporting
 from contracts.vm.bytecode import Input, InputKind, Op, Program, encode_program
 from contracts.vm.disassembler import disassemble, type_name
@@ -63,8 +63,8 @@ contract.add_command(actus)
 def check(out: Output, file: Path, gas_max: int) -> None:
     """Check the contract in FILE as every validator does.
 
-    A dash as FILE is standard input. Prints gas, parameters and inputs with their ranges, and what each lock and
-    payment may come to.
+    A dash as FILE is standard input. Prints gas, parameters and inputs with their ranges (as the chain counts, in what
+    unit, and what that means), and what each lock and payment may come to.
     """
     loaded = load_contract(file, gas_max)
     document = _checked(loaded, gas_max)
@@ -83,7 +83,11 @@ def _checked(loaded: LoadedContract, gas_max: int) -> dict[str, Any]:
         "gas_max": gas_max,
         "word_sized": verified.word_sized,
         "parameters": [
-            {"name": each.name, "type": type_name(program, each.type), "low": each.low, "high": each.high}
+            {
+                "name": each.name,
+                "type": type_name(program, each.type),
+                **limits(each.type.kind, each.low, each.high),
+            }
             for each in program.parameters
         ],
         "inputs": [
@@ -91,8 +95,7 @@ def _checked(loaded: LoadedContract, gas_max: int) -> dict[str, Any]:
                 "name": each.name,
                 "from": _source(program, each),
                 "type": type_name(program, each.type),
-                "low": each.low,
-                "high": each.high,
+                **limits(each.type.kind, each.low, each.high),
             }
             for each in program.inputs
         ],
@@ -124,8 +127,8 @@ def _show_checked(out: Output, loaded: LoadedContract, document: dict[str, Any])
     facts = ("contract", "program_id", "bytes", "instructions", "gas")
     out.pairs("Every validator would store it", {name: document[name] for name in facts})
     for title, name, columns in (
-        ("Parameters", "parameters", ("name", "type", "low", "high")),
-        ("Inputs", "inputs", ("name", "from", "type", "low", "high")),
+        ("Parameters", "parameters", ("name", "type", "low", "high", "unit", "means")),
+        ("Inputs", "inputs", ("name", "from", "type", "low", "high", "unit", "means")),
         ("Locks may come to", "locks", ("party", "asset", "low_minor", "high_minor")),
         ("Payments may come to", "payments", ("line", "asset", "low_minor", "high_minor")),
     ):

@@ -10,12 +10,12 @@ from typing import Any, Final
 import click
 
 from cli.output import Failure, Output, reporting
-from cli.small_files import read_small
 from contracts.calendar import moment_iso
 from contracts.vm.actus import STRIKES_MAX, option_events, option_program
 from contracts.vm.actus_terms import DECIMALS, TEXT_MAX, Event, parse_case, parse_decimal
 from contracts.vm.verifier import Verified
 from genesis.errors import Rejected
+from node.small_files import read_small
 
 FILE_BYTES_MAX: Final = 2**24
 CASES_MAX: Final = 10_000

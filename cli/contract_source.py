@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cli.named_files import read_named
 from cli.output import Failure
-from cli.small_files import read_small
 from contracts.vm.bytecode import CODE_LENGTH_MAX, GAS, decode_program
 from contracts.vm.language.compiler import Compiled, compile_verified
 from contracts.vm.language.lexer import SOURCE_BYTES_MAX
@@ -35,18 +34,12 @@ def load_contract(file: Path, gas_max: int = GAS_MAX) -> LoadedContract:
     Raises:
         Failure: What is wrong, with file, line and column, and the line itself with a mark under the place.
     """
-    source = _read(file)
+    source = read_named(file, SOURCE_BYTES_MAX)
     try:
         compiled, verified = compile_verified(source, gas_max)
     except Rejected as error:
         raise _bytecode(file, source) or _failure(file, source, error) from error
     return LoadedContract(file, compiled, verified)
-
-
-def _read(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read(SOURCE_BYTES_MAX + 1)
-    return read_small(file, SOURCE_BYTES_MAX)
 
 
 def _bytecode(file: Path, source: bytes) -> Failure | None:

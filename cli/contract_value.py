@@ -12,6 +12,7 @@ import click
 
 from cli.contract_source import load_contract
 from cli.contract_values import parameter_values
+from cli.option_types import CORRELATION, FINITE, Moment
 from cli.output import Amount, Failure, Output, reporting
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 @click.argument("parameters", nargs=-1, metavar="[PARAMETER=VALUE]...")
 @click.option("--party", required=True, metavar="NAME", help="Whose gain is valued.")
 @click.option("--asset", metavar="NAME", help="What it is counted in; by default the first asset.")
-@click.option("--now-unix-ms", type=click.IntRange(0), required=True, help="The moment of valuation.")
-@click.option("--spot", "spots", type=float, multiple=True, required=True, help="Of each feed, in units (not ticks).")
-@click.option("--vol", "vols", type=float, multiple=True, required=True, help="Of each feed.")
-@click.option("--q", "yields", type=float, multiple=True, help="Of each feed; 0 by default.")
-@click.option("--correlation", type=float, default=0.0, show_default=True, help="Of every pair of feeds.")
-@click.option("--r", "rate", type=float, required=True, help="The rate a year, continuous.")
+@click.option(
+    "--now-unix-ms", type=Moment(), required=True, help="The moment of valuation: ISO 8601 or milliseconds since 1970."
+)
+@click.option("--spot", "spots", type=FINITE, multiple=True, required=True, help="Of each feed, in units (not ticks).")
+@click.option("--vol", "vols", type=FINITE, multiple=True, required=True, help="Of each feed.")
+@click.option("--q", "yields", type=FINITE, multiple=True, help="Of each feed; 0 by default.")
+@click.option("--correlation", type=CORRELATION, default=0.0, show_default=True, help="Of every pair of feeds.")
+@click.option("--r", "rate", type=FINITE, required=True, help="The rate a year, continuous.")
 @click.option(
     "--ticks-per-unit", type=click.IntRange(1), default=100, show_default=True, help="Ticks of a price's unit."
 )

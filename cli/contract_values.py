@@ -5,18 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import click
 
+from cli.option_types import iso_unix_ms
 from contracts.vm.bytecode import InputKind, Kind, Program, Type
 from contracts.vm.intervals import Interval
+from contracts.vm.language.checker import TIME_MAX
 from contracts.vm.language.lexer import Sort, tokens_of
 from contracts.vm.language.spelling import did_you_mean
+from contracts.vm.language.words import duration_words, ratio_words
 from contracts.vm.verifier import Verified
 from genesis.errors import Rejected
 
 _WHOLE: Final = re.compile(r"-?[0-9][0-9_]{0,39}")
+_SPAN_MS_MAX: Final = 10 * 365 * 86_400_000
+_UNITS: Final = {
+    Kind.BOOL: "0 is no, 1 yes",
+    Kind.TIME: "ms",
+    Kind.QUANTITY: "whole",
+    Kind.PRICE: "ticks",
+    Kind.MONEY: "minor units",
+    Kind.RATIO: ratio_words(1),
+}
 _TRUTHS: Final = {"true": 1, "yes": 1, "1": 1, "false": 0, "no": 0, "0": 0}
 
 
@@ -111,6 +123,18 @@ def moment_text(unix_ms: int) -> str:
         return f"{unix_ms} ms"
 
 
+def limits(kind: Kind, low: int, high: int) -> dict[str, Any]:
+    """A declared range: as the chain counts, one of what that is, and what it means where that is not the same."""
+    means = ""
+    if kind is Kind.RATIO:
+        means = f"{ratio_words(low)} to {ratio_words(high)}"
+    elif kind is Kind.TIME:
+        # What ends within years of 1970 is no date on any chain, but a span.
+        words = duration_words if high < _SPAN_MS_MAX else moment_text
+        means = "any time" if (low, high) == (0, TIME_MAX) else f"{words(low)} to {words(high)}"
+    return {"low": low, "high": high, "unit": _UNITS[kind], "means": means}
+
+
 def _settle(program: Program, found: dict[int, int | None], number: int, value: int | None) -> None:
     if number in found:
         raise click.UsageError(f"{program.inputs[number].name!r} is settled twice.")
@@ -163,18 +187,9 @@ def _whole(text: str) -> int | None:
 
 
 def _time(text: str) -> int | None:
-    """A duration, or an instant with its time zone."""
+    """A duration, or an instant."""
     duration = _of_unit(text, Sort.DURATION)
-    if duration is not None:
-        return duration
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        return None
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
+    return duration if duration is not None else iso_unix_ms(text)
 
 
 def _of_unit(text: str, sort: Sort) -> int | None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,10 +33,12 @@ from cli.testnet_files import Era, LocalNetwork, create_testnet
 from cli.testnet_run import Survey, await_agreement, bring_up, take_down
 from genesis.document import ENGINE_DEFAULT, ENGINES, SPEED_MAX
 from genesis.params import ChainParams
+from node.small_files import read_small
 
 REPLAY_WALL_S: Final = 8
 VALIDATORS: Final = 4
 DELIVERY_FILE: Final = "deribit_delivery_prices_public.csv"
+DELIVERY_BYTES_MAX: Final = 2**24
 
 
 @click.command()
@@ -107,13 +110,13 @@ def find_official_price(directory: Path, plan: Plan) -> str | None:
     if not path.exists():
         return None
     day = datetime.fromtimestamp(plan.expiry_unix_ms / 1_000, UTC).date().isoformat()
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        try:
-            for row in csv.DictReader(file):
-                if (row.get("index"), row.get("date")) == (plan.index.lower(), day):
-                    return row.get("delivery_price")
-        except csv.Error:  # whatever it is, it is no such file
-            return None
+    text = read_small(path, DELIVERY_BYTES_MAX).decode(errors="replace")
+    try:
+        for row in csv.DictReader(StringIO(text, newline="")):
+            if (row.get("index"), row.get("date")) == (plan.index.lower(), day):
+                return row.get("delivery_price")
+    except csv.Error:  # whatever it is, it is no such file
+        return None
     return None
 
 

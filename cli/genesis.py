@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from cli.chain_params import param_option, read_params
+from cli.option_types import Moment
 from cli.output import Failure, Output, reporting
 from genesis.document import ENGINE_DEFAULT, ENGINES, ChainClock, GenesisDocument, GenesisRole, GenesisValidator
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from node.certificates import certificate_public_key
 from node.files import create_private
-from node.home import format_document, parse_card, read_document
+from node.home import format_document, read_card, read_document
 
 
 @click.group()
@@ -48,8 +49,15 @@ def genesis() -> None:
     "--consensus", type=click.Choice(ENGINES), default=ENGINE_DEFAULT, show_default=True, help="The agreement's engine."
 )
 @click.option("--speed", type=int, default=1, show_default=True, help="Block time per wall time.")
-@click.option("--wall-origin-unix-ms", type=int, default=0, help="Replay: the wall time at which the clock starts.")
-@click.option("--chain-origin-unix-ms", type=int, default=0, help="Replay: the block time at that moment.")
+@click.option(
+    "--wall-origin-unix-ms",
+    type=Moment(),
+    default=0,
+    help="Replay: the wall time at which the clock starts: ISO 8601 or milliseconds since 1970.",
+)
+@click.option(
+    "--chain-origin-unix-ms", type=Moment(), default=0, help="Replay: the block time at that moment, likewise."
+)
 @reporting
 def create(
     out: Output,
@@ -154,7 +162,7 @@ def _check_certificates(document: GenesisDocument) -> None:
 def _validator(text: str) -> GenesisValidator:
     """A validator's entry, from its card's path or from ``name=value,...``."""
     if "=" not in text:
-        return parse_card(Path(text).read_text(encoding="utf-8"))
+        return read_card(Path(text))
     fields = _fields(text, ("name", "key", "address", "cert"), ("power",))
     try:
         return GenesisValidator(

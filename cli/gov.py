@@ -27,7 +27,7 @@ from contracts.operations_governance import proposal_id
 from genesis.envelope import Operation
 from genesis.errors import Rejected
 from node.config import load_config
-from node.home import parse_card
+from node.home import read_card
 from node.keystore import KeyStore
 from node.rotation import later_keys
 from node.signer_home import SIGNER_FILE
@@ -189,7 +189,7 @@ def _key_name(client: Client, home: Path) -> str:
 
 
 def _card_fields(card: Path) -> dict[str, str]:
-    entry = parse_card(card.read_text(encoding="utf-8"))
+    entry = read_card(card)
     return {
         "validator": entry.name,
         "public_key": entry.public_key.hex(),

@@ -13,6 +13,8 @@ Completion: ``eval "$(_NOVATE_COMPLETE=bash_source novate)"`` (or ``zsh_source``
 from __future__ import annotations
 
 import errno
+import io
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
@@ -88,6 +90,9 @@ def novate() -> None:
 
 def main() -> None:
     """The entry point of the ``novate`` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path need not be text; to show one must not fail. Standard error is so from the start.
+        sys.stdout.reconfigure(errors="backslashreplace")
     novate(prog_name="novate")
 
 

@@ -11,10 +11,11 @@ A process that runs a node ends with
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ from cli.output import Failure, Output, reporting
 from cli.passphrase import passphrase_option, resolve_passphrase
 from cli.service import cancel_at_signal, explained
 from cli.verify import BlockHash, trusted_block
+from cli.warm_up import telling_of_kernels
 from genesis.addresses import join_address, split_address
 from genesis.errors import Rejected
 from node.config import NodeConfig, load_config
@@ -40,11 +42,11 @@ from node.home import (
     install_genesis,
     load_genesis,
     open_home,
-    parse_card,
     prepare_home,
+    read_card,
     read_document,
 )
-from node.named_peers import name_peer, read_card
+from node.named_peers import name_peer
 
 if TYPE_CHECKING:
     from genesis.document import GenesisDocument
@@ -239,7 +241,7 @@ def _config(
 
 def _known_address(config: NodeConfig) -> str | None:
     try:
-        return parse_card(config.card_path.read_text(encoding="utf-8")).address
+        return read_card(config.card_path).address
     except FileNotFoundError:
         return None
 
@@ -262,8 +264,13 @@ def _run_until_signalled(opened: OpenedHome) -> None:
                 await run_node(opened)
                 nursery.cancel_scope.cancel()
 
+    def tell(_: object) -> Callable[[], None]:
+        logging.getLogger("novate.node").info("compiling_kernels", extra={"about_s": 60})
+        return lambda: None
+
     try:
-        trio.run(until_signalled)
+        with telling_of_kernels(tell):
+            trio.run(until_signalled)
     except (BaseExceptionGroup, StorageFailure, ReplicaHalted, OSError) as error:
         failure = _unable_to_listen(opened.config) if _is_about_addresses(error) else explained(error)
         if failure is None:

@@ -5,6 +5,7 @@ Rules:
 1. With ``--json`` a command prints exactly one JSON document on standard output, at its end, and nothing else there.
 2. Without it, people get tables; rich is imported only on a terminal, elsewhere the same rows are plain text.
 3. A failure goes to standard error, with a reason and what to do; exit code 1. Wrong usage is exit code 2.
+4. Nothing that is shown to people acts on their terminal (`plain`).
 
 A command is written as::
 
@@ -32,6 +33,9 @@ from genesis.errors import Rejected
 
 PLAIN_PROGRESS_STEPS: Final = 4
 """Away from a terminal a bar becomes this many lines."""
+
+LINE_MAX: Final = 2_000
+"""Of a failure; what is compared in one may be as long as what was given."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,7 +72,8 @@ class Failure(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Write the failure to standard error."""
         kind = f" [{self.code}]" if self.code else ""
-        click.echo(f"novate: error{kind}: {self.message}", err=True)
+        lines = (_cut(line) for line in plain(self.message).split("\n"))
+        click.echo(f"novate: error{kind}: " + "\n".join(lines), err=True)
         if self.advice:
             click.echo(f"  what to do: {self.advice}", err=True)
 
@@ -109,13 +114,13 @@ class Output:
     def line(self, text: str = "") -> None:
         """One line for people; nothing with ``--json``."""
         if not self.as_json:
-            click.echo(text)
+            click.echo(plain(text))
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Rows under column heads; numbers stand to the right, an `Amount` in groups."""
         if self.as_json:
             return
-        cells = [[_cell(value) for value in row] for row in rows]
+        title, cells = plain(title), [[_cell(value) for value in row] for row in rows]
         right = [bool(rows) and all(_is_number(row[at]) for row in rows) for at in range(len(columns))]
         if self.is_terminal:
             _rich_table(title, columns, cells, right)
@@ -154,7 +159,22 @@ def _cell(value: object) -> str:
         return f"{int(value):,}"
     if value is None:
         return "-"
-    return str(value)
+    return plain(str(value))
+
+
+def plain(text: str) -> str:
+    """The text without what acts on a terminal: files, proofs and validators' answers are somebody else's."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LINE_MAX else f"{line[:LINE_MAX]}... ({len(line):,} characters)"
 
 
 def _is_number(value: object) -> bool:

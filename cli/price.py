@@ -6,15 +6,16 @@ row that cannot be priced says why and stops no other row.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from cli.named_files import read_named
 from cli.output import Amount, Failure, Output, reporting
 from cli.price_mc import mc
+from cli.warm_up import telling_of_kernels
 
 OPTIONS: Final = (
     (
@@ -87,14 +88,15 @@ def price(out: Output, csv_file: Path | None, greeks: bool, **given: str | None)
     if click.get_current_context().invoked_subcommand is not None:
         return
     named = {name: value for name, value in given.items() if value is not None}
-    if csv_file is not None:
-        if named:
-            raise click.UsageError("An option is described by a file or by options, not by both.")
-        price_file(out, csv_file, greeks=greeks)
-    elif named:
-        price_one(out, named, greeks=greeks)
-    else:
+    if csv_file is not None and named:
+        raise click.UsageError("An option is described by a file or by options, not by both.")
+    if csv_file is None and not named:
         raise click.UsageError("Describe one option (--kind vanilla --right call --spot 100 ...), or give --csv FILE.")
+    with telling_of_kernels():
+        if csv_file is not None:
+            price_file(out, csv_file, greeks=greeks)
+        else:
+            price_one(out, named, greeks=greeks)
 
 
 def price_one(out: Output, named: dict[str, str], *, greeks: bool) -> None:
@@ -118,12 +120,7 @@ def price_file(out: Output, path: Path, *, greeks: bool) -> None:
     """Every row of a file."""
     from cli.price_rows import BYTES_MAX, price_rows, read_table
 
-    if str(path) == "-":
-        data = sys.stdin.buffer.read(BYTES_MAX + 1)
-    else:
-        with open(path, "rb") as file:
-            data = file.read(BYTES_MAX + 1)
-    answers = price_rows(*read_table(data), greeks=greeks)
+    answers = price_rows(*read_table(read_named(path, BYTES_MAX)), greeks=greeks)
     out.result({"rows": answers}, lambda: _show(out, answers, greeks=greeks))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from cli.option_types import CORRELATION, FINITE
 from cli.output import Amount, Output, reporting
 from genesis.errors import Rejected
 
@@ -44,17 +45,17 @@ BARRIERS: Final = ("down_out", "down_in", "up_out", "up_in")
 @click.command("mc")
 @click.option("--kind", type=click.Choice(KINDS), default="vanilla", show_default=True, help="What is paid.")
 @click.option("--right", type=click.Choice(list(RIGHTS)), required=True, help="call or put.")
-@click.option("--spot", "spots", type=float, multiple=True, required=True, help="Once for each underlying.")
-@click.option("--vol", "vols", type=float, multiple=True, required=True, help="Once for each underlying.")
-@click.option("--q", "yields", type=float, multiple=True, help="Once for each underlying; 0 by default.")
-@click.option("--weight", "weights", type=float, multiple=True, help="Of a basket, once for each underlying.")
-@click.option("--correlation", type=float, default=0.0, show_default=True, help="Of every pair of underlyings.")
-@click.option("--r", "rate", type=float, required=True, help="The rate a year, continuous.")
-@click.option("--t-years", type=float, required=True, help="Years to expiry.")
-@click.option("--strike", type=float, help="The strike; none for a floating lookback.")
+@click.option("--spot", "spots", type=FINITE, multiple=True, required=True, help="Once for each underlying.")
+@click.option("--vol", "vols", type=FINITE, multiple=True, required=True, help="Once for each underlying.")
+@click.option("--q", "yields", type=FINITE, multiple=True, help="Once for each underlying; 0 by default.")
+@click.option("--weight", "weights", type=FINITE, multiple=True, help="Of a basket, once for each underlying.")
+@click.option("--correlation", type=CORRELATION, default=0.0, show_default=True, help="Of every pair of underlyings.")
+@click.option("--r", "rate", type=FINITE, required=True, help="The rate a year, continuous.")
+@click.option("--t-years", type=FINITE, required=True, help="Years to expiry.")
+@click.option("--strike", type=FINITE, help="The strike; none for a floating lookback.")
 @click.option("--barrier-kind", type=click.Choice(BARRIERS), help="What a touch does.")
-@click.option("--barrier", type=float, help="The barrier, watched at every fixing.")
-@click.option("--rebate", type=float, default=0.0, show_default=True, help="Paid at expiry when nothing else is.")
+@click.option("--barrier", type=FINITE, help="The barrier, watched at every fixing.")
+@click.option("--rebate", type=FINITE, default=0.0, show_default=True, help="Paid at expiry when nothing else is.")
 @click.option(
     "--fixings",
     type=click.IntRange(1, 4096),

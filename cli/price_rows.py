@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from cli.named_files import LARGE_BYTES_MAX
 from contracts.pricing.asian_kernel import NOW_YEARS
 from contracts.pricing.catalogue import EUROPEAN, EXERCISES, GREEKS, KINDS, MODELS, Model
 from contracts.pricing.inputs import CALL, PUT, Column
@@ -41,7 +42,7 @@ NAMES: Final = ("kind", "exercise", "right", "barrier_kind")
 """Columns that hold names and no numbers."""
 RIGHTS: Final[Mapping[str, float]] = {"call": CALL, "put": PUT}
 ROWS_MAX: Final = 1_000_000
-BYTES_MAX: Final = 1 << 28
+BYTES_MAX: Final = LARGE_BYTES_MAX
 
 Row = Sequence[str]
 Answer = dict[str, Any]

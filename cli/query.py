@@ -16,6 +16,7 @@ import click
 
 from cli.client import all_contracts, all_members, all_series, whole_settlement
 from cli.connect import network_options, open_client
+from cli.option_types import Moment
 from cli.output import Amount, Output, reporting
 
 ID_DIGITS: Final = 64
@@ -100,8 +101,11 @@ def _without_proof(values: Mapping[str, object]) -> None:
 
 
 def quoted(name: str) -> str:
-    """A name as one segment of a path."""
-    return quote(name, safe="")
+    """A name as one segment of a path; what is no text is wrong usage."""
+    try:
+        return quote(name, safe="")
+    except UnicodeEncodeError as error:
+        raise click.UsageError(f"{name[:64]!r} is no name: it is not UTF-8 text.") from error
 
 
 @click.group()
@@ -288,7 +292,7 @@ def index(out: Output, index: str, urls: Sequence[str], directory: Path, prove: 
 
 @query.command()
 @click.argument("index")
-@click.argument("expiry_unix_ms", type=click.IntRange(0))
+@click.argument("expiry_unix_ms", type=Moment())
 @click.option("--account", type=AccountName(), help="With --prove: also prove what this account got or paid.")
 @proof_options
 @network_options
@@ -305,7 +309,7 @@ def settlement(
 ) -> None:
     """Show the settlement price and amounts of an expiry.
 
-    Of INDEX, e.g. BTC_USD, at EXPIRY_UNIX_MS, as `novate query series` shows it.
+    Of INDEX, e.g. BTC_USD, at EXPIRY_UNIX_MS, as `novate query series` shows it, or as ISO 8601.
     """
     path = f"settlements/{quoted(index)}/{expiry_unix_ms}"
     if prove:

@@ -9,6 +9,7 @@ import click
 
 from cli.client import Client
 from cli.connect import directory_option
+from cli.named_files import LARGE_BYTES_MAX
 from cli.output import Output, reporting
 from cli.replay_drive import await_settlement, check_clock, drive
 from cli.replay_plan import MEMBERS, Plan, make_plan
@@ -19,8 +20,8 @@ from cli.tape import parse_index, parse_price, parse_tape
 from cli.testnet_files import LocalNetwork, load_testnet
 from contracts.expiry import VOID
 from genesis.errors import Rejected
+from node.small_files import read_small
 
-TAPE_BYTES_MAX: Final = 256 * 2**20
 ANSWER_S_MAX: Final = 3.0
 """A validator that hangs may not hold up the replay for longer."""
 
@@ -96,15 +97,18 @@ def read_text(path: Path) -> str:
         OSError: It cannot be read.
     """
     import gzip
+    import io
     import zlib
 
+    data = read_small(path, LARGE_BYTES_MAX)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(TAPE_BYTES_MAX + 1)
+        if path.suffix == ".gz" and len(data) <= LARGE_BYTES_MAX:
+            with gzip.open(io.BytesIO(data)) as unpacked:
+                data = unpacked.read(LARGE_BYTES_MAX + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise Rejected("bad_tape", f"{path.name} is no gzip file, or is damaged or cut off.") from error
-    if len(data) > TAPE_BYTES_MAX:
-        raise Rejected("bad_tape", f"{path.name} is larger than a tape may be.", size_max=TAPE_BYTES_MAX)
+    if len(data) > LARGE_BYTES_MAX:
+        raise Rejected("bad_tape", f"{path.name} is larger than a tape may be.", size_max=LARGE_BYTES_MAX)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from cli.output import Amount, Failure, Output, reporting
+from genesis.errors import Rejected
+from node.small_files import read_small
 
 if TYPE_CHECKING:
     from node.simulator.report import Totals
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 REPLAY_ADVICE: Final = "Run that command; with --transcript FILE it writes every event, one a line."
 TRANSCRIPT_COLUMNS_MAX: Final = 240
+SEED_DIGITS_MAX: Final = 18
+"""So that a range of seeds has a length in 64 bits."""
 
 
 def _seed_range(ctx: click.Context, param: click.Parameter, text: str | None) -> range | None:
@@ -30,8 +34,10 @@ def _seed_range(ctx: click.Context, param: click.Parameter, text: str | None) ->
     if text is None:
         return None
     start, _, end = text.partition(":")
-    if not (start.isdecimal() and end.isdecimal() and int(start) < int(end)):
-        raise click.BadParameter(f"{text!r} is not FROM:TO with FROM below TO.", ctx, param)
+    are_numbers = all(each.isascii() and each.isdecimal() and len(each) <= SEED_DIGITS_MAX for each in (start, end))
+    if not (are_numbers and int(start) < int(end)):
+        message = f"{text[:64]!r} is not FROM:TO with FROM below TO, of at most {SEED_DIGITS_MAX} digits each."
+        raise click.BadParameter(message, ctx, param)
     return range(int(start), int(end))
 
 
@@ -171,10 +177,13 @@ def _show_failure(outcome: Outcome) -> None:
 @reporting
 def twins(out: Output, file: Path, engine: str) -> None:
     """Run scenarios in which replicas have a twin with the same key."""
-    from node.simulator.scenarios import read_scenarios
+    from node.simulator.scenarios import FILE_BYTES_MAX, read_scenarios
     from node.simulator.twins import run_scenario
 
-    scenarios = read_scenarios(file.read_bytes())
+    try:
+        scenarios = read_scenarios(read_small(file, FILE_BYTES_MAX))
+    except RecursionError as error:
+        raise Rejected("bad_scenario", "The file nests too deeply.") from error
     results = []
     with out.progress("scenarios", len(scenarios)) as progress:
         for scenario in scenarios:

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import click
 
 from cli.chain_params import param_option, read_params
 from cli.connect import directory_option
+from cli.option_types import Moment
 from cli.output import Amount, Output, reporting
 from cli.processes import Started, running_pid, stop
 from cli.testnet_files import (
@@ -29,37 +29,11 @@ from cli.testnet_files import (
 )
 from cli.testnet_run import Survey, bring_up, survey, take_down
 from cli.testnet_run import restart as restart_validators
+from cli.warm_up import warm_up
 from genesis.document import ENGINE_DEFAULT, ENGINES, SPEED_MAX
 from genesis.errors import Rejected
 
 VALIDATORS_DEFAULT: Final = 4
-MOMENT_UNIX_MS_MAX: Final = 253_402_300_799_999
-"""The end of the year 9999, the last that dates can write."""
-
-
-class Moment(click.ParamType[int]):
-    """A moment as ISO 8601 (UTC unless it says otherwise) or in milliseconds since 1970."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Milliseconds since 1970."""
-        moment = self._unix_ms(str(value), param, ctx)
-        if not 0 <= moment <= MOMENT_UNIX_MS_MAX:
-            self.fail(f"{str(value)[:32]!r} is not between 1970 and the year 9999", param, ctx)
-        return moment
-
-    def _unix_ms(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if text.isascii() and text.isdigit():
-            return int(text) if len(text) <= len(str(MOMENT_UNIX_MS_MAX)) else MOMENT_UNIX_MS_MAX + 1
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            self.fail(
-                f"{text[:32]!r} is neither ISO 8601 (2026-08-16T20:21:00Z) nor milliseconds since 1970", param, ctx
-            )
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return round(moment.timestamp() * 1_000)
 
 
 @click.group()
@@ -152,6 +126,7 @@ def restart(out: Output, names: Sequence[str], directory: Path) -> None:
     """
     network = load_testnet(directory)
     chosen = _named(network, names)
+    warm_up()
     with out.progress("validators ready", len(chosen)) as progress:
         restart_validators(chosen, progress.advance)
     entries = [_entry(each) for each in chosen]
@@ -271,6 +246,7 @@ def _open_or_create(
             "--replay-from, --speed, --consensus, --param and --signers."
         )
         raise Rejected("testnet_exists", message, dir=str(directory), validators=len(network.validators))
+    warm_up()
     return network, False
 
 

@@ -31,17 +31,20 @@ from pathlib import Path
 from typing import Final
 
 from cli.wallet import Wallet
+from cli.warm_up import warm_up
 from genesis.document import ENGINE_DEFAULT, ChainClock, GenesisDocument, GenesisRole, GenesisValidator
 from genesis.errors import Rejected
 from genesis.params import ChainParams
 from node.config import LOOPBACK, NodeConfig
 from node.files import make_private_directory, write_private
 from node.home import format_document, install_genesis, prepare_home
-from node.keystore import COST_TESTNET, PASSPHRASE_FILE
+from node.keystore import COST_TESTNET, PASSPHRASE_BYTES_MAX, PASSPHRASE_FILE
 from node.signer_home import default_socket, hand_over
+from node.small_files import read_small
 
 RECORD_FILE: Final = "testnet.json"
 RECORD_VERSION: Final = 1
+RECORD_BYTES_MAX: Final = 65_536
 UNFINISHED_FILE: Final = "testnet.unfinished"
 DEFAULT_DIRECTORY: Final = "novate-testnet"
 VALIDATORS_MAX: Final = 32
@@ -92,7 +95,9 @@ class LocalNetwork:
 
     def wallet(self) -> Wallet:
         """The testnet's keys."""
-        return Wallet(self.directory, (self.directory / PASSPHRASE_FILE).read_bytes().rstrip(b"\r\n"))
+        return Wallet(
+            self.directory, read_small(self.directory / PASSPHRASE_FILE, PASSPHRASE_BYTES_MAX).rstrip(b"\r\n")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ def load_testnet(directory: Path) -> LocalNetwork:
     """
     path = directory / RECORD_FILE
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(read_small(path, RECORD_BYTES_MAX))
         if record["version"] != RECORD_VERSION:
             raise ValueError(f"version {record['version']}")
         entries = [(str(each["name"]), str(each["url"])) for each in record["validators"]]
@@ -247,7 +252,7 @@ def _create(directory: Path, count: int, era: Era, draft: GenesisDocument, signe
     write_private(directory / PASSPHRASE_FILE, passphrase + b"\n")
     configs = _configs(directory, count)
     homes = [_prepare(config, address, passphrase) for config, address in configs]
-    _warm_up()
+    warm_up()
     document = replace(
         draft,
         validators=tuple(homes),
@@ -295,13 +300,6 @@ def _hand_over(config: NodeConfig, passphrase: bytes) -> None:
 
 def _signer_home(home: Path) -> Path:
     return home.with_name(f"{home.name}-signer")
-
-
-def _warm_up() -> None:
-    """Compile the kernels once, before several processes would fight over compiling them."""
-    from contracts.kernels import self_test
-
-    self_test()
 
 
 def _roles(wallet: Wallet) -> tuple[GenesisRole, ...]:

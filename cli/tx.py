@@ -19,12 +19,16 @@ from typing import Any, Final
 import click
 
 from cli.connect import Keyring, network_options, open_client, signing_options
+from cli.contract_start import is_named, with_integers
 from cli.kinds import describe, kind_names, show_kind
+from cli.named_files import LARGE_BYTES_MAX
+from cli.option_types import iso_unix_ms
 from cli.output import Failure, Output, reporting
 from cli.session import Outcome, Session, Signed
 from contracts.operations import KINDS, build_operation
 from genesis.envelope import Operation
 from genesis.errors import Rejected
+from node.small_files import read_small
 
 _HEX: Final = re.compile("([0-9a-fA-F]{2})+")
 
@@ -62,11 +66,24 @@ def send(
     Example:
       novate tx send transfer --key M0 --wait \\
         source=M0/main destination=M1/main asset=BTC amount_minor=5
+
+    The parameters of contract.start are integers in the program's order, or all of them by name: times as ISO 8601 or
+    2h, ratios as 2.5%, prices and money as AMOUNT:INDEX and AMOUNT:ASSET, or in ticks and minor units without a unit.
+    An amount that is no whole number of those is refused.
+
+    \b
+        parameters=strike=60000.5:BTC_USD,lot=0.02:BTC,expiry=2026-12-25T08:00Z
     """
     keyring = Keyring(home, directory, passphrase_file)
-    operation = _operation(keyring, kind, parse_fields(fields))
+    given = parse_fields(fields)
+    if not is_named(kind, given):  # what is wrong with it is said without asking anybody
+        _operation(keyring, kind, given)
     keys = [keyring.key(name) for name in dict.fromkeys((key, *cosign))]
     with open_client(urls, directory) as client:
+        if is_named(kind, given):
+            given = with_integers(client, given)
+            out.line(f"parameters={given['parameters']}")
+        operation = _operation(keyring, kind, given)
         session = Session(client)
         outcomes = deliver(session, [session.sign(keys, [operation])], wait)
     finish(out, outcomes, entry(outcomes[0]))
@@ -146,10 +163,13 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The file's lines, checked, with their numbers from 1; empty lines are skipped.
 
     Raises:
-        Rejected: ``bad_line``, naming the line; ``empty_file`` when there is none.
+        Rejected: ``bad_line``, naming the line; ``empty_file`` when there is none; ``too_large``.
     """
+    data = read_small(file, LARGE_BYTES_MAX)
+    if len(data) > LARGE_BYTES_MAX:
+        raise Rejected("too_large", f"{file.name} is over the size of a file.", size_max=LARGE_BYTES_MAX)
     try:
-        texts = file.read_text(encoding="utf-8").splitlines()
+        texts = data.decode().splitlines()
     except UnicodeDecodeError as error:
         raise Rejected("bad_line", f"{file.name} is not UTF-8 text.") from error
     if not any(text.strip() for text in texts):
@@ -196,18 +216,22 @@ def _sign_line(session: Session, keyring: Keyring, number: int, line: dict[str, 
             return session.read(bytes.fromhex(line["envelope"]))
         keys = [keyring.key(name) for name in line["keys"]]
         fields = {name: str(value) for name, value in line["fields"].items()}
+        if is_named(line["kind"], fields):
+            fields = with_integers(session.client, fields)
         return session.sign(keys, [_operation(keyring, line["kind"], fields)])
     except Rejected as error:
         raise Rejected(error.code, f"Line {number}: {error.message}", **error.details) from error
 
 
 def _operation(keyring: Keyring, kind: str, fields: dict[str, str]) -> Operation:
-    """The operation, with ``@NAME`` in a field that holds a key replaced by the public half of the key NAME."""
-    known = KINDS.get(kind)
-    holding_keys = {each.name for each in known.fields if each.written_as == "hex"} if known is not None else set()
-    for name in holding_keys & fields.keys():
-        if fields[name].startswith("@"):
-            fields = {**fields, name: keyring.public_key(fields[name][1:]).hex()}
+    """The operation, with ``@NAME`` in a field that holds a key replaced by the public half of the key NAME, and a time
+    in ISO 8601 by its milliseconds."""
+    for each in KINDS[kind].fields if kind in KINDS else ():
+        text = fields.get(each.name, "")
+        if each.written_as == "hex" and text.startswith("@"):
+            fields = {**fields, each.name: keyring.public_key(text[1:]).hex()}
+        elif each.name.endswith("_unix_ms") and not text.isdigit() and (moment := iso_unix_ms(text)) is not None:
+            fields = {**fields, each.name: str(moment)}
     return build_operation(kind, fields)
 
 

@@ -7,12 +7,12 @@ key and no network is needed; a proof comes from ``novate query ... --prove --js
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from cli.named_files import read_named
 from cli.output import Output, reporting
 from genesis.errors import Rejected
 from genesis.hashing import DIGEST_BYTES
@@ -134,11 +134,7 @@ def _read_json(path: Path) -> Any:
     Raises:
         Rejected: ``too_large``, ``not_json``.
     """
-    if str(path) == "-":
-        data = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
-    else:
-        with open(path, "rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
+    data = read_named(path, FILE_BYTES_MAX)
     if len(data) > FILE_BYTES_MAX:
         raise Rejected("too_large", "The file is over the size of any proof.", size_max=FILE_BYTES_MAX)
     try:

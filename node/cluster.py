@@ -23,6 +23,7 @@ from contracts.pricing.monte_carlo import Job, Shard, ShardResult, run
 from genesis.errors import Rejected
 from node.files import read_private
 from node.shards import Advance
+from node.small_files import read_small
 
 CONNECT_S: Final = 30.0
 PEM_BYTES_MAX: Final = 1 << 20
@@ -44,8 +45,8 @@ class ClusterIdentity:
             Rejected: ``bad_cluster_key`` for what is no PEM text; ``exposed_file`` for a key that others may read.
         """
         return cls(
-            _read_pem(trusted, _read(trusted)),
-            _read_pem(certificate, _read(certificate)),
+            _read_pem(trusted, read_small(trusted, PEM_BYTES_MAX)),
+            _read_pem(certificate, read_small(certificate, PEM_BYTES_MAX)),
             _read_pem(key, read_private(key, PEM_BYTES_MAX)),
         )
 
@@ -64,13 +65,8 @@ class ClusterIdentity:
         return ("cert", self.certificate), ("key", self.key)
 
 
-def _read(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(PEM_BYTES_MAX)
-
-
 def _read_pem(path: Path, data: bytes) -> str:
-    if b"-----BEGIN " not in data or not data.isascii():
+    if len(data) > PEM_BYTES_MAX or b"-----BEGIN " not in data or not data.isascii():
         raise Rejected("bad_cluster_key", f"{path} holds no certificate or key in PEM.")
     return data.decode()
 

@@ -26,6 +26,7 @@ from genesis.addresses import PORT_MAX, join_address, split_address
 from genesis.errors import Rejected
 from genesis.values import NAME
 from node.logs import LEVELS
+from node.small_files import read_small
 
 CONFIG_BYTES_MAX: Final = 65_536
 LOOPBACK: Final = "127.0.0.1"
@@ -186,8 +187,7 @@ def load_config(home: Path) -> NodeConfig:
     """
     path = home / "node.toml"
     try:
-        with path.open("rb") as file:
-            data = file.read(CONFIG_BYTES_MAX + 1)
+        data = read_small(path, CONFIG_BYTES_MAX)
         _check(len(data) <= CONFIG_BYTES_MAX, "the file", f"has at most {CONFIG_BYTES_MAX} bytes", len(data))
         root = tomllib.loads(data.decode())
     except FileNotFoundError as error:

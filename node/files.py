@@ -11,16 +11,17 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from pathlib import Path
 
 from genesis.errors import Rejected
+from node.small_files import read_small
 
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, mode 0600."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary = _temporary(path)
     _write_new(temporary, data)
     os.replace(temporary, path)
     sync_directory(path.parent)
@@ -32,7 +33,7 @@ def create_private(path: Path, data: bytes) -> None:
     Raises:
         Rejected: ``file_exists``; the file is left as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary = _temporary(path)
     _write_new(temporary, data)
     try:
         os.link(temporary, path)
@@ -53,19 +54,10 @@ def read_private(path: Path, size_max: int) -> bytes:
     """The bytes of a secret file.
 
     Raises:
-        Rejected: ``exposed_file`` when its group or others have any permission; ``too_large``.
+        Rejected: ``exposed_file`` when its group or others have any permission; ``too_large``; as `read_small`.
         FileNotFoundError: There is none.
     """
-    with open(path, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise Rejected(
-                "exposed_file",
-                "A secret file is open to other users.",
-                path=str(path),
-                mode=f"{stat.S_IMODE(mode):04o}",
-            )
-        data = file.read(size_max + 1)
+    data = read_small(path, size_max, private=True)
     if len(data) > size_max:
         raise Rejected("too_large", "The file is over its size limit.", path=str(path), size_max=size_max)
     return data
@@ -99,6 +91,13 @@ def write_all(file: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written
+
+
+def _temporary(path: Path) -> Path:
+    """The name under which a file is written, beside its own; an error of the system where it has none of its own."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return path.with_name(f".{path.name}.{os.getpid()}.new")
 
 
 def _write_new(path: Path, data: bytes) -> None:

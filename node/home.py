@@ -27,17 +27,21 @@ from typing import Any, Final
 import tomli_w
 
 from consensus.types import OBSERVER
+from genesis.addresses import split_address
 from genesis.document import DOCUMENT_BYTES_MAX, GenesisDocument, GenesisValidator, parse_document
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
+from genesis.values import NAME
 from node.certificates import make_certificate
 from node.config import NodeConfig, load_config
 from node.files import make_private_directory, write_private
 from node.keystore import COST_STRONG, KdfCost, KeyStore, UnlockedKey
 from node.rotation import later_keys, next_name
+from node.small_files import read_small
 from node.unused_key import CONSENSUS_KEY, create_unused, is_unused
 
 NETWORK_KEY: Final = "network"
+CARD_BYTES_MAX: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +231,9 @@ def read_document(path: Path) -> GenesisDocument:
         Rejected: ``bad_genesis``.
         OSError: The file cannot be read.
     """
-    with open(path, "rb") as file:
-        data = file.read(DOCUMENT_BYTES_MAX + 1)
+    data = read_small(path, DOCUMENT_BYTES_MAX)
+    if len(data) > DOCUMENT_BYTES_MAX:
+        raise Rejected("bad_genesis", "A genesis document is not so long.", path=str(path), size_max=DOCUMENT_BYTES_MAX)
     try:
         return parse_document(data.decode())
     except UnicodeDecodeError as error:
@@ -273,6 +278,25 @@ def parse_card(text: str) -> GenesisValidator:
         raise Rejected("bad_card", f"Not a validator's entry: {error}.") from error
 
 
+def read_card(path: Path) -> GenesisValidator:
+    """A validator's card.
+
+    Raises:
+        Rejected: ``bad_card``, ``malformed``, ``bad_address``.
+        OSError: The file cannot be read.
+    """
+    data = read_small(path, CARD_BYTES_MAX)
+    if len(data) > CARD_BYTES_MAX:
+        raise Rejected("bad_card", "A validator's entry is not so long.", path=str(path), size_max=CARD_BYTES_MAX)
+    try:
+        card = parse_card(data.decode())
+    except UnicodeDecodeError as error:
+        raise Rejected("bad_card", "A validator's entry is UTF-8 text.", path=str(path)) from error
+    NAME(card.name)
+    split_address(card.address)
+    return card
+
+
 def _consensus_key(store: KeyStore, passphrase: bytes, cost: KdfCost) -> UnlockedKey:
     if store.path(CONSENSUS_KEY).exists():
         return store.unlock(CONSENSUS_KEY, passphrase)
@@ -297,8 +321,8 @@ def consensus_public_key(config: NodeConfig) -> bytes:
 def _known_key(config: NodeConfig) -> bytes:
     """The public half of a key that a signer has, as ``validator.toml`` names it."""
     try:
-        return parse_card(config.card_path.read_text(encoding="utf-8")).public_key
-    except (FileNotFoundError, UnicodeDecodeError) as error:
+        return read_card(config.card_path).public_key
+    except FileNotFoundError as error:
         message = "A signer has this validator's key, and nothing here says which key that is."
         raise Rejected("bad_card", message, path=str(config.card_path)) from error
 

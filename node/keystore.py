@@ -16,6 +16,7 @@ Source: RFC 9106 (Argon2id, version 1.3, one lane as in libsodium); NaCl secretb
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -190,7 +191,7 @@ def find_passphrase(home: Path, environment: str | None, file: Path | None) -> b
         FileNotFoundError: `file` does not exist.
     """
     if file is None and environment is not None:
-        return _check_passphrase(environment.encode())
+        return _check_passphrase(os.fsencode(environment))
     path = file or home / PASSPHRASE_FILE
     if file is None and not path.exists():
         return None

@@ -14,40 +14,14 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 import tomli_w
 
-from genesis.addresses import split_address
 from genesis.document import VALIDATORS_MAX, GenesisValidator
 from genesis.errors import Rejected
-from genesis.values import NAME
 from node.config import NodeConfig
 from node.files import make_private_directory, write_private
-from node.home import card_mapping, parse_card
-
-CARD_BYTES_MAX: Final = 65_536
-
-
-def read_card(path: Path) -> GenesisValidator:
-    """A validator's card.
-
-    Raises:
-        Rejected: ``bad_card``, ``malformed``, ``bad_address``.
-        OSError: The file cannot be read.
-    """
-    with open(path, "rb") as file:
-        data = file.read(CARD_BYTES_MAX + 1)
-    if len(data) > CARD_BYTES_MAX:
-        raise Rejected("bad_card", "A validator's entry is not so long.", path=str(path), size_max=CARD_BYTES_MAX)
-    try:
-        card = parse_card(data.decode())
-    except UnicodeDecodeError as error:
-        raise Rejected("bad_card", "A validator's entry is UTF-8 text.", path=str(path)) from error
-    NAME(card.name)
-    split_address(card.address)
-    return card
+from node.home import card_mapping, read_card
 
 
 def name_peer(config: NodeConfig, card: GenesisValidator) -> None:

@@ -43,7 +43,7 @@ import tomli_w
 from genesis.document import GenesisDocument
 from genesis.errors import Rejected
 from genesis.signing import PUBLIC_KEY_BYTES, SEED_BYTES, SigningKey
-from node.config import NodeConfig, load_config
+from node.config import CONFIG_BYTES_MAX, NodeConfig, load_config
 from node.files import create_private, make_private_directory, read_private, remove_durably, write_private
 from node.home import consensus_public_key, exclusive, index_of, load_genesis, locked
 from node.keystore import COST_STRONG, KEY_FILE_BYTES_MAX, KdfCost, KeyStore
@@ -51,6 +51,7 @@ from node.rotation import later_keys, next_name
 from node.signer_file import SignerFile
 from node.signer_guard import Mark
 from node.signer_protocol import KEYS_MAX
+from node.small_files import read_small
 from node.unused_key import CONSENSUS_KEY, mark_used
 
 SIGNER_FILE: Final = "signer.toml"
@@ -123,7 +124,10 @@ def load_signer(home: Path) -> SignerConfig:
     """
     path = home / SIGNER_FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_small(path, CONFIG_BYTES_MAX)
+        if len(data) > CONFIG_BYTES_MAX:
+            raise ValueError(f"it has more than {CONFIG_BYTES_MAX} bytes")
+        table = tomllib.loads(data.decode())
         if set(table) != _FIELDS:
             raise ValueError(f"missing or unknown fields: {', '.join(sorted(set(table) ^ _FIELDS))}")
         chain_id, public_key = bytes.fromhex(table["chain_id"]), bytes.fromhex(table["public_key"])

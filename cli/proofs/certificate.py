@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cli.output import Failure
-from cli.small_files import read_small
 from contracts.vm.bytecode import Kind, Program
 from contracts.vm.intervals import Interval
 from contracts.vm.language.lexer import At
 from contracts.vm.symbolic import Outcome
+from node.small_files import read_small
 
 if TYPE_CHECKING:
     from cli.proofs.prover import PathProof, Proof

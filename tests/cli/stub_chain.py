@@ -24,7 +24,7 @@ from cli.client import Client
 from cli.session import Session
 from cli.testnet_files import RECORD_FILE, ROLE_KEYS, Era, LocalNetwork, LocalValidator
 from cli.wallet import Wallet
-from contracts import queries
+from contracts import contract_queries, queries
 from contracts.machine import BlockInput, State, admit, apply_block, genesis_state
 from contracts.receipts import Receipt, receipt_to_json
 from genesis.document import GenesisDocument, GenesisRole, GenesisValidator
@@ -135,6 +135,10 @@ class StubChain:
             return queries.series(state, rest[0]) if rest else queries.series_page(state, after, self.page_size)
         if what == "index":
             return queries.index(state, rest[0])
+        if what == "programs":
+            return contract_queries.program(state, bytes.fromhex(rest[0]))
+        if what == "contracts":
+            return contract_queries.contract(state, rest[0])
         if what == "settlements":
             return queries.settlement(state, rest[0], int(rest[1]), after, self.page_size)
         if what == "members":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,34 @@ def test_check_for_people_is_tables() -> None:
     assert "Every validator would store it" in result.stdout
     assert "1,000,000,000,000,000,000,000" in result.stdout
     assert "\n    24  CASH" in result.stdout
+
+
+RANGES = [
+    ("p: ratio in 1..100", "0.0000001 %", "0.0000001 % to 0.00001 %"),
+    ("p: ratio in -2.5%..0.25x", "0.0000001 %", "-2.5 % to 25 %"),
+    ("p: time in 1s..31d", "ms", "1 second to 31 days"),
+    ("p: time", "ms", "any time"),
+    ("p: time in 1800000000000..281474976710655", "ms", "2027-01-15 08:00:00 UTC to 281474976710655 ms"),
+    ("p: price in 1..9", "ticks", ""),
+    ("p: money CASH in 1..9", "minor units", ""),
+    ("p: quantity in 1..9", "whole", ""),
+    ("p: bool", "0 is no, 1 yes", ""),
+]
+
+
+@pytest.mark.parametrize(("declared", "unit", "means"), RANGES)
+def test_check_says_what_a_range_means(declared: str, unit: str, means: str, tmp_path: Path) -> None:
+    """``ratio in 1..100`` is a hundred parts of a thousand million at most, and no author means that."""
+    file = tmp_path / "x.contract"
+    file.write_text(
+        f"contract x party a party b asset CASH rest to a parameter {declared} parameter due: time "
+        "lock a 5 moment over at due wait until over pay 5 to b close"
+    )
+    done = CliRunner().invoke(novate, ["contract", "check", str(file), "--json"])
+    first = json.loads(done.stdout)["parameters"][0]
+    assert (first["unit"], first["means"]) == (unit, means)
+    people = CliRunner().invoke(novate, ["contract", "check", str(file)]).stdout
+    assert f"{unit}{'  ' if means else ''}{means}\n" in re.sub(" {2,}", "  ", people)
 
 
 def test_check_holds_to_the_gas_that_it_is_given() -> None:
@@ -178,7 +207,7 @@ WRONG = [
     (["lots=many"], "lots: 'many' is not a whole number"),
     (["lots=" + "9" * 50], "is not a whole number"),
     (["expiry=tomorrow"], "is not milliseconds since 1970, 2026-09-25T08:00Z, or a duration like 2h"),
-    (["expiry=2026-09-25T08:00"], "is not milliseconds since 1970"),
+    (["expiry=2026-09-25T08:00:00.0001Z"], "is not milliseconds since 1970"),
     ([*STRADDLE, "--observe", "settlment=3"], "the contract waits for no 'settlment'. Did you mean 'settlement'?"),
     ([*STRADDLE, "--elect", "settlement=3"], "the contract waits for no 'settlement'"),
     ([*STRADDLE, "--observe", "settlement=3", "--absent", "settlement"], "'settlement' is settled twice"),

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cli import small_files
 from cli.main import novate
-from cli.small_files import read_small
+from node import small_files
+from node.small_files import read_small
 from tests.cli.hostile_files import HOSTILE, Hostile
 from tests.contracts.vm.language.texts import ROOT, library
 

@@ -322,7 +322,7 @@ def test_every_kind_is_simulated(arguments: list[str]) -> None:
     ("arguments", "code", "reason"),
     [
         (["--strike", "100", "--vol", "0.3"], 1, "spots, q and vols must be of one length"),
-        (["--strike", "nan"], 2, "--strike is nan"),
+        (["--strike", "1e13"], 2, "--strike is 10000000000000.0"),
         ([], 2, "needs --strike"),
         (["--strike", "100", "--kind", "barrier"], 2, "needs --barrier"),
         (["--strike", "100", "--barrier", "90"], 2, "--barrier has no meaning for --kind vanilla"),

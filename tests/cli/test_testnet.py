@@ -11,14 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner
 
 from cli import testnet_run
 from cli.main import novate
 from cli.processes import Started, log_tail, running_pid, start, stop
-from cli.testnet import Moment, verdict
+from cli.testnet import verdict
 from cli.testnet_files import (
     Era,
     LocalNetwork,
@@ -92,7 +91,7 @@ def fail(error: BaseException) -> Callable[..., Any]:
     return raiser
 
 
-STEPS = ("_prepare", "_warm_up", "_roles", "install_genesis", "_record")
+STEPS = ("_prepare", "warm_up", "_roles", "install_genesis", "_record")
 
 
 @pytest.mark.parametrize("existed", [True, False])
@@ -141,7 +140,7 @@ def test_two_commands_do_not_make_one_testnet(tmp_path: Path, monkeypatch: pytes
         refused.append(error.value.code)
 
     with monkeypatch.context() as patched:
-        patched.setattr("cli.testnet_files._warm_up", meanwhile)
+        patched.setattr("cli.testnet_files.warm_up", meanwhile)
         network = create_testnet(directory, 1, Era())
     assert refused == ["testnet_busy"]
     assert load_testnet(directory) == network
@@ -393,27 +392,10 @@ def test_ports_are_distinct() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("1786911660000", 1_786_911_660_000),
-        ("2026-08-16T20:21:00Z", 1_786_911_660_000),
-        ("2026-08-16T20:21:00", 1_786_911_660_000),
-        ("2026-08-16 22:21:00+02:00", 1_786_911_660_000),
-        ("2026-08-16T20:21:00.250Z", 1_786_911_660_250),
-    ],
-)
-def test_a_moment_is_read_in_utc(text: str, moment: int) -> None:
-    """A local time zone would start the chain in another hour on another machine."""
-    assert Moment().convert(text, None, None) == moment
-
-
-@pytest.mark.parametrize(
     "text", ["yesterday", "", "9" * 5_000, "253402300800000", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59", "١"]
 )
 def test_what_is_no_moment_is_wrong_usage(tmp_path: Path, text: str) -> None:
     """Exit code 2 and the option's name, as for every wrong option, and nothing is written."""
-    with pytest.raises(click.BadParameter):
-        Moment().convert(text, None, None)
     result = invoke("testnet", "up", "--dir", str(tmp_path / "net"), "--replay-from", text)
     assert result.exit_code == 2
     assert "--replay-from" in result.stderr
