@@ -127,8 +127,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_limit": "Use the client of the same version as the validators.",
     "bad_request": "Check that --url is a validator's address, and the name that was asked for.",
     "wrong_kernels": (
-        "Nothing was started, for peers would refuse it. Install exactly the pinned versions (`make setup`), empty the "
-        "cache of kernels (NUMBA_CACHE_DIR or __pycache__/kernels), unset what changes arithmetic (NUMBA_*, LD_PRELOAD)."
+        "Peers would refuse it. Install exactly the pinned versions (`make setup`), empty the cache of kernels "
+        "(NUMBA_CACHE_DIR or __pycache__/kernels), unset what alters arithmetic (NUMBA_*, LD_PRELOAD)."
     ),
     "wrong_chain": "Check --dir or --url: what you have belongs to another chain. " + _SIGN_AGAIN,
     # Testnets on this machine.
