@@ -79,8 +79,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "genesis_installed": "A home serves one chain under one name; make another with `novate node init --home OTHER`.",
     "bad_genesis": _GENESIS,
     "bad_parameter": (
-        "Correct --param, or the [params] table of the genesis document; of a contract, `novate contract check FILE` "
-        "lists the parameters and their ranges."
+        "Give a value in the range that the message names: of a contract (`novate contract check FILE` lists all), or "
+        "of the chain (--param, the [params] table of the genesis document)."
     ),
     "bad_state": "The ledger on disk cannot be read: move data/ledger of its home away (not data/safety), start again.",
     "wrong_safety_format": "Run the version that wrote it; a new version needs a new chain, and so a new home.",
@@ -126,6 +126,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_answer": "Ask another validator with --url, and tell the developers.",
     "bad_limit": "Use the client of the same version as the validators.",
     "bad_request": "Check that --url is a validator's address, and the name that was asked for.",
+    "wrong_kernels": (
+        "Peers would refuse it. Install exactly the pinned versions (`make setup`), empty the cache of kernels "
+        "(NUMBA_CACHE_DIR or __pycache__/kernels), unset what alters arithmetic (NUMBA_*, LD_PRELOAD)."
+    ),
     "wrong_chain": "Check --dir or --url: what you have belongs to another chain. " + _SIGN_AGAIN,
     # Testnets on this machine.
     "no_testnet": "Check --dir, or start one with `novate testnet up`; --url asks a validator that is in no testnet.",
@@ -226,7 +230,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "already_elected": "An election is made once; `novate query entry contracts NAME` shows what was settled.",
     "contract_closed": "It has paid and is over; start another one with `tx send contract.start`.",
     "not_open": "Elect within the window that the message names.",
-    "bad_binding": "Give one account, asset and index for each that `novate contract check FILE` lists.",
+    "bad_binding": (
+        "Give one account, asset and index for each that `novate contract check FILE` lists, and an index whose prices "
+        "lie in the range that the program takes."
+    ),
     "limit_reached": (
         "Free what is no longer used (of programs: `tx send program.remove`), wait for closed contracts to leave the "
         "state, or have the limit raised: it is a chain parameter. Where a name's place is full, choose another."

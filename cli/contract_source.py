@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,7 @@ def load_contract(file: Path, gas_max: int = GAS_MAX) -> LoadedContract:
     Raises:
         Failure: What is wrong, with file, line and column, and the line itself with a mark under the place.
     """
-    source = read_named(file, SOURCE_BYTES_MAX)
+    source = read_named(file, SOURCE_BYTES_MAX).removeprefix(BOM_UTF8)
     try:
         compiled, verified = compile_verified(source, gas_max)
     except Rejected as error:

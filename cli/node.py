@@ -27,7 +27,7 @@ from cli.output import Failure, Output, reporting
 from cli.passphrase import passphrase_option, resolve_passphrase
 from cli.service import cancel_at_signal, explained
 from cli.verify import BlockHash, trusted_block
-from cli.warm_up import telling_of_kernels
+from cli.warm_up import warm_up
 from genesis.addresses import join_address, split_address
 from genesis.errors import Rejected
 from node.config import NodeConfig, load_config
@@ -247,7 +247,7 @@ def _known_address(config: NodeConfig) -> str | None:
 
 
 def _run_until_signalled(opened: OpenedHome) -> None:
-    """Run the node in Trio. A failed disk or a halt ends it with its message rather than a traceback."""
+    """Run the node in Trio. Wrong kernels, a failed disk or a halt end it with a message rather than a traceback."""
     import trio
 
     from node.app import run_node
@@ -268,9 +268,9 @@ def _run_until_signalled(opened: OpenedHome) -> None:
         logging.getLogger("novate.node").info("compiling_kernels", extra={"about_s": 60})
         return lambda: None
 
+    warm_up(tell)
     try:
-        with telling_of_kernels(tell):
-            trio.run(until_signalled)
+        trio.run(until_signalled)
     except (BaseExceptionGroup, StorageFailure, ReplicaHalted, OSError) as error:
         failure = _unable_to_listen(opened.config) if _is_about_addresses(error) else explained(error)
         if failure is None:

@@ -27,7 +27,7 @@ COLUMNS: Final = (
     "barrier_high", "rebate", "cash", "second_strike", "fixings", "first_fixing_years", "average_so_far",
     "extremum_so_far",
 )  # fmt: skip
-REQUIRED: Final = ("kind", "right", "spot", "r", "t_years", "vol")
+REQUIRED: Final = ("right", "spot", "r", "t_years", "vol")
 """What every row needs, so that a file without it is no file of options."""
 DEFAULTS: Final[Mapping[str, float]] = {
     "q": 0.0,
@@ -38,6 +38,9 @@ DEFAULTS: Final[Mapping[str, float]] = {
     "extremum_so_far": 0.0,
 }
 """What an empty cell stands for: no yield, no rebate, a continuous average from now on, a past that is not known."""
+VANILLA: Final = "vanilla"
+"""The kind of a row that names none."""
+
 NAMES: Final = ("kind", "exercise", "right", "barrier_kind")
 """Columns that hold names and no numbers."""
 RIGHTS: Final[Mapping[str, float]] = {"call": CALL, "put": PUT}
@@ -67,8 +70,6 @@ def read_table(data: bytes) -> tuple[list[str], list[Row]]:
         raise _refused("The file is empty; its first line must name the columns.", columns=", ".join(COLUMNS))
     header = [_name(text) for text in rows[0]]
     check_header(header)
-    if len(rows) == 1:
-        raise _refused("The file has a header and no rows.")
     if len(rows) - 1 > ROWS_MAX:
         raise _refused("The file has too many rows.", rows=len(rows) - 1, rows_max=ROWS_MAX)
     return header, rows[1:]
@@ -107,7 +108,8 @@ def price_rows(header: Sequence[str], rows: Sequence[Row], *, greeks: bool) -> l
     kind, exercise, barrier_kind = (_cells(place, name) for name in ("kind", "exercise", "barrier_kind"))
     for at, row in enumerate(rows):
         if len(row) == len(header):
-            groups.setdefault((kind(row), exercise(row) or EUROPEAN, barrier_kind(row)), []).append(at)
+            group = (kind(row) or VANILLA, exercise(row) or EUROPEAN, barrier_kind(row))
+            groups.setdefault(group, []).append(at)
         else:
             answers[at] = {"error": f"the row has {len(row)} cells; the header names {len(header)} columns"}
     for key, members in groups.items():
@@ -152,7 +154,7 @@ def model_of(kind: str, exercise: str, barrier_kind: str) -> Model:
 def unused(row: Mapping[str, str]) -> list[str]:
     """The names of a row's cells that the model of its kind takes no notice of; the row has a price."""
     kind, exercise, barrier_kind = (_name(row.get(name, "")) for name in ("kind", "exercise", "barrier_kind"))
-    model = model_of(kind, exercise or EUROPEAN, barrier_kind)
+    model = model_of(kind or VANILLA, exercise or EUROPEAN, barrier_kind)
     used = {"kind", "exercise", *model.columns, *(["barrier_kind"] if model.barrier_kinds else [])}
     return [name for name in row if name not in used]
 

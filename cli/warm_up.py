@@ -9,6 +9,9 @@ from typing import Any, Final
 
 import click
 
+from cli.output import Failure
+from genesis.errors import InvariantViolation
+
 WORDS: Final = "Compiling the kernels for this machine; all of them take about a minute, once."
 """On one core of the machine that docs/PERFORMANCE.md speaks of 128 functions take 50 s."""
 
@@ -16,12 +19,23 @@ Step = Callable[[], object]
 """Told of each function that is compiled."""
 
 
-def warm_up() -> None:
-    """Compile the kernels or load them, before several processes would fight over compiling them."""
+def warm_up(begin: Callable[[ExitStack], Step] | None = None) -> None:
+    """Compile the kernels or load them, and check what they compute: before several processes would fight over
+    compiling them, and before a node takes part.
+
+    Args:
+        begin: As of `telling_of_kernels`.
+
+    Raises:
+        Failure: They compute something else than this version's.
+    """
     from contracts.kernels import self_test
 
-    with telling_of_kernels():
-        self_test()
+    try:
+        with telling_of_kernels(begin):
+            self_test()
+    except InvariantViolation as error:
+        raise Failure(str(error), code="wrong_kernels") from error
 
 
 @contextmanager

@@ -139,6 +139,16 @@ def test_a_contract_is_read_from_standard_input() -> None:
     assert json.loads(result.stdout)["contract"] == "digital"
 
 
+def test_a_byte_order_mark_is_passed_over() -> None:
+    """Some editors write one, and nobody sees it."""
+    source = (FOLDER / "digital.contract").read_bytes()
+    plain, marked = (
+        CliRunner().invoke(novate, ["contract", "check", "-", "--json"], input=each)
+        for each in (source, b"\xef\xbb\xbf" + source)
+    )
+    assert (marked.exit_code, marked.stdout) == (0, plain.stdout)
+
+
 def test_a_missing_file_is_a_failure_with_advice() -> None:
     """Not a traceback."""
     result = CliRunner().invoke(novate, ["contract", "explain", "no/such.contract"])

@@ -100,7 +100,6 @@ def test_what_no_model_covers_is_said_to_be_unsupported(kind: str, exercise: str
 
 WRONG = [
     ({"kind": "swap"}, "kind 'swap' is not supported; it must be one of vanilla, "),
-    ({"kind": ""}, "kind '' is not supported; it must be one of"),
     ({"exercise": "bermudan"}, "exercise 'bermudan' is not supported; it must be one of european, american"),
     ({"right": "c"}, "right is 'c'; it must be call or put"),
     ({"spot": ""}, "spot is empty; vanilla needs it"),
@@ -228,11 +227,25 @@ def test_a_file_gives_one_document(tmp_path: Path) -> None:
     assert lines[-1] == "Rows in error: 1 of 2."
 
 
+def test_a_row_or_a_file_without_a_kind_is_vanilla() -> None:
+    """As the option's help says of an empty cell."""
+    columns = [name for name in ROW if name != "kind"]
+    text = ",".join(columns) + "\n" + ",".join(ROW[name] for name in columns) + "\n"
+    expected = [{"price": exact("price")}]
+    assert rows_of({**ROW, "kind": ""}) == expected
+    assert json.loads(price("--csv", "-", "--json", given=text).stdout) == {"rows": expected}
+
+
+def test_a_file_without_rows_has_no_prices() -> None:
+    """What a filter leaves may be nothing, which is no mistake."""
+    result = price("--csv", "-", "--json", given=HEADER)
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"rows": []})
+
+
 HEADER = "kind,right,spot,strike,r,t_years,vol\n"
 BAD_FILES = [
     ("", "The file is empty"),
     ("\n\n", "The file is empty"),
-    (HEADER, "a header and no rows"),
     (HEADER.replace("strike", "stike") + "a\n", "There is no column 'stike'"),
     (HEADER.replace("\n", ",vol\n") + "a\n", "The column 'vol' stands there twice"),
     (HEADER.replace(",vol", "") + "a\n", "The file has no column 'vol'"),

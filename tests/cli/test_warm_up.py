@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from numba import njit
 
-from cli.warm_up import WORDS, Step, telling_of_kernels
+from cli.output import Failure
+from cli.warm_up import WORDS, Step, telling_of_kernels, warm_up
+from contracts.pricing import guard
 
 ROOT = Path(__file__).resolve().parents[2]
 PRICE = ["price", "--right", "call", "--spot", "100", "--strike", "100", "--r", "0", "--t-years", "1", "--vol", "0.2"]
@@ -60,6 +62,17 @@ def test_each_function_is_counted_and_a_compiled_one_is_not() -> None:
     with telling_of_kernels(begin):
         assert double(3.0) == 6.0
     assert (len(begun), len(counted)) == (1, 2)
+
+
+def test_kernels_of_other_bits_are_a_failure_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine or of its packages: whoever starts a node there needs the reason, not a traceback."""
+    wrong = (guard.MODELS["vanilla"][0], "00" * guard.DIGEST_BYTES)
+    monkeypatch.setattr(guard, "MODELS", {"vanilla": wrong})
+    guard.digests.cache_clear()
+    with pytest.raises(Failure, match="The kernels of vanilla compute other bits") as caught:
+        warm_up()
+    guard.digests.cache_clear()
+    assert (caught.value.code, "pinned versions" in caught.value.advice) == ("wrong_kernels", True)
 
 
 def test_outside_of_the_block_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
