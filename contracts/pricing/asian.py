@@ -62,7 +62,7 @@ def asian_arithmetic_price(**given: ArrayLike) -> Column:
 def asian_arithmetic_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row; arguments as `asian_arithmetic_price`, differences as `bumped_greeks`."""
     columns = ARITHMETIC.checked(**given)
-    return bumped_greeks(_arithmetic, columns, scale=_scale(columns), settled=_none(columns))
+    return bumped_greeks(_arithmetic, columns, scale=_scale(columns))
 
 
 def asian_geometric_price(**given: ArrayLike) -> Column:
@@ -83,7 +83,7 @@ def asian_geometric_price(**given: ArrayLike) -> Column:
 def asian_geometric_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row; arguments as `asian_geometric_price`, differences as `bumped_greeks`."""
     columns = GEOMETRIC.checked(**given)
-    return bumped_greeks(_geometric, columns, scale=_scale(columns), settled=_none(columns))
+    return bumped_greeks(_geometric, columns, scale=_scale(columns))
 
 
 def sample() -> tuple[Column, ...]:
@@ -112,10 +112,6 @@ def _average_of(columns: Columns) -> Column:
 def _scale(columns: Columns) -> Column:
     """Half of vol √t: an average moves by less than the spot."""
     return 0.5 * columns["vol"] * np.sqrt(columns["t_years"])
-
-
-def _none(columns: Columns) -> np.ndarray:
-    return np.zeros(columns["spot"].size, dtype=np.bool_)
 
 
 def _arithmetic(columns: Columns) -> Column:
