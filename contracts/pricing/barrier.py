@@ -47,7 +47,7 @@ def barrier_price(**given: ArrayLike) -> Column:
 def barrier_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row; arguments and errors as `barrier_price`, differences as `greeks_within`.
 
-    Where the rebate is integrated numerically, greeks hold to about a thousandth; otherwise to 1e-5 and mostly 1e-8.
+    Where the rebate is integrated numerically, greeks hold to a few thousandths; otherwise to 1e-4 and mostly 1e-8.
     """
     columns = _with_touched(BARRIER.checked(**given))
     touched, barrier, above = columns["touched"] > 0.0, columns["barrier"], columns["direction"] > 0.0
