@@ -51,7 +51,10 @@ OPTIONS: Final = (
         "Years from now to the first fixing, or to the beginning of a continuous average; below 0 in the past. By "
         "default t_years / fixings, for a continuous average 0.",
     ),
-    ("average-so-far", "The average of what is past; needed where the first fixing is before now."),
+    (
+        "average-so-far",
+        "The average of what is past; needed where the first fixing is before now, refused where none is.",
+    ),
     (
         "extremum-so-far",
         "The extreme price so far that a lookback counts: the highest for a fixed call and a floating put, else the "

@@ -201,12 +201,18 @@ def _numbers(kind: str, name: str, texts: Sequence[str], errors: dict[int, str])
 
 
 def _complete_schedule(columns: dict[str, Column], first: Sequence[str], errors: dict[int, str]) -> None:
-    """Date the first of several fixings where nothing does, and require the average of what is past.
+    """Date the first of several fixings where nothing does, and require the average of what is past, and of that alone.
 
     Equally spaced over the life, the first of N comes at t_years / N. Without its average a past is no price: only a
-    fixing that is now has the spot for one.
+    fixing that is now has the spot for one. Without a date nothing is past while the option lives.
     """
-    undated = (columns["fixings"] > 1.0) & np.array([not text for text in first])
+    blank = np.array([not text for text in first])
+    fixings, average = columns["fixings"], columns["average_so_far"]
+    pastless = blank & (fixings != 1.0) & (average > 0.0) & ((columns["t_years"] > NOW_YEARS) | (fixings == 0.0))
+    for at in np.flatnonzero(pastless).tolist():
+        missing = "it needs the first_fixing_years of what is past"
+        errors.setdefault(at, f"average_so_far is {average[at]:g} and first_fixing_years is empty; {missing}")
+    undated = (columns["fixings"] > 1.0) & blank
     steps = np.where(undated, columns["fixings"], 1.0)
     first_years = np.where(undated, columns["t_years"] / steps, columns["first_fixing_years"])
     columns["first_fixing_years"] = first_years
@@ -237,5 +243,6 @@ def _valued(model: Model, columns: Mapping[str, Column], *, greeks: bool) -> lis
         return [{"price": price} for price in model.price(**columns).tolist()]
     found = model.greeks(**columns)
     names = ("price", *GREEKS)
-    lists = [getattr(found, name).tolist() for name in names]
+    # Adding 0 makes a zero of a negative one: a put's delta has no use for its sign, and a reader none either.
+    lists = [(getattr(found, name) + 0.0).tolist() for name in names]
     return [dict(zip(names, each, strict=True)) for each in zip(*lists, strict=True)]

@@ -319,7 +319,7 @@ def vanilla(
         found[2] = x * x * found[2] / spot
         found[0] = spot - strike if way == EXERCISED else spot * found[0]
     intrinsic = right * (spot - strike)
-    found[0] = found[0] if found[0] > intrinsic else intrinsic
+    found[0] = found[0] if found[0] >= intrinsic else intrinsic
     return way
 
 

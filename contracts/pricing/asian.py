@@ -4,7 +4,8 @@ When the average is taken: with `fixings` N of 2 or more, at N times of equal sp
 `first_fixing_years` from now and the last at `t_years`, both included; with 1, at `t_years`; with 0, continuously from
 `first_fixing_years` to `t_years`. Times are from now and below zero in the past. What is fixed at or before now (to
 within 1e-9 years) is past, and its average is `average_so_far`, of the same kind as the option's; 0 stands for the
-spot, which is right where the only past fixing is now. Where nothing is past, `average_so_far` is not looked at.
+spot, which is right where the only past fixing is now. Where nothing is past it must be 0: another one is refused,
+since it would not be looked at. (A continuous average that begins now may have one, which weighs nothing yet.)
 
 Greeks hold the past average fixed where it is given; one that is not moves with the spot, so that they are those of the
 moment before a fixing that is now. Theta is that between fixings.
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from contracts.pricing.asian_arithmetic_kernel import POINTS_MAX, SIZE, arithmetic_prices
-from contracts.pricing.asian_kernel import geometric_prices
+from contracts.pricing.asian_kernel import NOW_YEARS, geometric_prices
 from contracts.pricing.bumped import bumped_greeks
 from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Columns, Inputs, Relation
@@ -38,8 +39,17 @@ _BOUNDED: Final = Relation(
     ("vol", "t_years"),
     lambda c: c["vol"] * c["vol"] * c["t_years"] <= VARIANCE_MAX,
 )
-GEOMETRIC: Final = Inputs(_NAMES, (_WHOLE, _IN_ORDER))
-ARITHMETIC: Final = Inputs(_NAMES, (_WHOLE, _IN_ORDER, _BOUNDED))
+_PAST: Final = Relation(
+    "average_so_far has a meaning where first_fixing_years is at or below 0, or t_years is 0",
+    ("average_so_far", "first_fixing_years", "t_years", "fixings"),
+    lambda c: (
+        (c["average_so_far"] == 0.0)
+        | (c["t_years"] <= NOW_YEARS)
+        | ((c["first_fixing_years"] <= NOW_YEARS) & (c["fixings"] != 1.0))
+    ),
+)
+GEOMETRIC: Final = Inputs(_NAMES, (_WHOLE, _IN_ORDER, _PAST))
+ARITHMETIC: Final = Inputs(_NAMES, (_WHOLE, _IN_ORDER, _BOUNDED, _PAST))
 
 
 def asian_arithmetic_price(**given: ArrayLike) -> Column:
@@ -62,7 +72,7 @@ def asian_arithmetic_price(**given: ArrayLike) -> Column:
 def asian_arithmetic_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row; arguments as `asian_arithmetic_price`, differences as `bumped_greeks`."""
     columns = ARITHMETIC.checked(**given)
-    return bumped_greeks(_arithmetic, columns, scale=_scale(columns), settled=_none(columns))
+    return bumped_greeks(_arithmetic, columns, scale=_scale(columns))
 
 
 def asian_geometric_price(**given: ArrayLike) -> Column:
@@ -83,7 +93,7 @@ def asian_geometric_price(**given: ArrayLike) -> Column:
 def asian_geometric_greeks(**given: ArrayLike) -> Greeks:
     """Price and greeks of each row; arguments as `asian_geometric_price`, differences as `bumped_greeks`."""
     columns = GEOMETRIC.checked(**given)
-    return bumped_greeks(_geometric, columns, scale=_scale(columns), settled=_none(columns))
+    return bumped_greeks(_geometric, columns, scale=_scale(columns))
 
 
 def sample() -> tuple[Column, ...]:
@@ -112,10 +122,6 @@ def _average_of(columns: Columns) -> Column:
 def _scale(columns: Columns) -> Column:
     """Half of vol √t: an average moves by less than the spot."""
     return 0.5 * columns["vol"] * np.sqrt(columns["t_years"])
-
-
-def _none(columns: Columns) -> np.ndarray:
-    return np.zeros(columns["spot"].size, dtype=np.bool_)
 
 
 def _arithmetic(columns: Columns) -> Column:

@@ -1,6 +1,7 @@
-"""Greeks by central differences of a model's exact price: one helper for every model without closed formulas.
+"""Greeks by differences of a model's exact price: one helper for every model without closed formulas.
 
-Each derivative takes the price at four points about its own, at ±h and ±2h, which leaves an error of h⁴:
+Each derivative takes the price at five points, at ±h and ±2h about a centre and there, and differentiates the
+polynomial through them. That leaves an error of h⁴; at the centre itself it is
 
     first    (8 (p₁ - p₋₁) - (p₂ - p₋₂)) / 12h,      second    (16 (p₁ + p₋₁) - (p₂ + p₋₂) - 30 p₀) / 12h².
 
@@ -8,21 +9,27 @@ The steps h, fixed by the row's own numbers alone:
 
 - spot: the spot times 0.01 of the model's scale in ln spot (usually s = vol √t), at least 1e-6 and at most 1e-2 of it;
 - vol: 0.002 of it;
-- r: 1e-4, less where 0.01 s / t is less, but at least 1e-7.
+- r: 1e-4, less where 0.01 s / t is less, but at least 1e-7;
+- t_years: 0.002 of it, less where the drift's part of ln spot exceeds s.
 
 What has happened already (a touched barrier, a running extremum, a past average) does not move with the spot: the price
-function must hold it fixed, as a column of its own, and go on smoothly to both sides. Theta then needs no step: between
-the dates on which something is fixed, every price that only depends on time and spot solves
+function must hold it fixed, as a column of its own. Between the dates on which something is fixed, every price that
+only depends on time and spot solves
 
-    ∂p/∂t + (r - q) S ∂p/∂S + ½ vol² S² ∂²p/∂S² = r p.
+    ∂p/∂t + (r - q) S ∂p/∂S + ½ vol² S² ∂²p/∂S² = r p,
 
-Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 25.3.6 and 25.3.24; Black and Scholes (1973),
-equation 7, with a dividend yield as in Merton (1973).
+which gives one of gamma and theta from the other. `bumped_greeks` is for prices that go on smoothly to both sides of
+the spot and may have dates: theta comes from gamma. `greeks_within` is for prices that hold between walls alone and
+have no date but expiry: no point lies beyond a wall, so that the centre moves inwards next to one, and gamma comes from
+theta, which is small beside its parts there: nothing is left of it where it is made of them.
+
+Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 25.2.32 (Stirling's polynomial, differentiated),
+25.3.6 and 25.3.24; Black and Scholes (1973), equation 7, with a dividend yield as in Merton (1973).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -32,74 +39,124 @@ from contracts.pricing.greeks import Greeks
 from contracts.pricing.inputs import Column, Columns
 
 POINTS: Final = (1.0, -1.0, 2.0, -2.0)
+REACH: Final = 2.25
+"""How many steps the centre keeps off a wall: the outermost point at 2, and something for its rounding."""
 SPOT_STEP_MIN: Final = 1e-6
 SPOT_STEP_MAX: Final = 1e-2
 STEP_OF_SCALE: Final = 0.01
+STEP_OF_WIDTH: Final = 0.125
 VOL_STEP: Final = 2e-3
+TIME_STEP: Final = 2e-3
 RATE_STEP_MIN: Final = 1e-7
 RATE_STEP_MAX: Final = 1e-4
-STEEP_MAX: Final = 20.0
 CERTAIN: Final = 1e-8
 """Below this vol √t prices are those of a certain path (`tail_kernel.DEVIATION_MIN`): gamma and vega are 0."""
 
+Price = Callable[[Columns], Column]
 
-def bumped_greeks(
-    price: Callable[[Columns], Column], columns: Columns, *, scale: Column, settled: NDArray[np.bool_]
-) -> Greeks:
-    """The greeks of every row.
+
+def bumped_greeks(price: Price, columns: Columns, *, scale: Column) -> Greeks:
+    """The greeks of every row, of a price that is smooth in the spot.
 
     Args:
         price: The model over columns of any one length; reads nothing else, and takes values a step out of range.
         columns: What it takes, among it `spot`, `vol`, `r`, `q` and `t_years`.
-        scale: How far ln spot must move for the price's curve to change: vol √t, or less where a corridor is narrower.
-        settled: The rows whose price is an amount paid now: their theta is 0.
+        scale: How far ln spot must move for the price's curve to change: vol √t, or less.
 
     Returns:
         Greeks; gamma and vega are 0 where vol √t is below `CERTAIN`.
     """
-    spot, vol, r, t = columns["spot"], columns["vol"], columns["r"], columns["t_years"]
-    deviation = vol * np.sqrt(t)
-    spot_step = spot * np.clip(STEP_OF_SCALE * scale, SPOT_STEP_MIN, SPOT_STEP_MAX)
-    vol_step = VOL_STEP * vol
-    rate_step = np.clip(STEP_OF_SCALE * deviation / np.where(t > 0.0, t, 1.0), RATE_STEP_MIN, RATE_STEP_MAX)
-    steps = (("spot", spot_step), ("vol", vol_step), ("r", rate_step))
-    moved = [{**columns, name: columns[name] + point * step} for name, step in steps for point in POINTS]
-    stacked = {name: np.concatenate([columns[name], *(each[name] for each in moved)]) for name in columns}
-    at = price(stacked).reshape(1 + len(moved), spot.size)
-    uncertain = deviation > CERTAIN
-    vol_step = np.where(uncertain, vol_step, 1.0)
-    delta = _first(at[1:5], spot_step)
-    gamma = np.where(uncertain, _second(at[0], at[1:5], spot_step), 0.0)
-    theta = r * at[0] - (r - columns["q"]) * spot * delta - 0.5 * vol * vol * spot * spot * gamma
+    spot, vol, r = columns["spot"], columns["vol"], columns["r"]
+    uncertain = _deviation(columns) > CERTAIN
+    steps = {"spot": _spot_step(spot, scale), "vol": VOL_STEP * vol, "r": _rate_step(columns)}
+    at = _around(price, columns, {}, steps)
+    centre, zero = at["price"][0], np.zeros_like(spot)
+    delta = _first(at["spot"], centre, zero) / steps["spot"]
+    gamma = np.where(uncertain, _second(at["spot"], centre) / steps["spot"] ** 2, 0.0)
     return Greeks(
-        price=at[0],
+        price=centre,
         delta=delta,
         gamma=gamma,
-        vega=np.where(uncertain, _first(at[5:9], vol_step), 0.0),
-        theta=np.where(settled, 0.0, theta),
-        rho=_first(at[9:13], rate_step),
+        vega=_first(at["vol"], centre, zero) / np.where(uncertain, steps["vol"], np.inf),
+        theta=r * centre - (r - columns["q"]) * spot * delta - 0.5 * vol * vol * spot * spot * gamma,
+        rho=_first(at["r"], centre, zero) / steps["r"],
     )
 
 
-def inside_of(barrier: Column, direction: float | Column, columns: Columns) -> Column:
-    """The spot that greeks are taken at: three steps off an untouched barrier where the price is too steep beyond it.
+def greeks_within(
+    price: Price, columns: Columns, *, low: Column, high: Column, scale: Column, settled: NDArray[np.bool_]
+) -> Greeks:
+    """The greeks of every row, of a price that holds from `low` to `high`: no point of the spot is outside of them.
 
-    Beyond a barrier the price goes on smoothly, by a factor exp(2 (r - q) t x / s²) for a distance x of the logarithm:
-    where one step makes that more than exp(20), a difference taken through the barrier would be of no use or overflow.
+    Args:
+        price, columns, scale: As for `bumped_greeks`.
+        low, high: The walls; 0 and infinity where there is none.
+        settled: The rows whose price is an amount paid now: it moves with nothing, and theta and gamma are 0.
+
+    Returns:
+        Greeks; gamma and vega are 0 where vol √t is below `CERTAIN`.
     """
-    spot, t = columns["spot"], columns["t_years"]
-    deviation = columns["vol"] * np.sqrt(t)
-    step = np.clip(STEP_OF_SCALE * deviation, SPOT_STEP_MIN, SPOT_STEP_MAX)
-    is_steep = step * (deviation + 2.0 * abs(columns["r"] - columns["q"]) * t) >= STEEP_MAX * deviation * deviation
-    nearest = barrier * (1.0 - direction * 3.0 * step)
-    return np.where(is_steep & (columns["touched"] == 0.0) & (direction * (spot - nearest) > 0.0), nearest, spot)
+    spot, vol, r, q, t = (columns[name] for name in ("spot", "vol", "r", "q", "t_years"))
+    deviation = _deviation(columns)
+    uncertain = deviation > CERTAIN
+    spot_step = np.minimum(_spot_step(spot, scale), STEP_OF_WIDTH * (high - low))
+    middle = np.minimum(np.maximum(spot, low + REACH * spot_step), high - REACH * spot_step)
+    time_step = TIME_STEP * t * deviation / np.where(uncertain, deviation + abs(r - q) * t, 1.0)
+    steps = {"spot": spot_step, "vol": VOL_STEP * vol, "r": _rate_step(columns), "t_years": time_step}
+    at = _around(price, columns, {"spot": middle}, steps)
+    here, zero = at["price"][0], np.zeros_like(spot)
+    delta = _first(at["spot"], at["price"][1], (spot - middle) / spot_step) / spot_step
+    by_spot = r * here - (r - q) * spot * delta
+    by_time = -_first(at["t_years"], here, zero) / np.where(uncertain, time_step, np.inf)
+    spread = np.where(uncertain, vol * spot, np.inf)
+    return Greeks(
+        price=here,
+        delta=delta,
+        gamma=np.where(settled, 0.0, 2.0 * (by_spot - by_time) / (spread * spread)),
+        vega=_first(at["vol"], here, zero) / np.where(uncertain, steps["vol"], np.inf),
+        theta=np.where(settled, 0.0, np.where(uncertain, by_time, by_spot)),
+        rho=_first(at["r"], here, zero) / steps["r"],
+    )
 
 
-def _first(at: Column, step: Column) -> Column:
-    slope: Column = (8.0 * (at[0] - at[1]) - (at[2] - at[3])) / (12.0 * step)
+def _around(price: Price, columns: Columns, centres: Columns, steps: Columns) -> Mapping[str, NDArray[np.float64]]:
+    """The prices at `POINTS` about each centre by the column's name, and under "price" at the row itself and there."""
+    rows = [dict(columns), *({**columns, name: centre} for name, centre in centres.items())]
+    about = {**columns, **centres}
+    moved = [{**columns, name: about[name] + point * step} for name, step in steps.items() for point in POINTS]
+    stacked = {name: np.concatenate([each[name] for each in (*rows, *moved)]) for name in columns}
+    found = price(stacked).reshape(len(rows) + len(moved), -1)
+    points = found[len(rows) :].reshape(len(steps), len(POINTS), -1)
+    return {"price": found[: len(rows)], **dict(zip(steps, points, strict=True))}
+
+
+def _deviation(columns: Columns) -> Column:
+    deviation: Column = columns["vol"] * np.sqrt(columns["t_years"])
+    return deviation
+
+
+def _spot_step(spot: Column, scale: Column) -> Column:
+    step: Column = spot * np.clip(STEP_OF_SCALE * scale, SPOT_STEP_MIN, SPOT_STEP_MAX)
+    return step
+
+
+def _rate_step(columns: Columns) -> Column:
+    t = columns["t_years"]
+    by_time = STEP_OF_SCALE * _deviation(columns) / np.where(t > 0.0, t, 1.0)
+    return np.clip(by_time, RATE_STEP_MIN, RATE_STEP_MAX)
+
+
+def _first(at: NDArray[np.float64], centre: Column, away: Column) -> Column:
+    """The first derivative by h of the polynomial through the points, `away` steps from their centre."""
+    square = away * away
+    second = at[0] - 2.0 * centre + at[1]
+    third = 0.5 * (at[2] - at[3]) - (at[0] - at[1])
+    fourth = at[2] - 4.0 * at[0] + 6.0 * centre - 4.0 * at[1] + at[3]
+    slope: Column = 0.5 * (at[0] - at[1]) + away * second + (3.0 * square - 1.0) / 6.0 * third
+    slope += away * (2.0 * square - 1.0) / 12.0 * fourth
     return slope
 
 
-def _second(centre: Column, at: Column, step: Column) -> Column:
-    curve: Column = (16.0 * (at[0] + at[1]) - (at[2] + at[3]) - 30.0 * centre) / (12.0 * step * step)
+def _second(at: NDArray[np.float64], centre: Column) -> Column:
+    curve: Column = (16.0 * (at[0] + at[1]) - (at[2] + at[3]) - 30.0 * centre) / 12.0
     return curve

@@ -8,13 +8,13 @@ certain path.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from contracts.pricing.bumped import bumped_greeks, inside_of
+from contracts.pricing.barrier import scale_of
+from contracts.pricing.bumped import greeks_within
 from contracts.pricing.double_barrier_kernel import double_barrier_prices
 from contracts.pricing.gauss_legendre import NODES, WEIGHTS
 from contracts.pricing.greeks import Greeks
@@ -50,14 +50,18 @@ def double_barrier_price(**given: ArrayLike) -> Column:
 
 
 def double_barrier_greeks(**given: ArrayLike) -> Greeks:
-    """Price and greeks of each row; arguments and errors as `double_barrier_price`, differences as `bumped_greeks`."""
+    """Price and greeks of each row; arguments and errors as `double_barrier_price`, differences as `greeks_within`."""
     columns = _with_touched(DOUBLE_BARRIER.checked(**given))
+    touched = columns["touched"] > 0.0
     corridor = columns["barrier_high"] / columns["barrier"] - 1.0
-    scale = np.minimum(columns["vol"] * np.sqrt(columns["t_years"]), 0.5 * corridor)
-    settled = (columns["touched"] > 0.0) & (columns["knock"] < 0.0)
-    inside = {**columns, "spot": inside_of(columns["barrier"], -1.0, columns)}
-    inside["spot"] = inside_of(columns["barrier_high"], 1.0, inside)
-    return replace(bumped_greeks(_price, inside, scale=scale, settled=settled), price=_price(columns))
+    return greeks_within(
+        _price,
+        columns,
+        low=np.where(touched, 0.0, columns["barrier"]),
+        high=np.where(touched, np.inf, columns["barrier_high"]),
+        scale=np.minimum(scale_of(columns), 0.5 * corridor),
+        settled=touched & (columns["knock"] < 0.0),
+    )
 
 
 def sample() -> tuple[Column, ...]:

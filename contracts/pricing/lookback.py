@@ -91,7 +91,7 @@ def _greeks(price: Callable[[Columns], Column], columns: dict[str, Column]) -> G
     """Differences of `price`, of the certain path where the layer in which the spot is turned back is too thin."""
     scale = _scale(columns)
     certain = {**columns, "vol": np.where(scale < LAYER_MIN, 0.0, columns["vol"])}
-    greeks = bumped_greeks(price, certain, scale=scale, settled=_none(columns))
+    greeks = bumped_greeks(price, certain, scale=scale)
     return replace(greeks, price=price(columns))
 
 
@@ -100,10 +100,6 @@ def _scale(columns: Columns) -> Column:
     s = columns["vol"] * np.sqrt(columns["t_years"])
     carry = abs(columns["r"] - columns["q"]) * columns["t_years"]
     return s * s / np.where(s > 0.0, s + 2.0 * carry, 1.0)
-
-
-def _none(columns: Columns) -> np.ndarray:
-    return np.zeros(columns["spot"].size, dtype=np.bool_)
 
 
 def _floating(columns: Columns) -> Column:

@@ -112,6 +112,19 @@ WRONG = [
     ({"spot": "-5"}, "spot is -5; it must be from 1e-09 to 1e+12"),
     ({"kind": "barrier", "barrier": "90"}, "barrier_kind is ''; for barrier it must be one of down_out, "),
     ({"kind": "asian_arithmetic", "first_fixing_years": "-.25"}, "average_so_far is empty; averaging from -0.25 years"),
+    (
+        {"kind": "asian_arithmetic", "average_so_far": "150"},
+        "average_so_far is 150 and first_fixing_years is empty; it needs",
+    ),
+    (
+        {"kind": "asian_geometric", "average_so_far": "150", "fixings": "10"},
+        "average_so_far is 150 and first_fixing_years is empty; it needs",
+    ),
+    (
+        {"kind": "asian_arithmetic", "average_so_far": "150", "first_fixing_years": ".1"},
+        "average_so_far has a meaning where first_fixing_years is at or below 0, or t_years is 0; here average_so_far",
+    ),
+    ({"kind": "asian_arithmetic", "average_so_far": "150", "fixings": "1"}, "average_so_far has a meaning where"),
     ({"kind": "barrier", "barrier_kind": "down_out"}, "barrier is empty; barrier needs it"),
 ]
 
@@ -142,6 +155,37 @@ def test_fixings_without_a_date_are_spread_over_the_life() -> None:
         row = ROW | {"kind": kind, "fixings": "3"}
         blank, dated, now = rows_of(row, row | {"first_fixing_years": ".25"}, row | {"first_fixing_years": "0"})
         assert blank == dated != now
+
+
+def test_an_average_so_far_is_taken_where_something_is_past() -> None:
+    """Only what would not be looked at is refused: a row with a past, at a fixing or at its end has use for it."""
+    row = ROW | {"kind": "asian_arithmetic", "average_so_far": "150"}
+    changes = (
+        {"first_fixing_years": "-.1"}, {"first_fixing_years": "-.1", "fixings": "10"}, {"first_fixing_years": "0"},
+        {"first_fixing_years": "0", "fixings": "10"}, {"t_years": "0", "fixings": "10"},
+        {"t_years": "0", "fixings": "1"},
+    )  # fmt: skip
+    past, months, begun, at_one, ended, ended_single = rows_of(*(row | change for change in changes))
+    assert begun == rows_of(ROW | {"kind": "asian_arithmetic"})[0], "what has just begun has no weight"
+    assert ended == ended_single == {"price": 150.0 - 95.5}
+    assert begun["price"] < at_one["price"] < months["price"]
+    assert begun["price"] < past["price"]
+
+
+@pytest.mark.parametrize(("kind", "exercise"), sorted(MODELS))
+def test_no_zero_is_negative(kind: str, exercise: str) -> None:
+    """A price of -0.0 is read as a loss, and compares unlike its text."""
+    base = ROW | {"kind": kind, "exercise": exercise, "strike": "100", "q": "0", **TERMS.get(kind, {})}
+    model = MODELS[kind, exercise]
+    changes = [
+        {"right": right, "r": r, "t_years": t, "vol": vol, "barrier_kind": name, "spot": spot}
+        for right in ("call", "put") for r in ("0", "0.1") for t in ("0", "30") for vol in ("0", "0.01", "0.2")
+        for name in (model.barrier_kinds or [""]) for spot in ("85", "100", "120")
+    ]  # fmt: skip
+    for answer in rows_of(*(base | change for change in changes), greeks=True):
+        assert not [name for name, value in answer.items() if value == 0.0 and math.copysign(1.0, value) < 0.0]
+    prices = [answer.get("price", 1.0) for answer in rows_of(*(base | change for change in changes))]
+    assert all(math.copysign(1.0, value) > 0.0 for value in prices if value == 0.0)
 
 
 def test_names_and_numbers_may_be_written_in_other_ways() -> None:

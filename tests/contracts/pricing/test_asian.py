@@ -162,7 +162,7 @@ def test_the_arithmetic_average_lies_above_the_geometric_one() -> None:
     """The inequality of the means holds path by path."""
     for fixings, first in ((12.0, 1 / 12), (300.0, 1 / 300), (0.0, 0.0), (12.0, -0.5)):
         row = {**BASE, "fixings": fixings, "first_fixing_years": first, "strike": np.arange(60.0, 150.0, 10.0)}
-        row["average_so_far"] = 103.0
+        row["average_so_far"] = 103.0 if first <= 0.0 else 0.0
         assert (asian_arithmetic_price(**row) >= asian_geometric_price(**row)).all()
 
 
@@ -259,7 +259,8 @@ def test_prices_at_extreme_volatility_stay_between_their_bounds() -> None:
 )
 def test_greeks_agree_with_coarse_differences(fixings: float, first: float) -> None:
     """The helper's steps are small; steps a hundred times as large must see the same slopes, and time the theta."""
-    row = {**BASE, "fixings": fixings, "first_fixing_years": first, "average_so_far": 101.0, "strike": 98.0}
+    row = {**BASE, "fixings": fixings, "first_fixing_years": first, "strike": 98.0}
+    row["average_so_far"] = 101.0 if first <= 0.0 else 0.0
     for prices, greeks in (
         (asian_arithmetic_price, asian_arithmetic_greeks),
         (asian_geometric_price, asian_geometric_greeks),
@@ -288,6 +289,9 @@ def test_greeks_agree_with_coarse_differences(fixings: float, first: float) -> N
         ({"first_fixing_years": 1.5}, "must not come after"),
         ({"vol": 6.0}, "at most 25"),
         ({"average_so_far": -1.0}, "must be from"),
+        ({"average_so_far": 150.0}, "average_so_far has a meaning where first_fixing_years is at or below 0"),
+        ({"average_so_far": 150.0, "fixings": 0.0, "first_fixing_years": 1e-6}, "average_so_far has a meaning where"),
+        ({"average_so_far": 150.0, "fixings": 1.0, "first_fixing_years": -1.0}, "average_so_far has a meaning where"),
     ],
 )
 def test_what_is_no_average_is_refused(fault: dict[str, float], said: str) -> None:
