@@ -101,11 +101,19 @@ class Session:
         due_wall_ms = clock.wall_origin_unix_ms - (clock.chain_origin_unix_ms - chain_unix_ms) // clock.speed
         return max(0.0, due_wall_ms / 1_000 - time.time())
 
+    def expiry_unix_ms(self) -> int:
+        """The block time until which an envelope that is signed now lives (rule 2)."""
+        return self.chain_unix_ms() + self._limits.envelope_lifetime_ms_max // 2
+
     def sign(self, keys: Sequence[SigningKey], operations: Sequence[Operation]) -> Signed:
         """An envelope of these operations, signed by these keys; the first is the sender's."""
-        expires_at = self.chain_unix_ms() + self._limits.envelope_lifetime_ms_max // 2
-        wire = sign_envelope(self._chain_id, keys, operations, expires_at, secrets.token_bytes(SALT_BYTES))
-        return self.read(wire)
+        return self.sign_as(keys, operations, self.expiry_unix_ms(), secrets.token_bytes(SALT_BYTES))
+
+    def sign_as(
+        self, keys: Sequence[SigningKey], operations: Sequence[Operation], expires_at_unix_ms: int, salt: bytes
+    ) -> Signed:
+        """As `sign`, with a given expiry and salt: of equal arguments the envelope is the same one."""
+        return self.read(sign_envelope(self._chain_id, keys, operations, expires_at_unix_ms, salt))
 
     def read(self, wire: bytes) -> Signed:
         """An envelope that was signed elsewhere; `Rejected` if it is malformed or another chain's."""

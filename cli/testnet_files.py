@@ -7,6 +7,7 @@
     DIR/passphrase        opens every key below (a testnet's keys protect nothing)
     DIR/keys/             governor, issuer, oracle0..2; members' keys as they are made
     DIR/v0 ... vN-1/      the validators' homes (`node.config`), with node.log and node.pid
+    DIR/replays/          what `novate replay` has sent (`cli.replay_journal`)
     DIR/v0-signer ...     with ``--signers``: their signers' homes (`node.signer_home`), with node.log and node.pid
 
 `testnet.json` is written last: a directory that has one is complete. Until then ``testnet.unfinished`` stands there,
