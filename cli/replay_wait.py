@@ -108,7 +108,11 @@ def check_clock(session: Session, plan: Plan, journal: Journal, wait_s_max: int)
     if now >= plan.expiry_unix_ms:
         if journal.sent_to >= Schedule(plan, session.document.clock.speed).trades_end:
             return
-        done = f", and only {journal.driven.trades:,} of {len(plan.trades):,} trades are done" if journal.funded else ""
+        done = (
+            f", and only {journal.driven.trades:,} of {len(plan.trades):,} trades are known to be done"
+            if journal.funded
+            else ""
+        )
         raise Rejected(
             "too_late",
             f"The chain's clock is past the expiry {plan.expiry}{done}. {_suggestion(plan)}",
