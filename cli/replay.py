@@ -21,6 +21,7 @@ from cli.replay_wait import (
     WAIT_S_MAX,
     PatientClient,
     await_expiry,
+    await_moment,
     await_settlement,
     check_clock,
     foretell,
@@ -123,9 +124,13 @@ def run_replay(
     parties = unlock_parties(wallet)
     funded = set_up(session, wallet, parties, plan, journal)
     driven = journal.driven
+
+    def wait(due_unix_ms: int) -> None:
+        await_moment(out, session, due_unix_ms, "the next trade or sample")
+
     with out.progress("trades and samples", driven.total) as progress:
         progress.advance(driven.items)
-        drive(session, parties, plan, journal, progress.advance)
+        drive(session, parties, plan, journal, wait, progress.advance)
     await_expiry(out, session, plan)
     record = await_settlement(session, plan)
     check_positions(plan, record)

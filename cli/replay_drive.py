@@ -8,7 +8,6 @@ So the network's own pace makes the batches, the replay goes on through the othe
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -25,7 +24,14 @@ from genesis.errors import Rejected
 ITEMS_PER_POST_MAX: Final = 200
 
 
-def drive(session: Session, parties: Parties, plan: Plan, journal: Journal, advance: Callable[[int], None]) -> None:
+def drive(
+    session: Session,
+    parties: Parties,
+    plan: Plan,
+    journal: Journal,
+    wait: Callable[[int], None],
+    advance: Callable[[int], None],
+) -> None:
     """Send everything at its time that has not been sent before.
 
     Args:
@@ -33,6 +39,7 @@ def drive(session: Session, parties: Parties, plan: Plan, journal: Journal, adva
         parties: Who signs.
         plan: What to send.
         journal: What is done, and announced; kept up to date.
+        wait: Returns when the chain's clock has reached a moment, in Unix milliseconds.
         advance: Told how many more trades and samples are done.
 
     Raises:
@@ -43,7 +50,7 @@ def drive(session: Session, parties: Parties, plan: Plan, journal: Journal, adva
         first = schedule.taken
         items = schedule.take(session.chain_unix_ms(), ITEMS_PER_POST_MAX)
         if not items:
-            time.sleep(session.wall_s_until(due_unix_ms))
+            wait(due_unix_ms)
             continue
         _send(session, parties, plan, journal, first, items)
         advance(len(items))

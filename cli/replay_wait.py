@@ -147,10 +147,15 @@ def await_expiry(out: Output, session: Session, plan: Plan) -> None:
             for left in range(int(total_s) - 1, -1, -1):
                 time.sleep(max(0.0, session.wall_s_until(plan.expiry_unix_ms) - left))
                 progress.advance()
-    step_s = max(SILENCE_S, total_s / LINES_MAX)
-    while (left_s := session.wall_s_until(plan.expiry_unix_ms)) > step_s:
-        tell(out, f"Waiting for the expiry: {_span(left_s)} to go.")
-        time.sleep(min(step_s, left_s))
+    await_moment(out, session, plan.expiry_unix_ms, "the expiry")
+
+
+def await_moment(out: Output, session: Session, chain_unix_ms: int, what: str) -> None:
+    """Return when the chain's clock has reached a moment; say meanwhile how far it is, unless a bar says so."""
+    step_s = max(SILENCE_S, session.wall_s_until(chain_unix_ms) / LINES_MAX)
+    while (left_s := session.wall_s_until(chain_unix_ms)) > step_s and not out.is_terminal:
+        tell(out, f"Waiting for {what}: {_span(left_s)} to go.")
+        time.sleep(step_s)
     time.sleep(left_s)
 
 

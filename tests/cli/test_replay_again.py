@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from cli.client import Client
 from cli.main import novate
 from cli.output import Output
-from cli.replay_journal import DIRECTORY, Driven, Funded, Journal, open_journal, plan_digest
+from cli.replay_journal import DIRECTORY, Driven, Ended, Funded, Journal, open_journal, plan_digest
 from cli.replay_once import Act, commit_once
 from cli.replay_plan import Plan, PlannedTrade, Schedule, make_plan
 from cli.replay_report import check_positions
@@ -229,17 +229,18 @@ def test_a_journal_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     (path,) = (tmp_path / DIRECTORY).iterdir()
     with path.open("ab") as file:
         file.write(b'{"first":6,"count":2,"expi')
-    for _ in range(2):
-        with open_journal(tmp_path, CHAIN_ID, plan) as journal:
-            assert journal.funded == Funded((1,) * 6, (2,) * 6)
-            assert journal.driven == Driven(items=4, total=640, trades=3, samples=1)
-            assert [journal.expires_at_unix_ms(place) for place in (3, 4, 5, 6)] == [None, 78, 78, None]
-            assert journal.sent_to == 6
-            journal.announce(6, 1, 79)
-            journal.expired([6])
-            journal.announce(6, 1, 80)
-            assert journal.expires_at_unix_ms(6) == 80
-        path.write_bytes(path.read_bytes()[: path.read_bytes().index(b'{"first":6')])
+    with open_journal(tmp_path, CHAIN_ID, plan) as journal:
+        assert journal.funded == Funded((1,) * 6, (2,) * 6)
+        assert journal.driven == Driven(items=4, total=640, trades=3, samples=1)
+        assert [journal.expires_at_unix_ms(place) for place in (3, 4, 5, 6)] == [None, 78, 78, None]
+        assert journal.sent_to == 6
+        journal.announce(6, 1, 79)
+        journal.expired([6])
+        journal.announce(6, 1, 80)
+        journal.end(Ended((3,) * 6, 9, "root"))
+    with open_journal(tmp_path, CHAIN_ID, plan) as journal:
+        assert journal.expires_at_unix_ms(6) == 80
+        assert journal.ended == Ended((3,) * 6, 9, "root")
 
 
 def test_a_journal_of_another_chain_counts_for_nothing(tmp_path: Path) -> None:
