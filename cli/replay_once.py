@@ -59,7 +59,7 @@ def commit_once(session: Session, journal: Journal, acts: Sequence[Act]) -> list
         signed = [_sign(session, journal, acts[at]) for at in due]
         found = session.commit(signed, DEADLINE_S + AWAY_S_MAX)
         outcomes.update(zip(due, _with_receipts(session, found), strict=True))
-        due = [at for at in due if outcomes[at].code == EXPIRED and outcomes[at].receipt is None]
+        due = [at for at in due if outcomes[at].code == EXPIRED]
         if not due:
             break
         journal.expired({acts[at].place for at in due})
@@ -83,14 +83,14 @@ def _sign(session: Session, journal: Journal, act: Act) -> Signed:
 
 
 def _with_receipts(session: Session, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes, those that only say "expired" replaced by what an earlier sending of the same envelope came to."""
+    """The outcomes, in place of those that only say "expired" what an earlier sending of the same envelope came to."""
     found = []
     wait_ms = RECEIPT_WAIT_MS
     for each in outcomes:
-        if each.code == EXPIRED and each.receipt is None:
+        if each.code == EXPIRED:  # at the door, or in the block that ordered it too late: an answer, and no receipt
             receipt = session.client.find(f"/v1/transactions/{each.id}?wait_ms={wait_ms}", wait_ms)
             wait_ms = 0  # whatever was executed before the first of these is known after that
-            if receipt is not None:
+            if receipt is not None and receipt["code"] != EXPIRED:
                 found.append(Outcome(each.id, str(receipt["code"]), str(receipt["message"]), receipt))
                 continue
         found.append(each)

@@ -192,6 +192,19 @@ def test_an_act_whose_envelope_expired_unexecuted_gets_another_one(network: Stub
     assert journal.expires_at_unix_ms(0) > network.chain.state.time_unix_ms  # type: ignore[operator]
 
 
+def test_an_act_that_a_block_ordered_too_late_gets_another_envelope_too(
+    network: StubNetwork, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restarted validators take it by the time of their last block and refuse it in the next: no receipt, an answer."""
+    answers = [{"status": "rejected", "code": "expired", "receipt": {"code": "expired", "message": "Planted."}}]
+    with Client(network.urls) as client:
+        session, submit = network.session(client), client.submit
+        monkeypatch.setattr(client, "submit", lambda *args: [answers.pop()] if answers else submit(*args))
+        (outcome,) = commit_once(session, journal, [registration(network)])
+    assert not answers
+    assert outcome.applied
+
+
 def test_an_act_that_was_executed_counts_by_its_receipt_when_its_envelope_has_expired(
     network: StubNetwork, journal: Journal
 ) -> None:
