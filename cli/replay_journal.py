@@ -9,7 +9,8 @@ Rules:
    expiry, and so another id, only when the chain has said that the first one has expired and there is no receipt of it.
 3. What is done, that is, sent with a known outcome, is a beginning of the schedule's order; it is not sent again.
 4. A line that was cut off by a crash announces nothing that was sent; it is dropped.
-5. One replay at a time runs in a directory: of two, each would take the other's money for its own.
+5. One replay at a time runs in a directory, and none begins while another is under way whose expiry has yet to settle:
+   of two, each would take the other's money for its own.
 
 A journal of another chain (a testnet that was made anew in its directory) counts for nothing. One of another plan, of
 another tape, index file or settlement price, counts as soon as its deposits were announced: then nothing else may be
@@ -30,6 +31,7 @@ from typing import Any, Final
 
 from cli.named_files import LARGE_BYTES_MAX
 from cli.replay_plan import Plan
+from cli.tape import expiry_unix_ms
 from genesis.codec import encode
 from genesis.envelope import SALT_BYTES
 from genesis.errors import Rejected
@@ -94,10 +96,11 @@ class Journal:
         ended: What the settled chain held, None before.
     """
 
-    def __init__(self, file: int, plan_digest: bytes, total: int) -> None:
+    def __init__(self, path: Path, file: int, plan_digest: bytes, total: int) -> None:
         self.funded: Funded | None = None
         self.driven = Driven(total=total)
         self.ended: Ended | None = None
+        self._path = path
         self._file = file
         self._plan_digest = plan_digest
         self._expiries: dict[int, int] = {}
@@ -114,6 +117,28 @@ class Journal:
     def expires_at_unix_ms(self, place: int) -> int | None:
         """The expiry under which the item at that place of the schedule was announced, None if it was not."""
         return self._expiries.get(place)
+
+    def check_alone(self, chain_id: bytes, open_unix_ms: int) -> None:
+        """Refuse to begin beside a replay of this chain that has begun and not ended (rule 5).
+
+        Args:
+            chain_id: The chain's.
+            open_unix_ms: Expiries after this moment may have yet to settle.
+
+        Raises:
+            Rejected: ``conflicting_setup``, naming the other's expiry.
+        """
+        for path in sorted(self._path.parent.glob("*.jsonl")):
+            moment = expiry_unix_ms(path.stem.rpartition("-")[2])
+            if path == self._path or moment is None or moment <= open_unix_ms:
+                continue
+            data = read_small(path, LARGE_BYTES_MAX)
+            is_here = b'"chain_id":"%s"' % chain_id.hex().encode() in data
+            if is_here and b'"deposits_minor":' in data and b'"ended_minor":' not in data:
+                raise Rejected(
+                    "conflicting_setup",
+                    f"The replay {path.stem} is under way on this testnet: go on with that one until it has ended.",
+                )
 
     def fund(self, funded: Funded) -> None:
         """Announce the deposits."""
@@ -213,7 +238,7 @@ def plan_digest(plan: Plan) -> bytes:
 
 def _opened(path: Path, file: int, chain_id: bytes, plan: Plan) -> Journal:
     wanted = plan_digest(plan)
-    journal = Journal(file, wanted, len(plan.trades) + len(plan.samples))
+    journal = Journal(path, file, wanted, len(plan.trades) + len(plan.samples))
     data = read_small(path, LARGE_BYTES_MAX)
     try:
         header, lines = _lines(path, file, data)

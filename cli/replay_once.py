@@ -16,7 +16,7 @@ from cli.replay_journal import Journal
 from cli.replay_wait import AWAY_S_MAX
 from cli.session import DEADLINE_S, Outcome, Session, Signed
 from genesis.envelope import Operation
-from genesis.errors import InvariantViolation
+from genesis.errors import violated
 from genesis.signing import SigningKey
 
 EXPIRED: Final = "expired"
@@ -78,7 +78,7 @@ def _announce(session: Session, journal: Journal, places: Sequence[int]) -> None
 def _sign(session: Session, journal: Journal, act: Act) -> Signed:
     expires_at = journal.expires_at_unix_ms(act.place)
     if expires_at is None:
-        raise InvariantViolation(f"An act is announced before it is signed: place {act.place}.")
+        violated("An act is announced before it is signed.", place=act.place)
     return session.sign_as(act.keys, act.operations, expires_at, journal.salt(act.what, act.number))
 
 

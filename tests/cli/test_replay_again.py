@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +35,9 @@ from tests.cli.stub_chain import StubNetwork, stub_network
 
 EXPIRY_UNIX_MS = 1_790_323_200_000
 START = EXPIRY_UNIX_MS - 42_000_000
-SPEED = 14_000
-QUICK = ChainParams(settlement_delay_ms=500)
+SPEED = 500
+NAP_S_MIN = 1.5
+"""So that what falls due within it goes out together; late samples are awaited for longer."""
 CHAIN_ID = bytes(32)
 
 
@@ -43,6 +47,23 @@ def tape(tmp_path: Path) -> Path:
     path = tmp_path / "tape.csv"
     path.write_text(generate_tape())
     return path
+
+
+@contextmanager
+def time_that_jumps() -> Iterator[None]:
+    """Inside, to sleep is to find the clocks moved on: what a loaded machine needs for a run never misses an expiry."""
+    asleep_s = 0.0
+    clock_s, clock_ns = time.time, time.time_ns
+
+    def sleep(seconds: float) -> None:
+        nonlocal asleep_s
+        asleep_s += max(seconds, NAP_S_MIN)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", sleep)
+        patch.setattr(time, "time", lambda: clock_s() + asleep_s)
+        patch.setattr(time, "time_ns", lambda: clock_ns() + int(asleep_s * 1e9))
+        yield
 
 
 def plan_of(price_ticks: int | None = None) -> Plan:
@@ -68,7 +89,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     directory = tmp_path_factory.mktemp("whole")
     path = directory / "tape.csv"
     path.write_text(generate_tape())
-    with stub_network(directory / "net", Era(START, SPEED), QUICK) as network:
+    with time_that_jumps(), stub_network(directory / "net", Era(START, SPEED)) as network:
         done = replay(network, path)
     assert done.exit_code == 0, done.stderr
     return money(json.loads(done.stdout))
@@ -98,7 +119,7 @@ def test_a_replay_interrupted_anywhere_and_run_again_comes_to_the_same_money(
     """The first runs' trades were settled with the last one's, and only the last one's premiums were counted."""
     posts = (1, 2, 3, 5, 8, 11)  # of the setting up, the deposits, trades, samples
     interrupt_submissions(monkeypatch, posts, is_sent)
-    with stub_network(tmp_path / "net", Era(START, SPEED), QUICK) as network:
+    with time_that_jumps(), stub_network(tmp_path / "net", Era(START, SPEED)) as network:
         for _ in posts:
             stopped = replay(network, tape)
             assert (stopped.exit_code, stopped.stdout) == (1, "")
@@ -115,7 +136,7 @@ def test_without_its_journal_a_replay_that_has_traded_is_refused(
 ) -> None:
     """Nobody knows what was traded: every total would be of other trades than the tape's."""
     interrupt_submissions(monkeypatch, [3], True)
-    with stub_network(tmp_path / "net", Era(START, SPEED), QUICK) as network:
+    with time_that_jumps(), stub_network(tmp_path / "net", Era(START, SPEED)) as network:
         replay(network, tape)
         (journal,) = (network.testnet.directory / DIRECTORY).iterdir()
         journal.unlink()
@@ -137,7 +158,7 @@ def test_another_settlement_price_is_refused_once_the_replay_has_begun(
 ) -> None:
     """The report would show a price that nobody asked for; before any deposit another choice is free."""
     interrupt_submissions(monkeypatch, [1, 5], True)
-    with stub_network(tmp_path / "net", Era(START, SPEED), QUICK) as network:
+    with time_that_jumps(), stub_network(tmp_path / "net", Era(START, SPEED)) as network:
         assert "[interrupted]" in replay(network, tape, "--settlement-price", "60000").stderr
         assert "[interrupted]" in replay(network, tape).stderr
         refused = replay(network, tape, "--settlement-price", "60000")
@@ -150,7 +171,7 @@ def test_an_expiry_that_passed_in_between_is_refused_with_what_was_done(
 ) -> None:
     """The rest of the trades can never be done: the totals of a part would pass for those of the tape."""
     interrupt_submissions(monkeypatch, [3], True)
-    with stub_network(tmp_path / "net", Era(START, SPEED), QUICK) as network:
+    with time_that_jumps(), stub_network(tmp_path / "net", Era(START, SPEED)) as network:
         replay(network, tape)
         monkeypatch.setattr(Session, "chain_unix_ms", lambda self: EXPIRY_UNIX_MS)
         refused = replay(network, tape)
@@ -284,6 +305,27 @@ def test_of_two_replays_in_one_directory_the_second_is_refused(tmp_path: Path) -
         open_journal(tmp_path, CHAIN_ID, plan_of(6_000_000)),
     ):
         pass
+
+
+def test_no_replay_begins_beside_one_that_is_under_way(tmp_path: Path) -> None:
+    """The other's expiry would settle in the middle of this one's balances; one that has ended is no hindrance."""
+    other = dataclasses.replace(plan_of(), expiry="26SEP26")
+    with open_journal(tmp_path, CHAIN_ID, other) as journal:
+        journal.check_alone(CHAIN_ID, 0)
+    with open_journal(tmp_path, CHAIN_ID, plan_of()) as journal:
+        journal.check_alone(CHAIN_ID, 0)  # the other has not begun
+    with open_journal(tmp_path, CHAIN_ID, other) as journal:
+        journal.fund(Funded((1,) * 6, (2,) * 6))
+        journal.check_alone(CHAIN_ID, 0)
+    with open_journal(tmp_path, CHAIN_ID, plan_of()) as journal:
+        with pytest.raises(Rejected, match="BTC_USD-26SEP26 is under way"):
+            journal.check_alone(CHAIN_ID, EXPIRY_UNIX_MS)
+        journal.check_alone(bytes([1] * 32), 0)
+        journal.check_alone(CHAIN_ID, EXPIRY_UNIX_MS + 86_400_000)  # the other's expiry is over
+    with open_journal(tmp_path, CHAIN_ID, other) as journal:
+        journal.end(Ended((3,) * 6, 9, "root"))
+    with open_journal(tmp_path, CHAIN_ID, plan_of()) as journal:
+        journal.check_alone(CHAIN_ID, 0)
 
 
 def test_a_schedule_goes_on_behind_what_was_taken() -> None:
