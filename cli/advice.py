@@ -196,10 +196,11 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_signature": "Sign it again; the bytes were changed, or the key is another.",
     "signature_count": "Sign it again, once with every key.",
     "duplicate_signer": "Name every key once.",
-    "expired": _SIGN_AGAIN,
+    "expired": "If it was sent before, ask `novate query tx ID` first. Then sign it again, as `novate tx send` does.",
     "lifetime_too_long": "Sign it with an earlier expiry, and check this machine's clock.",
     "replayed": "Nothing: it was executed once. See `novate query tx ID`.",
-    "no_receipt": "Ask `novate query tx ID` later; if nothing comes, it expired and moved nothing.",
+    "no_receipt": "Ask `novate query tx ID` later; until it expires it may be executed.",
+    "interrupted": "What never left moved nothing, and may be sent again.",
     "refused": "See `novate query tx ID`.",
     # What the chain refuses.
     "unknown_signer": "Have the governor admit the member with `tx send member.admit`, or sign with another key.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import click
 
 from cli.chain_params import param_option, read_params
 from cli.connect import directory_option
+from cli.interrupts import interruptible
 from cli.option_types import Moment
 from cli.output import Amount, Output, reporting
 from cli.processes import Started, running_pid, stop
@@ -32,6 +32,8 @@ from cli.testnet_run import restart as restart_validators
 from cli.warm_up import warm_up
 from genesis.document import ENGINE_DEFAULT, ENGINES, SPEED_MAX
 from genesis.errors import Rejected
+
+__all__ = ["down_at_interrupt", "interruptible", "show_survey", "testnet", "verdict"]
 
 VALIDATORS_DEFAULT: Final = 4
 
@@ -148,21 +150,6 @@ def down(out: Output, directory: Path, delete: bool) -> None:
         shutil.rmtree(network.directory)
     document = {"stopped": stopped, "deleted": delete}
     out.result(document, lambda: out.line(f"Stopped: {', '.join(stopped) or 'none ran'}."))
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM both raise `KeyboardInterrupt`, so that whoever started processes can stop them.
-
-    Also in a shell's background job, where Ctrl-C is ignored from birth.
-    """
-    marks = (signal.SIGINT, signal.SIGTERM)
-    before = {mark: signal.signal(mark, signal.default_int_handler) for mark in marks}
-    try:
-        yield
-    finally:
-        for mark, handler in before.items():
-            signal.signal(mark, handler)
 
 
 @contextmanager
