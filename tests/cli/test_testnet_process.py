@@ -33,6 +33,7 @@ from tests.cli.test_replay import expected_totals
 pytestmark = pytest.mark.process
 
 NAMES = ("v0", "v1", "v2", "v3")
+QUORUM = 3
 SPEED = 2_500
 PATIENCE_S = 60.0
 POLL_S = 0.05
@@ -78,8 +79,9 @@ class Net:
     def status(self) -> Any:
         """``testnet status``, here: it is asked again and again, and a process each time would starve the network."""
         done = CliRunner().invoke(novate, ["testnet", "status", "--dir", str(self.directory), "--json"])
-        assert done.exit_code == 0, done.stderr
-        return json.loads(done.stdout)
+        status = json.loads(done.stdout)
+        assert (done.exit_code == 0) == (status["agreed"] and status["answering"] >= QUORUM), done.stderr
+        return status
 
     def kill(self, *names: str) -> None:
         """``kill -9``."""
