@@ -22,6 +22,7 @@ ADVICE: Final[Mapping[str, str]] = {
     # Keys, passphrases, files.
     "wrong_passphrase": "Check NOVATE_PASSPHRASE or --passphrase-file; if the key file is damaged, restore it.",
     "no_passphrase": "Set NOVATE_PASSPHRASE, give --passphrase-file, or run it on a terminal.",
+    "unused_passphrase": "Leave --passphrase-file out, or sign with the key that it opens; --home says where that is.",
     "bad_passphrase": "Choose a passphrase that is neither empty nor that long.",
     "unknown_key": "See `novate keys list`, or make one with `novate keys new NAME`; --home says where.",
     "no_key_home": "Give the directory that holds keys/ with --home, or make a key there with `novate keys new NAME`.",

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from cli.client import Client
+from cli.output import Misuse, typed
 from cli.passphrase import passphrase_option, resolve_passphrase
 from cli.testnet_files import DEFAULT_DIRECTORY, exists, load_testnet
 from cli.wallet import Wallet
@@ -55,7 +56,10 @@ def signing_options(function: Command) -> Command:
 
 def open_client(urls: Sequence[str], directory: Path) -> Client:
     """A client of the network that the options name; close it after use."""
-    return Client(tuple(urls) or load_testnet(directory).urls)
+    if not urls:
+        return Client(load_testnet(directory).urls)
+    with typed():
+        return Client(tuple(urls))
 
 
 class Keyring:
@@ -64,7 +68,7 @@ class Keyring:
     Args:
         home: The value of ``--home``, searched first.
         directory: The testnet's directory, if it is one.
-        passphrase_file: The value of ``--passphrase-file``; for keys that are not the testnet's.
+        passphrase_file: The value of ``--passphrase-file``; for keys that are not the testnet's, which has its own.
     """
 
     def __init__(self, home: Path | None, directory: Path, passphrase_file: Path | None) -> None:
@@ -82,6 +86,13 @@ class Keyring:
             Rejected: ``unknown_key``, ``no_passphrase``, ``wrong_passphrase``.
         """
         return self._wallet(self._home_of(name)).key(name)
+
+    def require_passphrase_used(self) -> None:
+        """Refuse (`Misuse`) a ``--passphrase-file`` that has opened no key: who gave it believes that it did."""
+        testnet = None if self._testnet is None else self._testnet.directory
+        if self._passphrase_file is not None and not any(home != testnet for home in self._wallets):
+            message = "--passphrase-file opens no key here: those that sign are the testnet's, which opens them itself."
+            raise Misuse(message, code="unused_passphrase")
 
     def public_key(self, name: str) -> bytes:
         """The public half of the key `name`, without a passphrase.

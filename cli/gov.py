@@ -19,7 +19,7 @@ import click
 from cli.client import Client
 from cli.connect import network_options, open_client
 from cli.delivery import Outcome
-from cli.output import Output, reporting
+from cli.output import Output, reporting, typed
 from cli.passphrase import passphrase_option, resolve_passphrase
 from cli.session import Session
 from cli.tx import Delivered, deliver, entry, finish, parse_fields
@@ -112,7 +112,8 @@ def propose(
     if card is not None:
         wanted = {field.name for field in KINDS[kind].fields}
         given = {**{name: value for name, value in _card_fields(card).items() if name in wanted}, **given}
-    operation = build_operation(kind, given)
+    with typed():
+        operation = build_operation(kind, given)
     with _client(home, urls) as client:
         delivered = _send(client, home, passphrase_file, operation, wait)
     (outcome,) = delivered.outcomes
@@ -164,7 +165,8 @@ def _client(home: Path, urls: Sequence[str]) -> Client:
         Rejected: ``no_validators``: a signer's directory has no address of a node.
     """
     if urls:
-        return Client(tuple(urls))
+        with typed():
+            return Client(tuple(urls))
     try:
         return Client((load_config(home).http_url,))
     except Rejected as error:

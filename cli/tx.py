@@ -26,13 +26,12 @@ from cli.connect import Keyring, network_options, open_client, signing_options
 from cli.contract_start import is_named, with_integers
 from cli.delivery import DEADLINE_S, Delivery, Outcome, Signed
 from cli.interrupts import interruptible
-from cli.kinds import describe, kind_names, show_kind
+from cli.kinds import describe, kind_names, require_kind, show_kind
 from cli.named_files import LARGE_BYTES_MAX
 from cli.option_types import iso_unix_ms
-from cli.output import Failure, Output, reporting
+from cli.output import Failure, Output, reporting, typed
 from cli.session import Session
 from contracts.operations import KINDS, build_operation
-from genesis.envelope import Operation
 from genesis.errors import Rejected
 from node.small_files import read_small
 
@@ -89,14 +88,19 @@ def send(
     """
     keyring = Keyring(home, directory, passphrase_file)
     given = parse_fields(fields)
-    if not is_named(kind, given):  # what is wrong with it is said without asking anybody
-        _operation(keyring, kind, given)
+    with typed():
+        require_kind(kind)
+    unnamed = {**given, "parameters": ""} if is_named(kind, given) else given
+    form = _resolved(keyring, kind, unnamed)
+    with typed():  # what is wrong with it is said without asking anybody
+        build_operation(kind, form)
     keys = [keyring.key(name) for name in dict.fromkeys((key, *cosign))]
+    keyring.require_passphrase_used()
     with open_client(urls, directory) as client:
         if is_named(kind, given):
             given = with_integers(client, given)
             out.line(f"parameters={given['parameters']}")
-        operation = _operation(keyring, kind, given)
+        operation = build_operation(kind, _resolved(keyring, kind, given))
         session = Session(client)
         delivered = deliver(session, [session.sign(keys, [operation])], wait)
     finish(out, delivered, entry(delivered.outcomes[0]))
@@ -135,6 +139,7 @@ def submit(
     with open_client(urls, directory) as client:
         session = Session(client)
         envelopes = [_sign_line(session, keyring, number, line) for number, line in lines]
+        keyring.require_passphrase_used()
         delivered = deliver(session, envelopes, wait)
     counts = Counter(each.status for each in delivered.outcomes)
     document = {
@@ -151,7 +156,8 @@ def submit(
 @reporting
 def kinds(out: Output, kind: str | None) -> None:
     """List every kind of operation, or KIND, with its fields."""
-    described = [describe(name) for name in kind_names(kind)]
+    with typed():
+        described = [describe(name) for name in kind_names(kind)]
 
     def show() -> None:
         for each in described:
@@ -232,17 +238,18 @@ def _sign_line(session: Session, keyring: Keyring, number: int, line: dict[str, 
     try:
         if "envelope" in line:
             return session.read(bytes.fromhex(line["envelope"]))
+        require_kind(line["kind"])
         keys = [keyring.key(name) for name in line["keys"]]
         fields = {name: str(value) for name, value in line["fields"].items()}
         if is_named(line["kind"], fields):
             fields = with_integers(session.client, fields)
-        return session.sign(keys, [_operation(keyring, line["kind"], fields)])
+        return session.sign(keys, [build_operation(line["kind"], _resolved(keyring, line["kind"], fields))])
     except Rejected as error:
         raise Rejected(error.code, f"Line {number}: {error.message}", **error.details) from error
 
 
-def _operation(keyring: Keyring, kind: str, fields: dict[str, str]) -> Operation:
-    """The operation, with ``@NAME`` in a field that holds a key replaced by the public half of the key NAME, and a time
+def _resolved(keyring: Keyring, kind: str, fields: dict[str, str]) -> dict[str, str]:
+    """The fields, with ``@NAME`` in a field that holds a key replaced by the public half of the key NAME, and a time
     in ISO 8601 by its milliseconds."""
     for each in KINDS[kind].fields if kind in KINDS else ():
         text = fields.get(each.name, "")
@@ -250,7 +257,7 @@ def _operation(keyring: Keyring, kind: str, fields: dict[str, str]) -> Operation
             fields = {**fields, each.name: keyring.public_key(text[1:]).hex()}
         elif each.name.endswith("_unix_ms") and not text.isdigit() and (moment := iso_unix_ms(text)) is not None:
             fields = {**fields, each.name: str(moment)}
-    return build_operation(kind, fields)
+    return fields
 
 
 def _bad_line(number: int, problem: str) -> Rejected:

@@ -115,7 +115,7 @@ def test_the_kinds_fit_a_terminal() -> None:
     assert all(f"{name}: " in every for name in KINDS)
     assert max(len(line) for line in every.splitlines()) <= 80
     unknown = CliRunner().invoke(novate, ["tx", "kinds", "conjure"])
-    assert (unknown.exit_code, "member.admit" in unknown.stderr) == (1, True)
+    assert (unknown.exit_code, "member.admit" in unknown.stderr) == (2, True)
 
 
 def test_the_help_of_submit_shows_a_line_that_works(network: StubNetwork, tmp_path: Path) -> None:
@@ -127,6 +127,67 @@ def test_the_help_of_submit_shows_a_line_that_works(network: StubNetwork, tmp_pa
         {"kind", "keys", "fields"},
         {field.name for field in KINDS[line["kind"]].fields},
     )
+
+
+TRANSFER = ["transfer", "source=M0/main", "destination=M1/main", "asset=BTC", "--key", "M0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "exit_code"),
+    [
+        (["tx", "send", "issue", "--key", "issuer"], "unknown_operation]: Did you mean asset.issue?", 2),
+        (["tx", "send", "tranfser", "--key", "M0"], "unknown_operation]: Did you mean transfer or trade?", 2),
+        (["tx", "send", "x" * 10_000, "--key", "M0"], "unknown_operation]: Kinds are: member.admit", 2),
+        (["tx", "send", "elect", "--key", "M0"], "unknown_operation]: Did you mean contract.elect?", 2),
+        (["tx", "send", *TRANSFER], "missing_field]", 2),
+        (["tx", "send", *TRANSFER, "amount_minor=5", "memo=x"], "unknown_field]", 2),
+        (["tx", "send", *TRANSFER, "amount_minor=x"], "malformed]", 2),
+        (["tx", "send", "contract.start", "--key", "M0", "parameters=a=1"], "missing_field]", 2),
+        (["query", "members", "--url", "garbage"], "bad_url]", 2),
+        (["gov", "list", "--url", "garbage"], "bad_url]", 2),
+        (["testnet", "up", "--param", "epoch_blocks=0"], "bad_parameter]", 2),
+        (["tx", "send", *TRANSFER, "amount_minor=5"], "unknown_key]", 1),
+        (["query", "members", "--url", "http://127.0.0.1:9"], "unreachable]", 1),
+        (["query", "account", "M9/main"], "unknown_account]", 1),
+        (["testnet", "stop", "v9"], "unknown_validator]", 1),
+    ],
+)
+def test_what_cannot_be_meant_is_exit_code_2_and_what_is_refused_1(
+    network: StubNetwork, tmp_path: Path, words: list[str], code: str, exit_code: int
+) -> None:
+    """A script tells its own mistake from the network's by the code; nothing is sent in either case."""
+    directory = tmp_path / "new" if "up" in words else network.testnet.directory
+    result = CliRunner().invoke(novate, [*words, "--dir", str(directory), "--json"])
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert f"novate: error [{code}" in result.stderr
+    assert "what to do: " in result.stderr
+    assert network.chain.posts == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["contract", command, "no/such"] for command in ("check", "compile", "prove", "value", "explain")]
+    + [["tx", "submit", "no/such"], ["verify", "no/such", "--genesis", "no/such"], ["genesis", "show", "no/such"]]
+    + [["keys", "new", "x", "--passphrase-file", "no/such"]],
+)
+def test_a_file_that_is_not_there_is_wrong_usage(words: list[str]) -> None:
+    """Whichever command is given it."""
+    result = CliRunner().invoke(novate, words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "does not exist" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_passphrase_file_that_opens_nothing_is_refused(network: StubNetwork, tmp_path: Path, is_file: bool) -> None:
+    """Ignored without a word, also when everybody may read it: who gave it believes that it protects the key."""
+    (tmp_path / "secret").write_text("secret\n")
+    line = {"kind": "asset.register", "fields": {"asset": "BTC", "decimals": 8}, "keys": ["governor"]}
+    (tmp_path / "lines").write_text(json.dumps(line))
+    sent = ["send", "asset.register", "asset=BTC", "decimals=8", "--key", "governor"]
+    words = ["submit", str(tmp_path / "lines")] if is_file else sent
+    result = invoke(network, "tx", *words, "--passphrase-file", str(tmp_path / "secret"))
+    assert (result.exit_code, "[unused_passphrase]" in result.stderr) == (2, True)
+    assert network.chain.posts == 0
 
 
 @pytest.mark.parametrize("words", [["asset"], ["=BTC"], ["asset=BTC", "asset=ETH"]])
