@@ -150,10 +150,10 @@ ADVICE: Final[Mapping[str, str]] = {
     # Looking something up.
     "unknown_account": "See `novate query members`; a member opens more with `tx send account.open`.",
     "unknown_asset": "Register it with `tx send asset.register`, signed by the governor.",
-    "unknown_index": "Register it with `tx send index.register`, signed by the governor.",
+    "unknown_index": "See `novate query index`. Register it with `tx send index.register`, signed by the governor.",
     "unknown_series": "See `novate query series`; the governor lists more with `tx send series.list`.",
     "unknown_member": "See `novate query members`; the governor admits more with `tx send member.admit`.",
-    "unknown_expiry": "See `novate query series` for the expiries there are.",
+    "unknown_expiry": "Give one that the message names; of a chain, `novate query series` shows its expiries.",
     "unknown_settlement": "See `novate query series` for the expiries there are; one settles after its expiry.",
     "unknown_block": "See `novate query block` for the latest; a validator that catches up has it later.",
     "unknown_transaction": (

@@ -137,7 +137,7 @@ class StubChain:
         if what == "series":
             return queries.series(state, rest[0]) if rest else queries.series_page(state, after, self.page_size)
         if what == "index":
-            return queries.index(state, rest[0])
+            return queries.index(state, rest[0]) if rest else queries.indices(state, after, min(self.page_size, 100))
         if what == "programs":
             return contract_queries.program(state, bytes.fromhex(rest[0]))
         if what == "contracts":

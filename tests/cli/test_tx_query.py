@@ -288,7 +288,8 @@ def test_a_file_with_a_refused_envelope_fails_and_shows_every_outcome(network: S
         (["block", "-1"], "No such option"),
         (["block", "1,000"], "give a number"),
         (["tx", "abc"], "64 hexadecimal digits"),
-        (["tx", "zz" * 32], "64 hexadecimal digits"),
+        (["tx", "zz" * 32], "no transaction's id: that has 64 hexadecimal digits"),
+        (["program", "zz"], "no program's id: that has 64 hexadecimal digits"),
     ],
 )
 def test_a_name_of_the_wrong_form_is_wrong_usage(network: StubNetwork, words: list[str], reason: str) -> None:
@@ -375,6 +376,18 @@ def test_every_series_is_listed_page_by_page(network: StubNetwork) -> None:
     assert all(name in shown for name in names)
     assert "4000000000000" in shown
     assert document(invoke(network, "query", "series", names[1]))["strike_ticks"] == 6_000_000
+
+
+def test_every_index_is_listed_page_by_page(network: StubNetwork) -> None:
+    """As series and members are: who does not know the names has nothing to ask for."""
+    band = ["tick_decimals=2", "price_min_ticks=1", "price_max_ticks=9", "oracle_quorum=2"]
+    for name in ("ETH_USD", "BTC_USD"):
+        document(invoke(network, "tx", "send", "index.register", f"index={name}", *band, "--key", "governor", "--wait"))
+    network.chain.page_size = 1
+    listed = document(invoke(network, "query", "index"))
+    assert [each["index"] for each in listed["indices"]] == ["BTC_USD", "ETH_USD"]
+    assert listed["indices"][0] == document(invoke(network, "query", "index", "BTC_USD"))
+    assert invoke(network, "query", "index", "--prove").exit_code == 2
 
 
 def test_pages_that_do_not_go_forward_are_refused(network: StubNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,8 @@ GETS = [
     ("/v1/status", 200, {"name": "v0", "height": 7}),
     ("/v1/genesis", 200, {"name": "net"}),
     ("/v1/validators", 200, {"validators": []}),
+    ("/v1/index", 200, {"indices": ["BTC_USD"], "after": "", "limit": None}),
+    ("/v1/index?after=BTC_USD&limit=7", 200, {"indices": ["BTC_USD"], "after": "BTC_USD", "limit": 7}),
     ("/v1/members", 200, {"members": ["M0"], "after": "", "limit": None}),
     ("/v1/members?after=M1&limit=7", 200, {"members": ["M0"], "after": "M1", "limit": 7}),
     ("/v1/blocks/latest", 200, {"height": 7}),
