@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -62,6 +63,15 @@ def open_client(urls: Sequence[str], directory: Path) -> Client:
         return Client(tuple(urls))
 
 
+def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The shell's completions of a key's name."""
+    try:
+        keyring = Keyring(ctx.params.get("home"), ctx.params.get("directory") or Path(DEFAULT_DIRECTORY), None)
+    except Rejected:  # a testnet's record that is damaged: a completion has nobody to tell
+        return []
+    return [each for each in keyring.names() if each.startswith(incomplete)]
+
+
 class Keyring:
     """The keys that a command can sign with, each unlocked when it is first asked for.
 
@@ -101,6 +111,14 @@ class Keyring:
             Rejected: ``unknown_key``, ``tampered_key``, ``exposed_file``.
         """
         return KeyStore(self._home_of(name)).public(name).public_key
+
+    def names(self) -> list[str]:
+        """The names of all keys that it can find, in order; a home that cannot be read has none."""
+        found: set[str] = set()
+        for home in self._homes:
+            with suppress(Rejected, OSError):
+                found.update(each.name for each in KeyStore(home).list())
+        return sorted(found)
 
     def _home_of(self, name: str) -> Path:
         for home in self._homes:

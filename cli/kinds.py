@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
+import click
+
 from cli.output import Output
 from contracts.operations import KINDS, Field, Kind
 from genesis.errors import Rejected
@@ -105,6 +107,11 @@ def require_kind(name: str) -> str:
     meant = [each for each in KINDS if word and word in each.split(".")] or get_close_matches(word, KINDS)
     message = f"Did you mean {' or '.join(meant)}?" if meant else f"Kinds are: {', '.join(KINDS)}."
     raise Rejected("unknown_operation", message, kind=word)
+
+
+def complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The shell's completions of a kind."""
+    return [each for each in KINDS if each.startswith(incomplete)]
 
 
 def kind_names(name: str | None) -> tuple[str, ...]:

@@ -22,11 +22,11 @@ from typing import Any, Final
 import click
 
 from cli.advice import advice_for
-from cli.connect import Keyring, network_options, open_client, signing_options
+from cli.connect import Keyring, complete_keys, network_options, open_client, signing_options
 from cli.contract_start import is_named, with_integers
 from cli.delivery import DEADLINE_S, Delivery, Outcome, Signed
 from cli.interrupts import interruptible
-from cli.kinds import describe, kind_names, require_kind, show_kind
+from cli.kinds import complete_kinds, describe, kind_names, require_kind, show_kind
 from cli.named_files import LARGE_BYTES_MAX
 from cli.option_types import iso_unix_ms
 from cli.output import Failure, Output, reporting, typed
@@ -51,10 +51,12 @@ def tx() -> None:
 
 
 @tx.command()
-@click.argument("kind")
+@click.argument("kind", shell_complete=complete_kinds)
 @click.argument("fields", nargs=-1, metavar="FIELD=VALUE...")
-@click.option("--key", "key", required=True, metavar="NAME", help="Who signs and sends.")
-@click.option("--cosign", multiple=True, metavar="NAME", help="Who signs too; repeatable.")
+@click.option("--key", "key", required=True, metavar="NAME", shell_complete=complete_keys, help="Who signs and sends.")
+@click.option(
+    "--cosign", multiple=True, metavar="NAME", shell_complete=complete_keys, help="Who signs too; repeatable."
+)
 @signing_options
 @network_options
 @reporting
@@ -152,7 +154,7 @@ def submit(
 
 
 @tx.command()
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=complete_kinds)
 @reporting
 def kinds(out: Output, kind: str | None) -> None:
     """List every kind of operation, or KIND, with its fields."""

@@ -3,7 +3,8 @@
 Rules:
 
 1. Answers are JSON. A refusal is ``{"code", "message", "details"}`` with a status of 4xx (the client's) or 503 (come
-   back later); nothing a client sends can produce a 5xx of ours.
+   back later); nothing a client sends can produce a 5xx of ours. What is no HTTP request (a head over
+   `header_bytes_max`, one that breaks off, garbage) never comes here: h11 answers it with 431 or 400 and an empty body.
 2. Everything a client can make us hold is bounded (`HttpLimits`): the body while it is read and the time it takes, all
    bodies together, the envelopes in one post, the time of a wait and the number of waits.
 3. One envelope's refusal never fails its neighbours in the same post.

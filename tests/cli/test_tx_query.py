@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from cli.client import Client
@@ -94,6 +95,29 @@ def test_a_public_key_may_be_named(network: StubNetwork, tmp_path: Path) -> None
     assert member["public_key"] == key.public_key.hex()
     missing = invoke(network, "tx", "send", "member.admit", "member=X", "key=@none", "--key", "governor")
     assert "[unknown_key]" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "found"),
+    [
+        (["tx", "send"], "tr", ["transfer", "trade"]),
+        (["tx", "kinds"], "oracle", ["oracle.sample"]),
+        (["tx", "send", "transfer", "--dir", "DIR", "--key"], "g", ["governor"]),
+        (
+            ["tx", "send", "transfer", "--dir", "DIR", "--key", "M0", "--cosign"],
+            "oracle",
+            ["oracle0", "oracle1", "oracle2"],
+        ),
+        (["tx", "send", "transfer", "--dir", "DIR", "--home", "nowhere", "--key"], "zz", []),
+    ],
+)
+def test_the_shell_completes_kinds_and_keys(
+    network: StubNetwork, words: list[str], incomplete: str, found: list[str]
+) -> None:
+    """Twenty-five kinds and the keys of three homes are nothing to remember."""
+    words = [str(network.testnet.directory) if each == "DIR" else each for each in words]
+    completions = ShellComplete(novate, {}, "novate", "_NOVATE_COMPLETE").get_completions(words, incomplete)
+    assert [each.value for each in completions] == found
 
 
 def test_the_kinds_are_all_described() -> None:

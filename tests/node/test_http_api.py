@@ -182,6 +182,15 @@ async def test_a_malformed_body_is_refused_and_nothing_is_submitted() -> None:
     assert node.submitted == []
 
 
+async def test_a_number_of_many_digits_is_refused_in_our_words() -> None:
+    """What Python advises its programmers is nothing for a client."""
+    async with client_of(FakeNode()) as client:
+        answer = await client.post("/v1/transactions", content=b'{"envelopes": %s}' % (b"9" * 5_000), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+    assert "too many digits" in answer.json()["message"]
+    assert "sys." not in answer.json()["message"]
+
+
 async def test_an_oversized_body_without_a_declared_length_is_refused_while_it_is_read() -> None:
     """A chunked body has no length to check beforehand; the bound must hold as the pieces come."""
 
