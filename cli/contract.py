@@ -31,7 +31,7 @@ from genesis.params import ChainParams
 POINTS = 4 * COLUMNS
 _LINE_COLUMNS = 100
 
-file_argument = click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True))
+file_argument = click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 parameters_argument = click.argument("parameters", nargs=-1, metavar="[PARAMETER=VALUE]...")
 elect_option = click.option(
     "--elect", "elected", multiple=True, metavar="NAME=VALUE", help="What a party elected; repeatable."

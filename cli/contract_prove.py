@@ -35,7 +35,7 @@ _WHOLE_SHARE_PERCENT: Final = 60
 
 
 @click.command("prove")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.argument("ranges", nargs=-1, metavar="[PARAMETER=VALUE|LOW..HIGH]...")
 @click.option(
     "--seconds", type=click.IntRange(1, 86_400), default=60, show_default=True, help="The most time it takes."

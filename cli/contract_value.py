@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("value")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.argument("parameters", nargs=-1, metavar="[PARAMETER=VALUE]...")
 @click.option("--party", required=True, metavar="NAME", help="Whose gain is valued.")
 @click.option("--asset", metavar="NAME", help="What it is counted in; by default the first asset.")

@@ -52,7 +52,7 @@ def trusted_block(height: int | None, block_hash: bytes | None) -> TrustedBlock 
 
 
 @click.command()
-@click.argument("proof", type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True))
+@click.argument("proof", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option(
     "--genesis",
     "genesis_file",

@@ -153,7 +153,7 @@ def test_a_missing_file_is_wrong_usage() -> None:
     """Not a traceback, and not what a bad contract is."""
     result = CliRunner().invoke(novate, ["contract", "explain", "no/such.contract"])
     assert result.exit_code == 2
-    assert "'no/such.contract' does not exist." in result.stderr
+    assert "no/such.contract: No such file or directory." in result.stderr
 
 
 def test_compile_writes_what_the_chain_takes(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_what_cannot_be_meant_is_exit_code_2_and_what_is_refused_1(
 
 @pytest.mark.parametrize(
     "words",
-    [["contract", command, "no/such"] for command in ("check", "compile", "prove", "value", "explain")]
+    [["contract", command, "no/such"] for command in ("check", "compile", "prove", "explain")]
     + [["tx", "submit", "no/such"], ["verify", "no/such", "--genesis", "no/such"], ["genesis", "show", "no/such"]]
     + [["keys", "new", "x", "--passphrase-file", "no/such"]],
 )
@@ -198,7 +198,7 @@ def test_a_file_that_is_not_there_is_wrong_usage(words: list[str]) -> None:
     """Whichever command is given it."""
     result = CliRunner().invoke(novate, words)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "does not exist" in " ".join(result.stderr.split())
+    assert "does not exist" in result.stderr or "No such file" in result.stderr
 
 
 @pytest.mark.parametrize("is_file", [False, True])
