@@ -274,7 +274,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_price": "Write it like 63486.06.",
     "mixed_assets": "Split the tape, one underlying a file.",
     "too_late": "Start the testnet as the message says, and replay at once.",
-    "interrupted": "Run the same command again: it goes on from there, and does nothing twice.",
+    "replay_interrupted": "Run the same command again: it goes on from there, and does nothing twice.",
     "long_wait": "Start the testnet as the message says, and replay there; or give --wait-max.",
     "foreign_positions": "Start a fresh testnet in another --dir, and replay there; see `novate query position`.",
     "trade_refused": "Look at both accounts with `novate query account`; a fresh testnet replays from the start.",

@@ -20,6 +20,7 @@ from typing import Any, Final
 import click
 
 from cli.client import Client
+from cli.interrupts import interruptible
 from cli.output import Failure, Output, reporting
 from cli.processes import Started
 from cli.replay import ANSWER_S_MAX, read_text, run_replay
@@ -29,7 +30,7 @@ from cli.replay_report import Report, show_report
 from cli.session import Session
 from cli.tape import Tape, parse_price, parse_tape
 from cli.tape_generator import generate_tape
-from cli.testnet import down_at_interrupt, interruptible, show_survey
+from cli.testnet import down_at_interrupt, show_survey
 from cli.testnet_files import Era, LocalNetwork, create_testnet
 from cli.testnet_run import Survey, await_agreement, bring_up, take_down
 from genesis.document import ENGINE_DEFAULT, ENGINES, SPEED_MAX

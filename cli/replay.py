@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from cli.connect import directory_option
+from cli.interrupts import interruptible
 from cli.named_files import LARGE_BYTES_MAX
 from cli.output import Failure, Output, reporting
 from cli.replay_drive import drive
@@ -29,7 +30,6 @@ from cli.replay_wait import (
 )
 from cli.session import Session
 from cli.tape import parse_index, parse_price, parse_tape
-from cli.testnet import interruptible
 from cli.testnet_files import LocalNetwork, load_testnet
 from genesis.errors import Rejected
 from node.small_files import read_small
@@ -99,7 +99,7 @@ def _resumable(journal: Journal) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Failure(f"Interrupted. {_standing(journal.driven)}", code="interrupted") from error
+        raise Failure(f"Interrupted. {_standing(journal.driven)}", code="replay_interrupted") from error
     except Rejected as error:
         if error.code not in STANDSTILLS:
             raise

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from cli.delivery import Outcome
 from cli.replay_journal import Driven, Journal
 from cli.replay_once import Act, commit_once
 from cli.replay_plan import Plan, PlannedTrade, Schedule
 from cli.replay_setup import Parties, account_of
-from cli.session import Outcome, Session
+from cli.session import Session
 from cli.tape import Sample
 from contracts.operations import build_operation
 from genesis.envelope import Operation

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from cli.delivery import DEADLINE_S, Outcome, Signed
 from cli.replay_journal import Journal
 from cli.replay_wait import AWAY_S_MAX
-from cli.session import DEADLINE_S, Outcome, Session, Signed
+from cli.session import Session
 from genesis.envelope import Operation
 from genesis.errors import violated
 from genesis.signing import SigningKey

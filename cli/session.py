@@ -21,8 +21,6 @@ from genesis.envelope import SALT_BYTES, Operation, decode_envelope, sign_envelo
 from genesis.errors import Rejected
 from genesis.signing import SigningKey
 
-__all__ = ["Outcome", "Session", "Signed", "fetch_document"]
-
 
 class Session:
     """One chain through one client.

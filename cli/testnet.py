@@ -33,8 +33,6 @@ from cli.warm_up import warm_up
 from genesis.document import ENGINE_DEFAULT, ENGINES, SPEED_MAX
 from genesis.errors import Rejected
 
-__all__ = ["down_at_interrupt", "interruptible", "show_survey", "testnet", "verdict"]
-
 VALIDATORS_DEFAULT: Final = 4
 
 

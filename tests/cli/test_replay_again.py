@@ -123,7 +123,7 @@ def test_a_replay_interrupted_anywhere_and_run_again_comes_to_the_same_money(
         for _ in posts:
             stopped = replay(network, tape)
             assert (stopped.exit_code, stopped.stdout) == (1, "")
-            assert "[interrupted]" in stopped.stderr
+            assert "[replay_interrupted]" in stopped.stderr
             assert " of 640 trades and samples are done." in stopped.stderr
             assert "Run the same command again" in stopped.stderr
         done = replay(network, tape)
@@ -159,8 +159,8 @@ def test_another_settlement_price_is_refused_once_the_replay_has_begun(
     """The report would show a price that nobody asked for; before any deposit another choice is free."""
     interrupt_submissions(monkeypatch, [1, 5], True)
     with time_that_jumps(), stub_network(tmp_path / "net", Era(START, SPEED)) as network:
-        assert "[interrupted]" in replay(network, tape, "--settlement-price", "60000").stderr
-        assert "[interrupted]" in replay(network, tape).stderr
+        assert "[replay_interrupted]" in replay(network, tape, "--settlement-price", "60000").stderr
+        assert "[replay_interrupted]" in replay(network, tape).stderr
         refused = replay(network, tape, "--settlement-price", "60000")
     assert refused.exit_code == 1
     assert "[conflicting_setup]" in refused.stderr

@@ -185,7 +185,7 @@ def test_a_replay_that_is_interrupted_and_run_again_does_nothing_twice(story: St
     """The totals are the tape's, whoever calculates them; those of two half replays were settled as one."""
     code, stdout, stderr = story.interrupted
     assert (code, stdout) == (1, "")
-    assert "[interrupted]" in stderr
+    assert "[replay_interrupted]" in stderr
     assert "Run the same command again" in stderr
     tape = tmp_path / "tape.csv"
     tape.write_text(generate_tape())
