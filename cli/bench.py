@@ -25,10 +25,10 @@ import click
 
 from cli.bench_load import MEMBERS, SERIES, Load, Loaded, generate
 from cli.client import Client
+from cli.interrupts import interruptible
 from cli.output import Failure, Output, reporting
 from cli.processes import Started, cpu_s
 from cli.session import Session
-from cli.testnet import interruptible
 from cli.testnet_files import VALIDATORS_MAX, Era, LocalNetwork, create_testnet
 from cli.testnet_run import Survey, await_agreement, bring_up, check_alive, take_down
 from contracts.operations import build_operation

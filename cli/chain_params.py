@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from cli.output import typed
 from genesis.params import ChainParams
 
 DIGITS_MAX: Final = 20
@@ -26,7 +27,7 @@ def read_params(texts: Iterable[str]) -> ChainParams:
 
     Raises:
         click.BadParameter: A text names none, or its value is no number.
-        Rejected: ``bad_parameter``: a value is out of its range, or two do not go together.
+        Misuse: ``bad_parameter``: a value is out of its range, or two do not go together.
     """
     values: dict[str, int] = {}
     for text in texts:
@@ -35,4 +36,5 @@ def read_params(texts: Iterable[str]) -> ChainParams:
         if name not in ChainParams.__dataclass_fields__ or not is_number:
             raise click.BadParameter(f"expected a chain parameter NAME=N, found {text[:64]!r}", param_hint="--param")
         values[name] = int(value)
-    return ChainParams(**values)
+    with typed():
+        return ChainParams(**values)

@@ -230,6 +230,11 @@ def all_series(client: Client) -> list[dict[str, Any]]:
     return [each for page in pages(client, "/v1/series") for each in page["series"]]
 
 
+def all_indices(client: Client) -> list[dict[str, Any]]:
+    """Every price index, as `all_series`."""
+    return [each for page in pages(client, "/v1/index") for each in page["indices"]]
+
+
 def all_contracts(client: Client) -> list[dict[str, Any]]:
     """Every instance of a contract, as `all_series`."""
     return [each for page in pages(client, "/v1/contracts") for each in page["contracts"]]

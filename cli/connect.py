@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
 from cli.client import Client
+from cli.output import Misuse, typed
 from cli.passphrase import passphrase_option, resolve_passphrase
 from cli.testnet_files import DEFAULT_DIRECTORY, exists, load_testnet
 from cli.wallet import Wallet
@@ -55,7 +57,19 @@ def signing_options(function: Command) -> Command:
 
 def open_client(urls: Sequence[str], directory: Path) -> Client:
     """A client of the network that the options name; close it after use."""
-    return Client(tuple(urls) or load_testnet(directory).urls)
+    if not urls:
+        return Client(load_testnet(directory).urls)
+    with typed():
+        return Client(tuple(urls))
+
+
+def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The shell's completions of a key's name."""
+    try:
+        keyring = Keyring(ctx.params.get("home"), ctx.params.get("directory") or Path(DEFAULT_DIRECTORY), None)
+    except Rejected:  # a testnet's record that is damaged: a completion has nobody to tell
+        return []
+    return [each for each in keyring.names() if each.startswith(incomplete)]
 
 
 class Keyring:
@@ -64,7 +78,7 @@ class Keyring:
     Args:
         home: The value of ``--home``, searched first.
         directory: The testnet's directory, if it is one.
-        passphrase_file: The value of ``--passphrase-file``; for keys that are not the testnet's.
+        passphrase_file: The value of ``--passphrase-file``; for keys that are not the testnet's, which has its own.
     """
 
     def __init__(self, home: Path | None, directory: Path, passphrase_file: Path | None) -> None:
@@ -83,6 +97,13 @@ class Keyring:
         """
         return self._wallet(self._home_of(name)).key(name)
 
+    def require_passphrase_used(self) -> None:
+        """Refuse (`Misuse`) a ``--passphrase-file`` that has opened no key: who gave it believes that it did."""
+        testnet = None if self._testnet is None else self._testnet.directory
+        if self._passphrase_file is not None and not any(home != testnet for home in self._wallets):
+            message = "--passphrase-file opens no key here: those that sign are the testnet's, which opens them itself."
+            raise Misuse(message, code="unused_passphrase")
+
     def public_key(self, name: str) -> bytes:
         """The public half of the key `name`, without a passphrase.
 
@@ -90,6 +111,14 @@ class Keyring:
             Rejected: ``unknown_key``, ``tampered_key``, ``exposed_file``.
         """
         return KeyStore(self._home_of(name)).public(name).public_key
+
+    def names(self) -> list[str]:
+        """The names of all keys that it can find, in order; a home that cannot be read has none."""
+        found: set[str] = set()
+        for home in self._homes:
+            with suppress(Rejected, OSError):
+                found.update(each.name for each in KeyStore(home).list())
+        return sorted(found)
 
     def _home_of(self, name: str) -> Path:
         for home in self._homes:

@@ -19,7 +19,6 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from cli.client import Client
-from cli.contract_values import parameter_values
 from contracts.operations import build_operation
 from contracts.vm.bytecode import Kind, Program, decode_program
 from genesis.errors import Rejected
@@ -42,6 +41,8 @@ def with_integers(client: Client, fields: Mapping[str, str]) -> dict[str, str]:
             ``unknown_program``, ``unknown_index``; ``bad_answer``; what is wrong with the other fields.
         click.UsageError: As `parameter_values`.
     """
+    from cli.contract_values import parameter_values  # the language and its checker: nothing that another kind needs
+
     # The other fields as they are sent, so that what is asked for with them has their form.
     _, _, program_id, accounts, assets, feeds, _ = build_operation(KIND, {**fields, "parameters": ""})
     program = _program(client, bytes(program_id))

@@ -18,10 +18,11 @@ import click
 
 from cli.client import Client
 from cli.connect import network_options, open_client
-from cli.output import Output, reporting
+from cli.delivery import Outcome
+from cli.output import Output, reporting, typed
 from cli.passphrase import passphrase_option, resolve_passphrase
-from cli.session import Outcome, Session
-from cli.tx import deliver, entry, finish, parse_fields
+from cli.session import Session
+from cli.tx import Delivered, deliver, entry, finish, parse_fields
 from contracts.operations import CHANGE_KINDS, KINDS, build_operation
 from contracts.operations_governance import proposal_id
 from genesis.envelope import Operation
@@ -111,11 +112,13 @@ def propose(
     if card is not None:
         wanted = {field.name for field in KINDS[kind].fields}
         given = {**{name: value for name, value in _card_fields(card).items() if name in wanted}, **given}
-    operation = build_operation(kind, given)
+    with typed():
+        operation = build_operation(kind, given)
     with _client(home, urls) as client:
-        outcome = _send(client, home, passphrase_file, operation, wait)
+        delivered = _send(client, home, passphrase_file, operation, wait)
+    (outcome,) = delivered.outcomes
     proposed = _proposed(outcome)
-    finish(out, [outcome], {**entry(outcome), **({"proposal": proposed} if proposed else {})})
+    finish(out, delivered, {**entry(outcome), **({"proposal": proposed} if proposed else {})})
     if proposed:
         out.line(f"proposal {proposed}")
 
@@ -150,9 +153,9 @@ def _act(
         _require_genuine(found)
         out.pairs(f"{kind}: {found['kind']}", {"proposal": found["proposal"], **_shortened(found["fields"])})
         operation = build_operation(kind, {"proposal": str(found["proposal"])})
-        outcome = _send(client, home, passphrase_file, operation, wait)
+        delivered = _send(client, home, passphrase_file, operation, wait)
     change = {name: found[name] for name in ("proposal", "kind", "fields")}
-    finish(out, [outcome], {**entry(outcome), **change})
+    finish(out, delivered, {**entry(delivered.outcomes[0]), **change})
 
 
 def _client(home: Path, urls: Sequence[str]) -> Client:
@@ -162,7 +165,8 @@ def _client(home: Path, urls: Sequence[str]) -> Client:
         Rejected: ``no_validators``: a signer's directory has no address of a node.
     """
     if urls:
-        return Client(tuple(urls))
+        with typed():
+            return Client(tuple(urls))
     try:
         return Client((load_config(home).http_url,))
     except Rejected as error:
@@ -172,10 +176,10 @@ def _client(home: Path, urls: Sequence[str]) -> Client:
         raise Rejected("no_validators", message, home=str(home)) from error
 
 
-def _send(client: Client, home: Path, passphrase_file: Path | None, operation: Operation, wait: bool) -> Outcome:
+def _send(client: Client, home: Path, passphrase_file: Path | None, operation: Operation, wait: bool) -> Delivered:
     key = KeyStore(home).unlock(_key_name(client, home), resolve_passphrase(home, passphrase_file)).signing_key
     session = Session(client)
-    return deliver(session, [session.sign([key], [operation])], wait)[0]
+    return deliver(session, [session.sign([key], [operation])], wait)
 
 
 def _key_name(client: Client, home: Path) -> str:

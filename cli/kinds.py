@@ -7,11 +7,17 @@ together.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Final
+
+import click
 
 from cli.output import Output
 from contracts.operations import KINDS, Field, Kind
 from genesis.errors import Rejected
+
+NAME_MAX: Final = 64
+"""Of a kind that does not exist: more of it is neither looked at nor shown."""
 
 WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "member.admit": ("Admit a clearing member and open MEMBER/main.", "governor"),
@@ -93,11 +99,24 @@ _NOTES_OF_KINDS: Final = {
 """What `NOTES` says of a field is not so in these kinds."""
 
 
+def require_kind(name: str) -> str:
+    """`name`, if it is a kind; else `Rejected` ``unknown_operation``, with those that may be meant, or all."""
+    if name in KINDS:
+        return name
+    word = name[:NAME_MAX]
+    meant = [each for each in KINDS if word and word in each.split(".")] or get_close_matches(word, KINDS)
+    message = f"Did you mean {' or '.join(meant)}?" if meant else f"Kinds are: {', '.join(KINDS)}."
+    raise Rejected("unknown_operation", message, kind=word)
+
+
+def complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The shell's completions of a kind."""
+    return [each for each in KINDS if each.startswith(incomplete)]
+
+
 def kind_names(name: str | None) -> tuple[str, ...]:
-    """The kinds to show: `name`, or all; `Rejected` ``unknown_operation``."""
-    if name is not None and name not in KINDS:
-        raise Rejected("unknown_operation", f"Kinds are: {', '.join(KINDS)}.", kind=name)
-    return tuple(KINDS) if name is None else (name,)
+    """The kinds to show: `name`, or all; refused as `require_kind`."""
+    return tuple(KINDS) if name is None else (require_kind(name),)
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Rules:
 1. A command's module is imported when that command is invoked, and not before: ``novate --help`` answers from the table
    below without numba, an HTTP library or rich.
 2. Every failure ends here in one form (`cli.output.Failure`): standard error, a reason and what to do, exit code 1.
-   Wrong usage is click's: exit code 2. An `InvariantViolation` is ours and stays a traceback.
+   Wrong usage is exit code 2 (`cli.output`, rule 3). An `InvariantViolation` is ours and stays a traceback.
 
 Completion: ``eval "$(_NOVATE_COMPLETE=bash_source novate)"`` (or ``zsh_source``, ``fish_source``).
 """

@@ -4,7 +4,9 @@ Rules:
 
 1. With ``--json`` a command prints exactly one JSON document on standard output, at its end, and nothing else there.
 2. Without it, people get tables; rich is imported only on a terminal, elsewhere the same rows are plain text.
-3. A failure goes to standard error, with a reason and what to do; exit code 1. Wrong usage is exit code 2.
+3. A failure goes to standard error, with a reason and what to do. Exit code 2 is wrong usage: what was typed cannot be
+   meant, which is seen before anything is sent (click's own errors, and what is refused inside `typed`). Exit code 1 is
+   every other failure: the chain, the network, a key or a file's content refuses.
 4. Nothing that is shown to people acts on their terminal (`plain`).
 
 A command is written as::
@@ -76,6 +78,21 @@ class Failure(click.ClickException):
         click.echo(f"novate: error{kind}: " + "\n".join(lines), err=True)
         if self.advice:
             click.echo(f"  what to do: {self.advice}", err=True)
+
+
+class Misuse(Failure):
+    """Wrong usage that click cannot see: exit code 2, in the form of every other failure."""
+
+    exit_code = 2
+
+
+@contextmanager
+def typed() -> Iterator[None]:
+    """Inside stands nothing but what was typed on the command line: to refuse it is wrong usage (`Misuse`)."""
+    try:
+        yield
+    except Rejected as error:
+        raise Misuse.of(error) from error
 
 
 class Amount(int):

@@ -17,7 +17,7 @@ from node.keystore import find_passphrase
 
 passphrase_option = click.option(
     "--passphrase-file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="A file (mode 0600) that holds the passphrase. [default: NOVATE_PASSPHRASE, HOME/passphrase, or a prompt]",
 )
 

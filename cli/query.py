@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import click
 
-from cli.client import all_contracts, all_members, all_series, whole_settlement
+from cli.client import all_contracts, all_indices, all_members, all_series, whole_settlement
 from cli.connect import network_options, open_client
 from cli.option_types import Moment
 from cli.output import Amount, Output, reporting
@@ -56,16 +56,19 @@ class Height(click.ParamType[str]):
         return text
 
 
-class EnvelopeId(click.ParamType[str]):
-    """A transaction's id in hexadecimal."""
+class DigestId(click.ParamType[str]):
+    """The id of what it is told, in hexadecimal."""
 
     name = "id"
+
+    def __init__(self, of: str) -> None:
+        self._of = of
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The id in lower case."""
         text = str(value).lower()
         if len(text) != ID_DIGITS or not set(text) <= set("0123456789abcdef"):
-            self.fail(f"{value!r} is no transaction's id: that has {ID_DIGITS} hexadecimal digits.", param, ctx)
+            self.fail(f"{value!r} is no {self._of}'s id: that has {ID_DIGITS} hexadecimal digits.", param, ctx)
         return text
 
 
@@ -203,7 +206,7 @@ def contract(
 
 
 @query.command()
-@click.argument("program_id", type=EnvelopeId(), metavar="ID")
+@click.argument("program_id", type=DigestId("program"), metavar="ID")
 @proof_options
 @network_options
 @reporting
@@ -235,7 +238,7 @@ def block(out: Output, height: str, urls: Sequence[str], directory: Path) -> Non
 
 
 @query.command("tx")
-@click.argument("envelope_id", type=EnvelopeId(), metavar="ID")
+@click.argument("envelope_id", type=DigestId("transaction"), metavar="ID")
 @network_options
 @reporting
 def transaction(out: Output, envelope_id: str, urls: Sequence[str], directory: Path) -> None:
@@ -274,16 +277,25 @@ def evidence(out: Output, urls: Sequence[str], directory: Path) -> None:
 
 
 @query.command()
-@click.argument("index")
+@click.argument("index", required=False)
 @proof_options
 @network_options
 @reporting
-def index(out: Output, index: str, urls: Sequence[str], directory: Path, prove: bool, proof_file: Path | None) -> None:
-    """Show an index such as BTC_USD and its last price.
+def index(
+    out: Output, index: str | None, urls: Sequence[str], directory: Path, prove: bool, proof_file: Path | None
+) -> None:
+    """Show an index such as BTC_USD and its last price, or list all.
 
     With --prove: its terms.
     """
-    if prove:
+    if index is None:
+        if prove:
+            raise click.UsageError("--prove needs the name of one index.")
+        _without_proof({"--out": proof_file})
+        with open_client(urls, directory) as client:
+            listed = {"indices": all_indices(client)}
+        out.result(listed, lambda: show_value(out, "Indices", listed))
+    elif prove:
         _prove(out, urls, directory, f"index/{quoted(index)}", proof_file)
     else:
         _without_proof({"--out": proof_file})

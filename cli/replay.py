@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import click
 
-from cli.client import Client
 from cli.connect import directory_option
+from cli.interrupts import interruptible
 from cli.named_files import LARGE_BYTES_MAX
-from cli.output import Output, reporting
-from cli.replay_drive import await_settlement, check_clock, drive
+from cli.output import Failure, Output, reporting
+from cli.replay_drive import drive
+from cli.replay_journal import Driven, Ended, Journal, open_journal
 from cli.replay_plan import MEMBERS, Plan, make_plan
-from cli.replay_report import Report, member_totals, show_report
+from cli.replay_report import Report, check_positions, member_totals, show_report
 from cli.replay_setup import balance_minor, set_up, unlock_parties
+from cli.replay_wait import (
+    WAIT_S_MAX,
+    PatientClient,
+    await_expiry,
+    await_moment,
+    await_settlement,
+    check_clock,
+    foretell,
+    tell,
+)
 from cli.session import Session
 from cli.tape import parse_index, parse_price, parse_tape
 from cli.testnet_files import LocalNetwork, load_testnet
-from contracts.expiry import VOID
 from genesis.errors import Rejected
 from node.small_files import read_small
 
 ANSWER_S_MAX: Final = 3.0
 """A validator that hangs may not hold up the replay for longer."""
+
+STANDSTILLS: Final = frozenset({"unreachable", "no_receipt", "not_settled"})
+"""Refusals after which the same command can go on."""
 
 
 @click.command()
@@ -37,9 +52,24 @@ ANSWER_S_MAX: Final = 3.0
     help="Index samples (ts_utc_ms,price) in place of the tape's.",
 )
 @click.option("--settlement-price", "price", help="What the oracles report throughout the settlement window, in USD.")
+@click.option(
+    "--wait-max",
+    "wait_s_max",
+    type=click.IntRange(1),
+    default=WAIT_S_MAX,
+    show_default=True,
+    metavar="SECONDS",
+    help="Refuse a replay whose expiry is further away.",
+)
 @reporting
 def replay(
-    out: Output, tape: Path, directory: Path, expiry: str | None, index_file: Path | None, price: str | None
+    out: Output,
+    tape: Path,
+    directory: Path,
+    expiry: str | None,
+    index_file: Path | None,
+    price: str | None,
+    wait_s_max: int,
 ) -> None:
     """Replay TAPE on the testnet in DIR: set up, trade, bring the samples, wait for the expiry, report.
 
@@ -48,45 +78,98 @@ def replay(
     others are ignored.
 
     The chain's clock must begin with the tape: `novate testnet up --replay-from TIME --speed X`.
+
+    A replay that was interrupted goes on when the same command is given again, and does nothing twice.
     """
     network = load_testnet(directory)
     trades = parse_tape(read_text(tape), tape.name)
     samples = None if index_file is None else parse_index(read_text(index_file), index_file.name)
     price_ticks = None if price is None else parse_price(price)
-    with Client(network.urls, ANSWER_S_MAX) as client:
+    with interruptible(), PatientClient(network.urls, ANSWER_S_MAX, lambda text: tell(out, text)) as client:
         session = Session(client)
         plan = make_plan(trades, session.document.limits, expiry, samples, price_ticks)
-        report = run_replay(out, session, network, plan)
+        with open_journal(network.directory, session.document.chain_id, plan) as journal, _resumable(journal):
+            report = run_replay(out, session, network, plan, journal, wait_s_max)
     out.result(report.document(), lambda: show_report(out, report))
 
 
-def run_replay(out: Output, session: Session, network: LocalNetwork, plan: Plan) -> Report:
-    """Set up, drive, settle.
+@contextmanager
+def _resumable(journal: Journal) -> Iterator[None]:
+    """Inside, what ends a replay that can go on says how far it got."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Failure(f"Interrupted. {_standing(journal.driven)}", code="replay_interrupted") from error
+    except Rejected as error:
+        if error.code not in STANDSTILLS:
+            raise
+        message = f"{error.message} {_standing(journal.driven)} The same command, given again, goes on from there."
+        raise Rejected(error.code, message, **error.details) from error
+
+
+def run_replay(
+    out: Output, session: Session, network: LocalNetwork, plan: Plan, journal: Journal, wait_s_max: int = WAIT_S_MAX
+) -> Report:
+    """Set up, drive, settle; or go on with that.
 
     Raises:
-        Rejected: ``too_late``, ``trade_refused``, ``not_settled``, ``unreachable``, or what the chain refuses.
+        Rejected: ``too_late``, ``long_wait``, ``trade_refused``, ``not_settled``, ``unreachable``,
+            ``foreign_positions``, or what the chain refuses.
     """
-    check_clock(session, plan)
+    from contracts.expiry import VOID  # brings the kernels with it, which the help need not wait for
+
+    check_clock(session, plan, journal, wait_s_max)
+    _say_where(out, session, plan, journal)
     wallet = network.wallet()
     parties = unlock_parties(wallet)
-    out.line(f"Setting up {len(MEMBERS)} members and {len(plan.series)} series of {plan.asset} {plan.expiry}.")
-    funded = set_up(session, wallet, parties, plan)
-    with out.progress("trades and samples", len(plan.trades) + len(plan.samples)) as progress:
-        driven = drive(session, parties, plan, progress.advance)
-    out.line("Waiting for the expiry to settle.")
+    funded = set_up(session, wallet, parties, plan, journal)
+    driven = journal.driven
+
+    def wait(due_unix_ms: int) -> None:
+        await_moment(out, session, due_unix_ms, "the next trade or sample")
+
+    with out.progress("trades and samples", driven.total) as progress:
+        progress.advance(driven.items)
+        drive(session, parties, plan, journal, wait, progress.advance)
+    await_expiry(out, session, plan)
     record = await_settlement(session, plan)
-    balances = tuple(balance_minor(session, member, plan.asset) for member in range(len(MEMBERS)))
-    status = session.client.get("/v1/status")
+    check_positions(plan, record)
+    ended = journal.ended or _end(session, plan, journal)
     return Report(
         plan=plan,
         driven=driven,
         price_ticks=None if record["source"] == VOID else int(record["price_ticks"]),
         coverage_ppm=int(record["coverage_ppm"]),
         source=str(record["source"]),
-        members=member_totals(plan, record, funded, balances),
-        height=int(status["height"]),
-        state_root=str(status["state_root"]),
+        members=member_totals(plan, record, funded, ended.balances_minor),
+        height=ended.height,
+        state_root=ended.state_root,
     )
+
+
+def _end(session: Session, plan: Plan, journal: Journal) -> Ended:
+    balances = tuple(balance_minor(session, member, plan.asset) for member in range(len(MEMBERS)))
+    status = session.client.get("/v1/status")
+    ended = Ended(balances, int(status["height"]), str(status["state_root"]))
+    journal.end(ended)
+    return ended
+
+
+def _say_where(out: Output, session: Session, plan: Plan, journal: Journal) -> None:
+    """What the replay begins with."""
+    if journal.ended is not None:
+        out.line("This replay has ended before; nothing is sent, and this is its report.")
+        return
+    if journal.funded is None:
+        out.line(f"Setting up {len(MEMBERS)} members and {len(plan.series)} series of {plan.asset} {plan.expiry}.")
+    else:
+        out.line(f"Going on with {plan.asset} {plan.expiry}. {_standing(journal.driven)}")
+    foretell(out, session, plan)
+
+
+def _standing(driven: Driven) -> str:
+    """How far a replay is, in a sentence."""
+    return f"{driven.items:,} of {driven.total:,} trades and samples are done."
 
 
 def read_text(path: Path) -> str:

@@ -1,143 +1,80 @@
 """The replay itself: every trade and every oracle sample, sent when the chain's clock says so.
 
-One loop, one post at a time: whatever has fallen due is signed, posted together and awaited. So the network's own pace
-makes the batches, and the replay goes on through the other validators when one dies (`cli.session`).
+One loop, one post at a time: whatever has fallen due is announced in the journal, signed, posted together and awaited.
+So the network's own pace makes the batches, the replay goes on through the other validators when one dies
+(`cli.session`), and a replay that was interrupted goes on with the first item whose outcome it does not know
+(`cli.replay_once`).
 """
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from cli.client import whole_settlement
+from cli.delivery import Outcome
+from cli.replay_journal import Driven, Journal
+from cli.replay_once import Act, commit_once
 from cli.replay_plan import Plan, PlannedTrade, Schedule
 from cli.replay_setup import Parties, account_of
-from cli.session import Outcome, Session, Signed
+from cli.session import Session
 from cli.tape import Sample
 from contracts.operations import build_operation
 from genesis.envelope import Operation
 from genesis.errors import Rejected
 
 ITEMS_PER_POST_MAX: Final = 200
-SETTLEMENT_PATIENCE_S: Final = 90.0
-"""How long the network may stand still (leaders killed, a quorum restarted) around an expiry that settles after all."""
-
-_SETTLEMENT_POLL_S: Final = 0.1
 
 
-@dataclass(slots=True)
-class Driven:
-    """What was sent.
-
-    Attributes:
-        trades: The number of trades that were applied.
-        samples: Instants whose sample at least one oracle had applied.
-        refusals: Instants of which no oracle's sample was applied, by the code of the refusal: too old to bear on any
-            price after a late start, or known already from an earlier replay.
-    """
-
-    trades: int = 0
-    samples: int = 0
-    refusals: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def samples_refused(self) -> int:
-        """Instants of which no oracle's sample was applied."""
-        return self.refusals.total()
-
-
-def check_clock(session: Session, plan: Plan) -> None:
-    """Refuse a replay for which the chain's clock is too far on.
-
-    Raises:
-        Rejected: ``too_late``, saying how to start a testnet for this tape.
-    """
-    now = session.chain_unix_ms()
-    if now < plan.expiry_unix_ms:
-        return
-    start = min((each.trade.ts_unix_ms for each in plan.trades), default=plan.expiry_unix_ms)
-    raise Rejected(
-        "too_late",
-        f"The chain's clock is past the expiry {plan.expiry}. Start a fresh testnet whose clock begins with the tape: "
-        f"novate testnet up --detach --replay-from {start} --speed 3000",
-        chain_unix_ms=now,
-        expiry_unix_ms=plan.expiry_unix_ms,
-    )
-
-
-def drive(session: Session, parties: Parties, plan: Plan, advance: Callable[[int], None]) -> Driven:
-    """Send everything at its time.
+def drive(
+    session: Session,
+    parties: Parties,
+    plan: Plan,
+    journal: Journal,
+    wait: Callable[[int], None],
+    advance: Callable[[int], None],
+) -> None:
+    """Send everything at its time that has not been sent before.
 
     Args:
         session: The chain.
         parties: Who signs.
         plan: What to send.
+        journal: What is done, and announced; kept up to date.
+        wait: Returns when the chain's clock has reached a moment, in Unix milliseconds.
         advance: Told how many more trades and samples are done.
 
     Raises:
         Rejected: ``trade_refused`` with the chain's reason for the first trade that it refused.
     """
-    schedule = Schedule(plan, session.document.clock.speed)
-    driven = Driven()
+    schedule = Schedule(plan, session.document.clock.speed, journal.driven.items)
     while (due_unix_ms := schedule.next_due_unix_ms) is not None:
+        first = schedule.taken
         items = schedule.take(session.chain_unix_ms(), ITEMS_PER_POST_MAX)
         if not items:
-            time.sleep(session.wall_s_until(due_unix_ms))
+            wait(due_unix_ms)
             continue
-        _send(session, parties, plan, items, driven)
+        _send(session, parties, plan, journal, first, items)
         advance(len(items))
-    return driven
-
-
-def await_settlement(session: Session, plan: Plan) -> dict[str, Any]:
-    """The chain's settlement record of the plan's expiry, waited for as long as the chain's rules may take.
-
-    Block time stands still while the network does, so `SETTLEMENT_PATIENCE_S` of wall clock come on top, in which no
-    validator needs to answer.
-
-    Raises:
-        Rejected: ``not_settled`` when it does not come; ``unreachable`` when nobody answers even then.
-    """
-    limits = session.document.limits
-    last = plan.expiry_unix_ms + limits.settlement_delay_ms + limits.settlement_grace_ms
-    path = f"/v1/settlements/{plan.index}/{plan.expiry_unix_ms}"
-    until = time.monotonic() + session.wall_s_until(last) + SETTLEMENT_PATIENCE_S
-    time.sleep(session.wall_s_until(plan.expiry_unix_ms))
-    while (record := _settled(session, path, time.monotonic() < until)) is None:
-        if time.monotonic() > until:
-            raise Rejected("not_settled", f"The expiry {plan.expiry} has not settled; see `novate testnet status`.")
-        time.sleep(_SETTLEMENT_POLL_S)
-    return record
-
-
-def _settled(session: Session, path: str, may_be_down: bool) -> dict[str, Any] | None:
-    """The settlement record once every position is settled; None before, and while nobody answers if that may be."""
-    try:
-        record = whole_settlement(session.client, path)
-    except Rejected as error:
-        if error.code != "not_settled" and not (may_be_down and error.code == "unreachable"):
-            raise
-        return None
-    return record if record["complete"] else None
 
 
 def _send(
-    session: Session, parties: Parties, plan: Plan, items: Sequence[PlannedTrade | Sample], driven: Driven
+    session: Session, parties: Parties, plan: Plan, journal: Journal, first: int, items: Sequence[PlannedTrade | Sample]
 ) -> None:
-    trades = [each for each in items if isinstance(each, PlannedTrade)]
-    samples = [each for each in items if isinstance(each, Sample)]
-    signed = [_sign_trade(session, parties, each) for each in trades]
-    for sample in samples:
-        signed += [session.sign([oracle], [_sample(plan, sample)]) for oracle in parties.oracles]
+    placed = list(enumerate(items, first))
+    trades = [(place, each) for place, each in placed if isinstance(each, PlannedTrade)]
+    acts = [_trade_act(parties, place, each) for place, each in trades]
+    for place, each in placed:
+        if isinstance(each, Sample):
+            acts += _sample_acts(parties, plan, place, each)
     session.client.rotate()  # every validator takes its share
-    outcomes = session.commit(signed)
-    for planned, outcome in zip(trades, outcomes, strict=False):
+    outcomes = commit_once(session, journal, acts)
+    for (_, planned), outcome in zip(trades, outcomes, strict=False):
         _check_trade(planned, outcome)
+    driven = journal.driven
+    driven.items += len(items)
     driven.trades += len(trades)
     _count_samples(outcomes[len(trades) :], len(parties.oracles), driven)
+    journal.done()
 
 
 def _count_samples(outcomes: Sequence[Outcome], oracles: int, driven: Driven) -> None:
@@ -160,7 +97,7 @@ def _check_trade(planned: PlannedTrade, outcome: Outcome) -> None:
         )
 
 
-def _sign_trade(session: Session, parties: Parties, planned: PlannedTrade) -> Signed:
+def _trade_act(parties: Parties, place: int, planned: PlannedTrade) -> Act:
     fields = {
         "series": planned.trade.series.name,
         "buyer": account_of(planned.buyer),
@@ -168,8 +105,14 @@ def _sign_trade(session: Session, parties: Parties, planned: PlannedTrade) -> Si
         "quantity_lots": str(planned.trade.quantity_lots),
         "price_ticks": str(planned.trade.price_ticks),
     }
-    keys = [parties.members[planned.taker], parties.members[planned.maker]]
-    return session.sign(keys, [build_operation("trade", fields)])
+    keys = (parties.members[planned.taker], parties.members[planned.maker])
+    return Act(place, "trade", planned.number, keys, (build_operation("trade", fields),))
+
+
+def _sample_acts(parties: Parties, plan: Plan, place: int, sample: Sample) -> list[Act]:
+    """Every oracle's report of one instant; the signer tells their envelopes apart."""
+    operations = (_sample(plan, sample),)
+    return [Act(place, "sample", sample.ts_unix_ms, (oracle,), operations) for oracle in parties.oracles]
 
 
 def _sample(plan: Plan, sample: Sample) -> Operation:

@@ -164,14 +164,26 @@ class Schedule:
     Args:
         plan: The replay.
         speed: How much faster block time runs than the wall.
+        taken: How many items, from the first, have been taken before. The order of the items follows from plan and
+            speed alone.
     """
 
-    def __init__(self, plan: Plan, speed: int) -> None:
+    def __init__(self, plan: Plan, speed: int, taken: int = 0) -> None:
         lead = TRADE_LEAD_WALL_MS * speed
         trades = [Due(each.trade.ts_unix_ms - lead, each) for each in plan.trades]
         samples = [Due(each.ts_unix_ms, each) for each in plan.samples]
         self._items = sorted(trades + samples, key=lambda item: item.due_unix_ms)
-        self._taken = 0
+        self._taken = taken
+
+    @property
+    def taken(self) -> int:
+        """How many items have been taken: the place of the next one."""
+        return self._taken
+
+    @property
+    def trades_end(self) -> int:
+        """The place after that of the last trade."""
+        return 1 + max(place for place, item in enumerate(self._items) if isinstance(item.what, PlannedTrade))
 
     @property
     def next_due_unix_ms(self) -> int | None:

@@ -7,19 +7,23 @@ Rules:
 2. Premiums come from the trades that the chain applied; the sign convention is money received above zero, paid below.
 3. `conserved` is true if premiums, settlements and final amounts each sum to zero over all members, and for every
    member ``final = premium + settlement`` to the last minor unit.
+4. There is no report where a member settled other lots than the tape's trades come to: premiums and settlements would
+   be of different trades.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cli.output import Amount, Output
-from cli.replay_drive import Driven
+from cli.replay_journal import Driven, Funded
 from cli.replay_plan import MEMBERS, Plan
-from cli.replay_setup import Funded, account_of
+from cli.replay_setup import account_of
 from cli.tape import INDEX_TICK_DECIMALS
+from genesis.errors import Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,34 @@ def premiums_minor(plan: Plan) -> tuple[int, ...]:
         totals[each.seller] += each.trade.premium_minor
         totals[each.buyer] -= each.trade.premium_minor
     return tuple(totals)
+
+
+def check_positions(plan: Plan, record: Mapping[str, Any]) -> None:
+    """Rule 4.
+
+    Raises:
+        Rejected: ``foreign_positions``, with what was settled and what the tape's trades come to.
+    """
+    expected: Counter[tuple[str, str]] = Counter()
+    for each in plan.trades:
+        expected[each.trade.series.name, account_of(each.buyer)] += each.trade.quantity_lots
+        expected[each.trade.series.name, account_of(each.seller)] -= each.trade.quantity_lots
+    accounts = {account_of(member) for member in range(len(MEMBERS))}
+    found = {
+        (series["series"], each["account"]): int(each["lots"])
+        for series in record["series"]
+        for each in series["positions"]
+        if each["account"] in accounts
+    }
+    for series, account in sorted(expected.keys() | found.keys()):
+        lots, lots_expected = found.get((series, account), 0), expected[series, account]
+        if lots != lots_expected:
+            raise Rejected(
+                "foreign_positions",
+                f"{account} settled other lots of {series} than the tape's trades come to; no totals are given.",
+                lots=lots,
+                lots_expected=lots_expected,
+            )
 
 
 def settlements_minor(record: Mapping[str, Any]) -> tuple[int, ...]:

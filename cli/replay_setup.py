@@ -1,8 +1,8 @@
 """Bringing a testnet to the point at which a tape can be replayed: members, asset, index, series, deposits.
 
 Every step looks first and does only what is missing, so a second replay, of another expiry, works on the same
-testnet. What is there already must agree with what the replay needs, or it is refused: a series of the same name with
-other terms is another series.
+testnet, and one that was interrupted goes on. What is there already must agree with what the replay needs, or it is
+refused: a series of the same name with other terms is another series.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cli.client import all_members, all_series
+from cli.replay_journal import DEPOSIT, Funded, Journal
+from cli.replay_once import Act, commit_once
 from cli.replay_plan import MEMBERS, Plan
 from cli.session import Session
 from cli.tape import ASSET_DECIMALS, INDEX_TICK_DECIMALS, LOT_MINOR, PREMIUM_TICK_MINOR, Series
@@ -36,14 +38,6 @@ class Parties:
     oracles: tuple[SigningKey, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Funded:
-    """Each member's balance before its deposit, and the deposit, both in minor units."""
-
-    balances_minor: tuple[int, ...]
-    deposits_minor: tuple[int, ...]
-
-
 def account_of(member: int) -> str:
     """The account that a member trades from."""
     return f"{MEMBERS[member]}/main"
@@ -57,22 +51,48 @@ def unlock_parties(wallet: Wallet) -> Parties:
     )
 
 
-def set_up(session: Session, wallet: Wallet, parties: Parties, plan: Plan) -> Funded:
-    """Register what is missing, issue the deposits, and return the balances around them.
+def set_up(session: Session, wallet: Wallet, parties: Parties, plan: Plan, journal: Journal) -> Funded:
+    """Register what is missing, issue the deposits unless that was done, and return the balances around them.
 
     Raises:
-        Rejected: What the chain refuses, or ``conflicting_setup``.
+        Rejected: What the chain refuses, ``conflicting_setup``, or ``foreign_positions``.
     """
     missing = list(_missing(session, parties, plan))
     size = session.document.limits.envelope_operations_max
     for first in range(0, len(missing), size):
         session.apply([session.sign([wallet.key(GOVERNOR)], missing[first : first + size])])
     _check_band(plan, session.client.get(f"/v1/index/{plan.index}"))
-    collateral = {name: int(each["collateral_minor"]) for name, each in _listed(session).items()}
-    before = tuple(balance_minor(session, member, plan.asset) for member in range(len(MEMBERS)))
-    deposits = plan.deposits_minor(collateral)
-    session.apply([session.sign([wallet.key(ISSUER)], [_issue(plan, m, minor) for m, minor in enumerate(deposits)])])
-    return Funded(before, deposits)
+    funded = journal.funded
+    if funded is None:
+        limits = session.document.limits
+        settling_ms = limits.settlement_delay_ms + limits.settlement_grace_ms
+        journal.check_alone(session.document.chain_id, session.chain_unix_ms() - settling_ms)
+        _check_flat(session, plan)
+        collateral = {name: int(each["collateral_minor"]) for name, each in _listed(session).items()}
+        before = tuple(balance_minor(session, member, plan.asset) for member in range(len(MEMBERS)))
+        funded = Funded(before, plan.deposits_minor(collateral))
+        journal.fund(funded)
+    issues = tuple(_issue(plan, member, minor) for member, minor in enumerate(funded.deposits_minor))
+    (outcome,) = commit_once(session, journal, [Act(DEPOSIT, "deposit", 0, (wallet.key(ISSUER),), issues)])
+    if not outcome.applied:
+        raise Rejected(outcome.code or "refused", outcome.message, envelope=outcome.id)
+    return funded
+
+
+def _check_flat(session: Session, plan: Plan) -> None:
+    """Refuse a replay whose members hold lots of its series already: the expiry would settle those too."""
+    ours = {each.name for each in plan.series}
+    for member in range(len(MEMBERS)):
+        held = session.client.get(f"/v1/positions/{account_of(member)}")
+        for each in held["positions"]:
+            if each["series"] in ours and each["lots"]:
+                raise Rejected(
+                    "foreign_positions",
+                    f"{account_of(member)} has traded {each['series']} already, and no journal of a replay here says "
+                    "how: the totals would not be this tape's.",
+                    lots=int(each["lots"]),
+                    lots_expected=0,
+                )
 
 
 def balance_minor(session: Session, member: int, asset: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +13,9 @@ import click
 
 from cli.chain_params import param_option, read_params
 from cli.connect import directory_option
+from cli.interrupts import interruptible
 from cli.option_types import Moment
-from cli.output import Amount, Output, reporting
+from cli.output import Amount, Failure, Output, reporting
 from cli.processes import Started, running_pid, stop
 from cli.testnet_files import (
     VALIDATORS_MAX,
@@ -98,9 +98,17 @@ def up(
 @directory_option
 @reporting
 def status(out: Output, directory: Path) -> None:
-    """Show the validators and whether they agree."""
+    """Show the validators and whether they agree.
+
+    They agree (`agreed` with --json) when all who answer, be it one alone, have the same state root at the same height.
+    Exit code 1, after the same answer, when they do not, and when those who answer are no quorum, which cannot go on.
+    """
     found = survey(load_testnet(directory))
     out.result(found.document(), lambda: show_survey(out, found))
+    if found.answering and not found.agreed:
+        raise Failure(f"The state roots differ: {verdict(found)}", code="differing_roots")
+    if not found.has_quorum:
+        raise Failure(f"No quorum answers, so the chain stands still: {verdict(found)}", code="below_quorum")
 
 
 @testnet.command("stop")
@@ -148,21 +156,6 @@ def down(out: Output, directory: Path, delete: bool) -> None:
         shutil.rmtree(network.directory)
     document = {"stopped": stopped, "deleted": delete}
     out.result(document, lambda: out.line(f"Stopped: {', '.join(stopped) or 'none ran'}."))
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM both raise `KeyboardInterrupt`, so that whoever started processes can stop them.
-
-    Also in a shell's background job, where Ctrl-C is ignored from birth.
-    """
-    marks = (signal.SIGINT, signal.SIGTERM)
-    before = {mark: signal.signal(mark, signal.default_int_handler) for mark in marks}
-    try:
-        yield
-    finally:
-        for mark, handler in before.items():
-            signal.signal(mark, handler)
 
 
 @contextmanager

@@ -7,6 +7,7 @@
     DIR/passphrase        opens every key below (a testnet's keys protect nothing)
     DIR/keys/             governor, issuer, oracle0..2; members' keys as they are made
     DIR/v0 ... vN-1/      the validators' homes (`node.config`), with node.log and node.pid
+    DIR/replays/          what `novate replay` has sent (`cli.replay_journal`)
     DIR/v0-signer ...     with ``--signers``: their signers' homes (`node.signer_home`), with node.log and node.pid
 
 `testnet.json` is written last: a directory that has one is complete. Until then ``testnet.unfinished`` stands there,
@@ -37,9 +38,7 @@ from genesis.errors import Rejected
 from genesis.params import ChainParams
 from node.config import LOOPBACK, NodeConfig
 from node.files import make_private_directory, write_private
-from node.home import format_document, install_genesis, prepare_home
 from node.keystore import COST_TESTNET, PASSPHRASE_BYTES_MAX, PASSPHRASE_FILE
-from node.signer_home import default_socket, hand_over
 from node.small_files import read_small
 
 RECORD_FILE: Final = "testnet.json"
@@ -248,6 +247,8 @@ def _draft(directory: Path, era: Era, params: ChainParams) -> GenesisDocument:
 
 
 def _create(directory: Path, count: int, era: Era, draft: GenesisDocument, signers: bool) -> LocalNetwork:
+    from node.home import format_document, install_genesis  # certificates and all: nothing that a question needs
+
     passphrase = secrets.token_hex(16).encode()
     write_private(directory / PASSPHRASE_FILE, passphrase + b"\n")
     configs = _configs(directory, count)
@@ -286,6 +287,8 @@ def _configs(directory: Path, count: int) -> list[tuple[NodeConfig, str]]:
 
 def _prepare(config: NodeConfig, address: str, passphrase: bytes) -> GenesisValidator:
     """Make one validator's home, its passphrase beside its keys so that it starts by itself."""
+    from node.home import prepare_home
+
     card = prepare_home(config, address, passphrase, cost=COST_TESTNET)
     write_private(config.home / PASSPHRASE_FILE, passphrase + b"\n")
     return card
@@ -293,6 +296,8 @@ def _prepare(config: NodeConfig, address: str, passphrase: bytes) -> GenesisVali
 
 def _hand_over(config: NodeConfig, passphrase: bytes) -> None:
     """Give one validator's key to a signer beside its home."""
+    from node.signer_home import default_socket, hand_over
+
     home = _signer_home(config.home)
     hand_over(config.home, home, default_socket(home))
     write_private(home / PASSPHRASE_FILE, passphrase + b"\n")

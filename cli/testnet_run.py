@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,11 +47,13 @@ class Survey:
         standings: In the testnet's order.
         height: The highest block that all who answer have; None if nobody answers.
         state_root: Their common root after it, in hexadecimal; None unless they agree.
+        has_quorum: Whether those who answer have the power to go on: a quorum of the present validator set.
     """
 
     standings: tuple[Standing, ...]
     height: int | None
     state_root: str | None
+    has_quorum: bool = False
 
     @property
     def answering(self) -> tuple[Standing, ...]:
@@ -146,7 +148,7 @@ def survey(testnet: LocalNetwork) -> Survey:
         height = min(int(each.status["height"]) for each in answering if each.status is not None)
         roots = set(pool.map(lambda each: _root(each, height), answering))
     root = roots.pop()
-    return Survey(standings, height, root if not roots else None)
+    return Survey(standings, height, root if not roots else None, _has_quorum(answering))
 
 
 def await_agreement(network: LocalNetwork) -> Survey:
@@ -159,7 +161,7 @@ def await_agreement(network: LocalNetwork) -> Survey:
         if complete and found.agreed and len(totals) == 1:
             return found
         if time.monotonic() > until:
-            return found if complete else Survey(found.standings, found.height, None)
+            return found if complete else replace(found, state_root=None)
         time.sleep(_POLL_S)
 
 
@@ -241,6 +243,20 @@ def _standing(validator: LocalValidator) -> Standing:
             return Standing(validator, connection.get("/v1/status"))
         except (Unreachable, Rejected):
             return Standing(validator, None)
+
+
+def _has_quorum(answering: Sequence[Standing]) -> bool:
+    """Whether these validators have a quorum of the power that the first of them who tells states."""
+    names = {each.validator.name for each in answering}
+    for each in answering:
+        with Connection(each.validator.url, ANSWER_S_MAX) as connection:
+            try:
+                stated = connection.get("/v1/validators")
+            except (Unreachable, Rejected):
+                continue
+            power = sum(int(one["power"]) for one in stated["validators"] if one["name"] in names)
+            return power >= int(stated["quorum_power"])
+    return False
 
 
 def _root(standing: Standing, height: int) -> str | None:

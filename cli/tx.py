@@ -5,31 +5,43 @@
 ``{"envelope": "hex"}`` or the bare hexadecimal.
 
 With ``--wait`` a command returns when every envelope has a receipt, and fails if one was refused; without, it returns
-when every envelope has been taken into a validator's mempool.
+when every envelope has been taken into a validator's mempool. Whatever ends it before, the answer names every envelope
+and what is known of it (`cli.delivery`, rule 1), and how to send it again, not another one in its place.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from cli.connect import Keyring, network_options, open_client, signing_options
+from cli.advice import advice_for
+from cli.connect import Keyring, complete_keys, network_options, open_client, signing_options
 from cli.contract_start import is_named, with_integers
-from cli.kinds import describe, kind_names, show_kind
+from cli.delivery import DEADLINE_S, Delivery, Outcome, Signed
+from cli.interrupts import interruptible
+from cli.kinds import complete_kinds, describe, kind_names, require_kind, show_kind
 from cli.named_files import LARGE_BYTES_MAX
 from cli.option_types import iso_unix_ms
-from cli.output import Failure, Output, reporting
-from cli.session import Outcome, Session, Signed
+from cli.output import Failure, Output, reporting, typed
+from cli.session import Session
 from contracts.operations import KINDS, build_operation
-from genesis.envelope import Operation
 from genesis.errors import Rejected
 from node.small_files import read_small
 
+IDS_SHOWN_MAX: Final = 8
+"""In a failure; the answer names all."""
+
+SEND_AGAIN: Final = (
+    "Ask `novate query tx ID`. The same envelope may be sent again until it expires and executes once: `tx submit` "
+    "takes the `envelope` that --json gives. Do not `tx send` anew before: that is another transaction, executed too."
+)
 _HEX: Final = re.compile("([0-9a-fA-F]{2})+")
 
 
@@ -39,10 +51,12 @@ def tx() -> None:
 
 
 @tx.command()
-@click.argument("kind")
+@click.argument("kind", shell_complete=complete_kinds)
 @click.argument("fields", nargs=-1, metavar="FIELD=VALUE...")
-@click.option("--key", "key", required=True, metavar="NAME", help="Who signs and sends.")
-@click.option("--cosign", multiple=True, metavar="NAME", help="Who signs too; repeatable.")
+@click.option("--key", "key", required=True, metavar="NAME", shell_complete=complete_keys, help="Who signs and sends.")
+@click.option(
+    "--cosign", multiple=True, metavar="NAME", shell_complete=complete_keys, help="Who signs too; repeatable."
+)
 @signing_options
 @network_options
 @reporting
@@ -76,17 +90,22 @@ def send(
     """
     keyring = Keyring(home, directory, passphrase_file)
     given = parse_fields(fields)
-    if not is_named(kind, given):  # what is wrong with it is said without asking anybody
-        _operation(keyring, kind, given)
+    with typed():
+        require_kind(kind)
+    unnamed = {**given, "parameters": ""} if is_named(kind, given) else given
+    form = _resolved(keyring, kind, unnamed)
+    with typed():  # what is wrong with it is said without asking anybody
+        build_operation(kind, form)
     keys = [keyring.key(name) for name in dict.fromkeys((key, *cosign))]
+    keyring.require_passphrase_used()
     with open_client(urls, directory) as client:
         if is_named(kind, given):
             given = with_integers(client, given)
             out.line(f"parameters={given['parameters']}")
-        operation = _operation(keyring, kind, given)
+        operation = build_operation(kind, _resolved(keyring, kind, given))
         session = Session(client)
-        outcomes = deliver(session, [session.sign(keys, [operation])], wait)
-    finish(out, outcomes, entry(outcomes[0]))
+        delivered = deliver(session, [session.sign(keys, [operation])], wait)
+    finish(out, delivered, entry(delivered.outcomes[0]))
 
 
 @tx.command()
@@ -122,18 +141,25 @@ def submit(
     with open_client(urls, directory) as client:
         session = Session(client)
         envelopes = [_sign_line(session, keyring, number, line) for number, line in lines]
-        outcomes = deliver(session, envelopes, wait)
-    refused = sum(bool(each.code) for each in outcomes)
-    document = {"submitted": len(outcomes), "refused": refused, "results": [entry(each) for each in outcomes]}
-    finish(out, outcomes, document)
+        keyring.require_passphrase_used()
+        delivered = deliver(session, envelopes, wait)
+    counts = Counter(each.status for each in delivered.outcomes)
+    document = {
+        "submitted": len(delivered.outcomes) - counts["unsent"],
+        "refused": counts["rejected"],
+        **{status: counts[status] for status in ("unknown", "unsent")},
+        "results": [entry(each) for each in delivered.outcomes],
+    }
+    finish(out, delivered, document)
 
 
 @tx.command()
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=complete_kinds)
 @reporting
 def kinds(out: Output, kind: str | None) -> None:
     """List every kind of operation, or KIND, with its fields."""
-    described = [describe(name) for name in kind_names(kind)]
+    with typed():
+        described = [describe(name) for name in kind_names(kind)]
 
     def show() -> None:
         for each in described:
@@ -214,17 +240,18 @@ def _sign_line(session: Session, keyring: Keyring, number: int, line: dict[str, 
     try:
         if "envelope" in line:
             return session.read(bytes.fromhex(line["envelope"]))
+        require_kind(line["kind"])
         keys = [keyring.key(name) for name in line["keys"]]
         fields = {name: str(value) for name, value in line["fields"].items()}
         if is_named(line["kind"], fields):
             fields = with_integers(session.client, fields)
-        return session.sign(keys, [_operation(keyring, line["kind"], fields)])
+        return session.sign(keys, [build_operation(line["kind"], _resolved(keyring, line["kind"], fields))])
     except Rejected as error:
         raise Rejected(error.code, f"Line {number}: {error.message}", **error.details) from error
 
 
-def _operation(keyring: Keyring, kind: str, fields: dict[str, str]) -> Operation:
-    """The operation, with ``@NAME`` in a field that holds a key replaced by the public half of the key NAME, and a time
+def _resolved(keyring: Keyring, kind: str, fields: dict[str, str]) -> dict[str, str]:
+    """The fields, with ``@NAME`` in a field that holds a key replaced by the public half of the key NAME, and a time
     in ISO 8601 by its milliseconds."""
     for each in KINDS[kind].fields if kind in KINDS else ():
         text = fields.get(each.name, "")
@@ -232,29 +259,68 @@ def _operation(keyring: Keyring, kind: str, fields: dict[str, str]) -> Operation
             fields = {**fields, each.name: keyring.public_key(text[1:]).hex()}
         elif each.name.endswith("_unix_ms") and not text.isdigit() and (moment := iso_unix_ms(text)) is not None:
             fields = {**fields, each.name: str(moment)}
-    return build_operation(kind, fields)
+    return fields
 
 
 def _bad_line(number: int, problem: str) -> Rejected:
     return Rejected("bad_line", f"Line {number} of the file {problem}.")
 
 
-def deliver(session: Session, envelopes: Sequence[Signed], wait: bool) -> list[Outcome]:
-    """Have the envelopes executed, or, without `wait`, taken into a mempool."""
-    return session.commit(envelopes) if wait else session.submit(envelopes)
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of some envelopes, and what ended their delivery before every one was decided, if anything did."""
+
+    outcomes: tuple[Outcome, ...]
+    cut: Rejected | None = None
+
+
+def deliver(session: Session, envelopes: Sequence[Signed], wait: bool) -> Delivered:
+    """Have the envelopes executed, or, without `wait`, taken into a mempool; raises nothing that would lose an id."""
+    delivery = Delivery(session.client, envelopes)
+    cut: Rejected | None = None
+    try:
+        with interruptible():
+            if wait:
+                delivery.commit(DEADLINE_S)
+            else:
+                delivery.submit()
+    except Rejected as error:
+        cut = error
+    except KeyboardInterrupt:
+        cut = Rejected("interrupted", "Interrupted.")
+    return Delivered(tuple(delivery.outcomes()), cut)
 
 
 def entry(outcome: Outcome) -> dict[str, Any]:
     """One envelope's line of the answer."""
     known = {"id": outcome.id, "status": outcome.status, "code": outcome.code, "message": outcome.message}
+    if outcome.envelope is not None:
+        known["envelope"] = outcome.envelope.wire.hex()
+        return {**known, "expires_at_unix_ms": outcome.envelope.expires_at_unix_ms}
     return known if outcome.receipt is None else {**known, "receipt": outcome.receipt}
 
 
-def finish(out: Output, outcomes: Sequence[Outcome], document: dict[str, Any]) -> None:
-    """Show the outcomes; fail if any envelope was refused."""
+def finish(out: Output, delivered: Delivered, document: dict[str, Any]) -> None:
+    """Show the outcomes; fail unless every envelope was accepted or applied."""
+    outcomes = delivered.outcomes
     out.result(document, lambda: out.line("\n".join(f"{each.id}  {each.status}" for each in outcomes)))
     refused = [each for each in outcomes if each.code]
+    if delivered.cut is not None:
+        advice = SEND_AGAIN if any(each.status == "unknown" for each in outcomes) else advice_for("interrupted")
+        failure = Failure.of(delivered.cut)
+        raise Failure(f"{failure.message} {_undecided(outcomes)}".rstrip(), advice, delivered.cut.code)
     if refused:
         first = refused[0]
         reason = first.message if len(outcomes) == 1 else f"{len(refused)} of {len(outcomes)} refused; {first.message}"
         raise Failure(reason, code=first.code)
+
+
+def _undecided(outcomes: Sequence[Outcome]) -> str:
+    """Which envelopes may yet be executed, and which never left, in words."""
+    said = []
+    for status, meaning in (("unknown", "may yet be executed"), ("unsent", "never left")):
+        ids = [each.id for each in outcomes if each.status == status]
+        if ids:
+            more = f" and {len(ids) - IDS_SHOWN_MAX:,} more" if len(ids) > IDS_SHOWN_MAX else ""
+            said.append(f"{len(ids):,} {meaning} ({status}): {', '.join(ids[:IDS_SHOWN_MAX])}{more}.")
+    return " ".join(said)

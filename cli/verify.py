@@ -140,4 +140,5 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Rejected("not_json", f"The file holds no JSON document: {error}.") from error
+        reason = f": {error}" if isinstance(error, json.JSONDecodeError) else ", or one that nests or counts too far"
+        raise Rejected("not_json", f"The file holds no JSON document{reason}.") from error

@@ -27,6 +27,9 @@ SERIES_PAGE_MAX: Final = 500
 SETTLED_PAGE_MAX: Final = 1_000
 """The positions of one page of a settlement."""
 
+INDICES_PAGE_MAX: Final = 100
+"""Indices in one answer."""
+
 MEMBERS_PAGE_MAX: Final = 100
 """Each with its accounts."""
 
@@ -99,6 +102,21 @@ def _series(state: State, name: str, row: SeriesRow) -> Answer:
         "open_interest_lots": interest.lots if interest is not None else 0,
         "quarantined": ("expiry", row.underlying, row.expiry_unix_ms) in state.quarantine.rows,
     }
+
+
+def indices(state: State, after: str = "", limit: int = INDICES_PAGE_MAX) -> Answer:
+    """Up to `limit` indices, each as `index` tells of it, in order of name, beginning behind the name `after`.
+
+    ``next`` is what to pass as `after` for the page that follows, or None when there is none.
+
+    Raises:
+        Rejected: ``bad_limit`` unless `limit` is from 1 to `INDICES_PAGE_MAX`.
+    """
+    if not 1 <= limit <= INDICES_PAGE_MAX:
+        raise Rejected("bad_limit", f"A page has 1 to {INDICES_PAGE_MAX} indices.", limit=limit)
+    names = sorted(each for each in state.indices.rows if each > after)
+    page = names[:limit]
+    return {"indices": [index(state, name) for name in page], "next": page[-1] if len(names) > limit else None}
 
 
 def index(state: State, index_id: str) -> Answer:

@@ -30,6 +30,7 @@ class Domain(bytes, Enum):
     EVIDENCE = b"novate/evidenc/1"
     KERNEL = b"novate/kernel/1"
     PROGRAM = b"novate/program/1"
+    TAPE = b"novate/tape/1"
 
 
 def digest(domain: Domain, data: bytes) -> bytes:

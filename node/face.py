@@ -210,6 +210,11 @@ class Face:
         size = queries.SERIES_PAGE_MAX if limit is None else limit
         return await self._read(lambda state: queries.series_page(state, after, size))
 
+    async def indices(self, after: str, limit: int | None) -> Json:
+        """Some of the price indices, in order of name."""
+        size = queries.INDICES_PAGE_MAX if limit is None else limit
+        return await self._read(lambda state: queries.indices(state, after, size))
+
     async def index(self, index_id: str) -> Json:
         """A price index and its latest price."""
         return await self._read(lambda state: queries.index(state, index_id))

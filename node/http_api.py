@@ -3,7 +3,8 @@
 Rules:
 
 1. Answers are JSON. A refusal is ``{"code", "message", "details"}`` with a status of 4xx (the client's) or 503 (come
-   back later); nothing a client sends can produce a 5xx of ours.
+   back later); nothing a client sends can produce a 5xx of ours. What is no HTTP request (a head over
+   `header_bytes_max`, one that breaks off, garbage) never comes here: h11 answers it with 431 or 400 and an empty body.
 2. Everything a client can make us hold is bounded (`HttpLimits`): the body while it is read and the time it takes, all
    bodies together, the envelopes in one post, the time of a wait and the number of waits.
 3. One envelope's refusal never fails its neighbours in the same post.
@@ -128,6 +129,7 @@ class _Api:
             ("GET", "/v1/positions/{member}/{sub}", self.get_positions),
             ("GET", "/v1/series", self.get_series_page),
             ("GET", "/v1/series/{id}", self.get_series),
+            ("GET", "/v1/index", self.get_indices),
             ("GET", "/v1/index/{id}", self.get_index),
             ("GET", "/v1/settlements/{index}/{expiry_unix_ms}", self.get_settlement),
             ("GET", "/v1/contracts", self.get_contracts),
@@ -189,6 +191,9 @@ class _Api:
 
     async def get_series(self, request: Request) -> Response:
         return await _answer(await self.node.series(_shaped(SERIES_ID, request.path_params["id"])))
+
+    async def get_indices(self, request: Request) -> Response:
+        return await _answer(await self.node.indices(*_page(request, INDEX_ID)))
 
     async def get_index(self, request: Request) -> Response:
         return await _answer(await self.node.index(_shaped(INDEX_ID, request.path_params["id"])))
@@ -370,13 +375,23 @@ def _parse_wires(request: Request, body: bytes, limits: HttpLimits) -> Sequence[
 
 def _parse_json_wires(body: bytes, limits: HttpLimits) -> Sequence[bytes]:
     try:
-        document = json.loads(body)
+        document = _parse_json(body)
         envelopes = document["envelopes"] if isinstance(document, dict) and len(document) == 1 else None
         if not isinstance(envelopes, list) or not 1 <= len(envelopes) <= limits.envelopes_max:
             raise ValueError(f"expected an object with 1 to {limits.envelopes_max} envelopes")
         return [bytes.fromhex(each) for each in envelopes]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Rejected("malformed", f"Not a list of envelopes in hexadecimal: {error}.") from error
+
+
+def _parse_json(body: bytes) -> Json:
+    """The body as JSON; what Python says of its own limit of digits is nothing for a client."""
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        raise ValueError("a number has too many digits, or the text is no UTF-8") from error
 
 
 def _envelope_id(text: str) -> bytes:

@@ -70,6 +70,9 @@ class NodeFace(Protocol):
         `Rejected` ``bad_limit``. Without a limit, as many as a page may hold.
         """
 
+    async def indices(self, after: str, limit: int | None) -> Json:
+        """Price indices, in order of name behind `after`; `Rejected` ``bad_limit``."""
+
     async def index(self, index_id: str) -> Json:
         """A price index and its latest price; `Rejected` ``unknown_index``."""
 

@@ -32,8 +32,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("function_fits_a_screen", "contracts/merkle.py"): "BLAKE2s's eighty mixing steps, unrolled for the compiler",
     ("nothing_sleeps_on_the_wall_clock", "cli/bench_load.py"): "an open loop posts by the wall clock",
     ("nothing_sleeps_on_the_wall_clock", "cli/processes.py"): "the system announces no end of another's process",
-    ("nothing_sleeps_on_the_wall_clock", "cli/replay_drive.py"): "a tape is played by the wall clock",
-    ("nothing_sleeps_on_the_wall_clock", "cli/session.py"): "a busy validator is asked again after a pause",
+    ("nothing_sleeps_on_the_wall_clock", "cli/replay_wait.py"): "a tape is played by the wall clock",
+    ("nothing_sleeps_on_the_wall_clock", "cli/delivery.py"): "a busy validator is asked again after a pause",
     (
         "nothing_sleeps_on_the_wall_clock",
         "cli/testnet_run.py",

@@ -44,6 +44,7 @@ class StubChain:
     Attributes:
         posts: How many posts reached the chain.
         lose_answers: So many posts are executed without an answer: the connection breaks.
+        executed_max: Envelopes beyond so many are accepted and wait, as where no quorum runs; None for no bound.
         refuse: So many posts are refused whole with these codes, one after the other.
         stall_s: How long the next post holds everybody up, in seconds.
         page_size: How many series one answer lists.
@@ -57,6 +58,7 @@ class StubChain:
         self.roots: dict[int, str] = {}
         self.posts = 0
         self.lose_answers = 0
+        self.executed_max: int | None = None
         self.refuse: list[str] = []
         self.stall_s = 0.0
         self.page_size = queries.SERIES_PAGE_MAX
@@ -89,7 +91,8 @@ class StubChain:
             result = {"id": envelope.id.hex(), "status": "accepted", "code": "", "message": ""}
             try:
                 admit(self.state, envelope)
-                admitted += verify_all([envelope])
+                if self.executed_max is None or len(self.receipts) + len(admitted) < self.executed_max:
+                    admitted += verify_all([envelope])
             except Rejected as error:
                 result |= {"status": "rejected", "code": error.code, "message": str(error)}
             results.append(result)
@@ -134,7 +137,7 @@ class StubChain:
         if what == "series":
             return queries.series(state, rest[0]) if rest else queries.series_page(state, after, self.page_size)
         if what == "index":
-            return queries.index(state, rest[0])
+            return queries.index(state, rest[0]) if rest else queries.indices(state, after, min(self.page_size, 100))
         if what == "programs":
             return contract_queries.program(state, bytes.fromhex(rest[0]))
         if what == "contracts":

@@ -149,10 +149,10 @@ def test_a_byte_order_mark_is_passed_over() -> None:
     assert (marked.exit_code, marked.stdout) == (0, plain.stdout)
 
 
-def test_a_missing_file_is_a_failure_with_advice() -> None:
-    """Not a traceback."""
+def test_a_missing_file_is_wrong_usage() -> None:
+    """Not a traceback, and not what a bad contract is."""
     result = CliRunner().invoke(novate, ["contract", "explain", "no/such.contract"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "no/such.contract: No such file or directory." in result.stderr
 
 

@@ -118,8 +118,8 @@ REFUSED: list[tuple[str, str, dict[str, str], int, str]] = [
     ("lots=3", "lost=3", {}, 2, "There is no parameter 'lost'"),
     ("lots=3", "lots=0", {}, 1, "[bad_parameter]"),
     ("lots=3", "lots=3", {"program": "ab" * 32}, 1, "[unknown_program]"),
-    ("lots=3", "lots=3", {"program": "ab"}, 1, "[malformed]"),
-    ("lots=3", "lots=3", {"feeds": "../x"}, 1, "[malformed]"),
+    ("lots=3", "lots=3", {"program": "ab"}, 2, "[malformed]"),
+    ("lots=3", "lots=3", {"feeds": "../x"}, 2, "[malformed]"),
 ]
 
 

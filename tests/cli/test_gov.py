@@ -200,11 +200,11 @@ def test_people_see_what_waits_and_what_is_deposited(consortium: Consortium) -> 
 
 
 def test_wrong_usage_signs_nothing(consortium: Consortium) -> None:
-    """A kind that is none, a home that is none: exit code 2; a field that is none: 1."""
+    """A kind that is none, a home that is none, a field that is none: exit code 2."""
     home = str(consortium.homes[0])
     assert run("propose", "validator.crown", "--home", home).exit_code == 2
     assert run("propose", "validator.remove", "validator=v1").exit_code == 2
     assert run("approve", "00" * 32, "--home", home + "none").exit_code == 2
     result = run("propose", "validator.remove", "name=v1", "--home", home)
-    assert (result.exit_code, "[unknown_field]" in result.stderr) == (1, True)
+    assert (result.exit_code, "[unknown_field]" in result.stderr) == (2, True)
     assert consortium.chain.posts == 0

@@ -76,7 +76,6 @@ FAULTS = [
     ("an empty passphrase", ["new", "bob"], "", "bad_passphrase"),
     ("a path for a name", ["new", "../bob"], PASSPHRASE, "malformed"),
     ("an unknown key", ["show", "bob"], PASSPHRASE, "unknown_key"),
-    ("a passphrase file that is missing", ["new", "bob", "--passphrase-file", "nowhere"], None, "No such file"),
 ]
 
 

@@ -52,6 +52,20 @@ def test_help_and_version_import_nothing_heavy(option: str) -> None:
     assert "click" in loaded
 
 
+@pytest.mark.parametrize("command", ["tx send", "tx submit", "testnet up", "query account"])
+def test_the_help_of_a_command_imports_little(command: str) -> None:
+    """Of what is heavy, signatures and encoding alone: certificates, servers and kernels are for the work itself."""
+    program = (
+        "import sys; from click.testing import CliRunner; from cli.main import novate; "
+        f"result = CliRunner().invoke(novate, [*'{command}'.split(), '--help']); assert result.exit_code == 0, result; "
+        "print(','.join(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.strip().split(","))
+    assert {name.partition(".")[0] for name in loaded} & HEAVY == {"nacl", "msgpack"}
+    assert not any(name.startswith("contracts.vm.language") for name in loaded)
+
+
 def test_version_is_that_of_the_package() -> None:
     """The first question in every report of a fault."""
     result = CliRunner().invoke(novate, ["--version"])

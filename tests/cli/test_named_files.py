@@ -114,10 +114,10 @@ def test_no_command_hangs_on_it_or_reads_it_without_end(command: str, kind: str,
     done = CliRunner().invoke(novate, arguments(place, command, make))
     assert done.exit_code in (1, 2), done.output
     assert done.stdout == "" or command == "demonstrate a tape"
-    if done.exit_code == 2:  # click looks at the path first
+    if done.exit_code == 2:  # the path itself is wrong; click says so for most
         assert kind in ("directory", "missing")
-        assert "Usage: " in done.stderr
-        return
+        if "Usage: " in done.stderr:
+            return
     assert done.stderr.startswith("novate: error [")
     assert code in done.stderr
     assert "\n  what to do: " in done.stderr

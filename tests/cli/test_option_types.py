@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 from cli.connect import Keyring
 from cli.main import novate
 from cli.option_types import Moment, iso_unix_ms
-from cli.tx import _operation
+from cli.tx import _resolved
+from contracts.operations import build_operation
 
 LIBRARY = Path(__file__).resolve().parents[2] / "contracts" / "library"
 MOMENTS = [
@@ -52,7 +53,8 @@ def test_what_is_no_moment_of_whole_milliseconds_is_none(text: str) -> None:
 def test_every_command_that_takes_a_moment_takes_it_as_a_date(text: str, moment: int, tmp_path: Path) -> None:
     """An option that wants milliseconds where its neighbour wants a date is one to get wrong."""
     fields = {"index": "BTC_USD", "instant_unix_ms": text, "price_ticks": "5"}
-    assert _operation(Keyring(None, tmp_path, None), "oracle.sample", fields) == (10, "BTC_USD", moment, 5)
+    resolved = _resolved(Keyring(None, tmp_path, None), "oracle.sample", fields)
+    assert build_operation("oracle.sample", resolved) == (10, "BTC_USD", moment, 5)
     for arguments in (
         ["contract", "value", "x", "--party", "x", "--spot", "1", "--vol", "1", "--r", "0", "--now-unix-ms", text],
         ["query", "settlement", "BTC_USD", text, "--url", "http://127.0.0.1:1"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +15,10 @@ from click.testing import CliRunner
 
 from cli.client import Client
 from cli.main import novate
-from cli.replay_drive import SETTLEMENT_PATIENCE_S, await_settlement
+from cli.replay_journal import DIRECTORY
 from cli.replay_plan import MEMBERS, make_plan, parties
 from cli.replay_report import MemberTotal, is_conserved
+from cli.replay_wait import SETTLEMENT_PATIENCE_S, await_settlement
 from cli.tape import parse_tape
 from cli.tape_generator import GENERATED_EXPIRY, generate_tape
 from cli.testnet_files import Era
@@ -95,12 +97,26 @@ def test_member_totals_equal_an_independent_calculation(settled: tuple[Any, Stub
         assert found["balance_minor"] == found["deposit_minor"] + found["final_minor"]
 
 
-def test_a_replay_of_a_settled_expiry_is_refused_with_advice(settled: tuple[Any, StubNetwork, Path]) -> None:
+def test_a_replay_that_has_ended_gives_the_same_report_again(settled: tuple[Any, StubNetwork, Path]) -> None:
+    """Who was interrupted between the settlement and the report must still get it; nothing is sent for that."""
+    document, network, tape = settled
+    posts = network.chain.posts
+    again = run("replay", str(tape), "--dir", str(network.testnet.directory))
+    assert again == document
+    assert network.chain.posts == posts + 1  # the deposits' envelope, which the chain knows
+
+
+def test_a_replay_of_a_settled_expiry_is_refused_with_advice(
+    settled: tuple[Any, StubNetwork, Path], tmp_path: Path
+) -> None:
     """The clock of a chain cannot be turned back; the advice says what to start instead."""
     _, network, tape = settled
-    result = CliRunner().invoke(novate, ["replay", str(tape), "--dir", str(network.testnet.directory), "--json"])
+    other = tmp_path / "other"
+    shutil.copytree(network.testnet.directory, other, ignore=shutil.ignore_patterns(DIRECTORY))
+    result = CliRunner().invoke(novate, ["replay", str(tape), "--dir", str(other), "--json"])
     assert result.exit_code == 1
     assert result.stdout == ""
+    assert "too_late" in result.stderr
     assert "novate testnet up --detach --replay-from 17902" in result.stderr
 
 
@@ -138,7 +154,7 @@ def test_a_price_outside_the_band_is_refused_before_anything_trades(tmp_path: Pa
     """Collateral is computed on the band; the refusal names it."""
     tape = tmp_path / "tape.csv"
     tape.write_text(generate_tape())
-    with stub_network(tmp_path / "net", Era(GENERATED_START, 1)) as network:
+    with stub_network(tmp_path / "net", Era(GENERATED_START, SPEED)) as network:
         arguments = ["replay", str(tape), "--dir", str(network.testnet.directory), "--settlement-price", "1"]
         result = CliRunner().invoke(novate, arguments)
         assert not network.chain.state.balances.rows
@@ -182,7 +198,7 @@ def test_a_settlement_is_awaited_through_a_silence_of_the_network(
 
 def test_a_network_that_stays_silent_is_reported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience ends; the reason is the silence, not the expiry."""
-    monkeypatch.setattr("cli.replay_drive.SETTLEMENT_PATIENCE_S", 0.0)
+    monkeypatch.setattr("cli.replay_wait.SETTLEMENT_PATIENCE_S", 0.0)
     plan = make_plan(parse_tape(generate_tape()), ChainParams(settlement_grace_ms=1))
     with stub_network(tmp_path, Era(plan.expiry_unix_ms + 10**9, SPEED)) as network, Client(network.urls) as client:
         session = network.session(client)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from click.testing import CliRunner
 
 from cli.main import novate
 from cli.processes import running_pid
-from cli.replay_plan import make_plan
+from cli.replay_plan import MEMBERS, make_plan
 from cli.tape import parse_tape
 from cli.tape_generator import generate_tape
 from genesis.params import ChainParams
+from tests.cli.test_replay import expected_totals
 
 pytestmark = pytest.mark.process
 
 NAMES = ("v0", "v1", "v2", "v3")
+QUORUM = 3
 SPEED = 2_500
 PATIENCE_S = 60.0
 POLL_S = 0.05
@@ -41,6 +44,7 @@ class Story:
     """What was seen at each turn; each `status` is the document of ``testnet status --json``."""
 
     up: Any
+    interrupted: tuple[int, str, str]
     during: Any
     replay: Any
     one_dead: Any
@@ -75,8 +79,9 @@ class Net:
     def status(self) -> Any:
         """``testnet status``, here: it is asked again and again, and a process each time would starve the network."""
         done = CliRunner().invoke(novate, ["testnet", "status", "--dir", str(self.directory), "--json"])
-        assert done.exit_code == 0, done.stderr
-        return json.loads(done.stdout)
+        status = json.loads(done.stdout)
+        assert (done.exit_code == 0) == (status["agreed"] and status["answering"] >= QUORUM), done.stderr
+        return status
 
     def kill(self, *names: str) -> None:
         """``kill -9``."""
@@ -116,6 +121,12 @@ def tell(net: Net, tape: Path) -> Story:
     plan = make_plan(parse_tape(tape.read_text()), ChainParams())
     start = plan.trades[0].trade.ts_unix_ms - 5_000 * SPEED
     up = net.run("testnet", "up", "--detach", "--replay-from", str(start), "--speed", str(SPEED))
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(net.command("replay", str(tape)), **pipes) as replaying:
+        net.until(lambda status: committed(status) > 40)
+        replaying.send_signal(signal.SIGINT)
+        said = replaying.communicate(timeout=PATIENCE_S)
+        interrupted = (replaying.returncode, *said)
     with subprocess.Popen(net.command("replay", str(tape)), stdout=subprocess.PIPE, text=True) as replaying:
         during = net.until(lambda status: committed(status) > 150)
         net.kill("v1")
@@ -143,7 +154,7 @@ def tell(net: Net, tape: Path) -> Story:
     )  # fmt: skip
     stopped = net.run("testnet", "down")
     return Story(
-        up, during, replay, one_dead, restarted, resynced, [receipt, before], all_dead, receipt["height"],
+        up, interrupted, during, replay, one_dead, restarted, resynced, [receipt, before], all_dead, receipt["height"],
         all_restarted, after, transfer, stopped, net.status(),
     )  # fmt: skip
 
@@ -168,6 +179,23 @@ def test_up_returns_when_all_are_ready(story: Story) -> None:
     assert all(each["url"].startswith("http://127.0.0.1:") for each in story.up["validators"])
     assert story.during["agreed"]
     assert [each["peers"] for each in story.during["validators"]] == [3, 3, 3, 3]
+
+
+def test_a_replay_that_is_interrupted_and_run_again_does_nothing_twice(story: Story, tmp_path: Path) -> None:
+    """The totals are the tape's, whoever calculates them; those of two half replays were settled as one."""
+    code, stdout, stderr = story.interrupted
+    assert (code, stdout) == (1, "")
+    assert "[replay_interrupted]" in stderr
+    assert "Run the same command again" in stderr
+    tape = tmp_path / "tape.csv"
+    tape.write_text(generate_tape())
+    price = Fraction(str(story.replay["settlement_price"]))
+    premiums, settlements = expected_totals(tape, story.replay["expiry"], price)
+    for member, premium, settlement in zip(MEMBERS, premiums, settlements, strict=True):
+        found = story.replay["members"][member]
+        assert found["premium_minor"] == premium
+        assert abs(found["settlement_minor"] - settlement) <= story.replay["series"]
+        assert found["final_minor"] == found["premium_minor"] + found["settlement_minor"]
 
 
 def test_a_kill_in_mid_replay_changes_nothing_for_the_others(story: Story) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from cli.client import Client
@@ -96,6 +97,29 @@ def test_a_public_key_may_be_named(network: StubNetwork, tmp_path: Path) -> None
     assert "[unknown_key]" in missing.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "incomplete", "found"),
+    [
+        (["tx", "send"], "tr", ["transfer", "trade"]),
+        (["tx", "kinds"], "oracle", ["oracle.sample"]),
+        (["tx", "send", "transfer", "--dir", "DIR", "--key"], "g", ["governor"]),
+        (
+            ["tx", "send", "transfer", "--dir", "DIR", "--key", "M0", "--cosign"],
+            "oracle",
+            ["oracle0", "oracle1", "oracle2"],
+        ),
+        (["tx", "send", "transfer", "--dir", "DIR", "--home", "nowhere", "--key"], "zz", []),
+    ],
+)
+def test_the_shell_completes_kinds_and_keys(
+    network: StubNetwork, words: list[str], incomplete: str, found: list[str]
+) -> None:
+    """Twenty-five kinds and the keys of three homes are nothing to remember."""
+    words = [str(network.testnet.directory) if each == "DIR" else each for each in words]
+    completions = ShellComplete(novate, {}, "novate", "_NOVATE_COMPLETE").get_completions(words, incomplete)
+    assert [each.value for each in completions] == found
+
+
 def test_the_kinds_are_all_described() -> None:
     """A kind or a field without words cannot be used without reading the source."""
     assert set(WORDS) == set(KINDS)
@@ -115,7 +139,7 @@ def test_the_kinds_fit_a_terminal() -> None:
     assert all(f"{name}: " in every for name in KINDS)
     assert max(len(line) for line in every.splitlines()) <= 80
     unknown = CliRunner().invoke(novate, ["tx", "kinds", "conjure"])
-    assert (unknown.exit_code, "member.admit" in unknown.stderr) == (1, True)
+    assert (unknown.exit_code, "member.admit" in unknown.stderr) == (2, True)
 
 
 def test_the_help_of_submit_shows_a_line_that_works(network: StubNetwork, tmp_path: Path) -> None:
@@ -127,6 +151,67 @@ def test_the_help_of_submit_shows_a_line_that_works(network: StubNetwork, tmp_pa
         {"kind", "keys", "fields"},
         {field.name for field in KINDS[line["kind"]].fields},
     )
+
+
+TRANSFER = ["transfer", "source=M0/main", "destination=M1/main", "asset=BTC", "--key", "M0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "exit_code"),
+    [
+        (["tx", "send", "issue", "--key", "issuer"], "unknown_operation]: Did you mean asset.issue?", 2),
+        (["tx", "send", "tranfser", "--key", "M0"], "unknown_operation]: Did you mean transfer or trade?", 2),
+        (["tx", "send", "x" * 10_000, "--key", "M0"], "unknown_operation]: Kinds are: member.admit", 2),
+        (["tx", "send", "elect", "--key", "M0"], "unknown_operation]: Did you mean contract.elect?", 2),
+        (["tx", "send", *TRANSFER], "missing_field]", 2),
+        (["tx", "send", *TRANSFER, "amount_minor=5", "memo=x"], "unknown_field]", 2),
+        (["tx", "send", *TRANSFER, "amount_minor=x"], "malformed]", 2),
+        (["tx", "send", "contract.start", "--key", "M0", "parameters=a=1"], "missing_field]", 2),
+        (["query", "members", "--url", "garbage"], "bad_url]", 2),
+        (["gov", "list", "--url", "garbage"], "bad_url]", 2),
+        (["testnet", "up", "--param", "epoch_blocks=0"], "bad_parameter]", 2),
+        (["tx", "send", *TRANSFER, "amount_minor=5"], "unknown_key]", 1),
+        (["query", "members", "--url", "http://127.0.0.1:9"], "unreachable]", 1),
+        (["query", "account", "M9/main"], "unknown_account]", 1),
+        (["testnet", "stop", "v9"], "unknown_validator]", 1),
+    ],
+)
+def test_what_cannot_be_meant_is_exit_code_2_and_what_is_refused_1(
+    network: StubNetwork, tmp_path: Path, words: list[str], code: str, exit_code: int
+) -> None:
+    """A script tells its own mistake from the network's by the code; nothing is sent in either case."""
+    directory = tmp_path / "new" if "up" in words else network.testnet.directory
+    result = CliRunner().invoke(novate, [*words, "--dir", str(directory), "--json"])
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert f"novate: error [{code}" in result.stderr
+    assert "what to do: " in result.stderr
+    assert network.chain.posts == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["contract", command, "no/such"] for command in ("check", "compile", "prove", "explain")]
+    + [["tx", "submit", "no/such"], ["verify", "no/such", "--genesis", "no/such"], ["genesis", "show", "no/such"]]
+    + [["keys", "new", "x", "--passphrase-file", "no/such"]],
+)
+def test_a_file_that_is_not_there_is_wrong_usage(words: list[str]) -> None:
+    """Whichever command is given it."""
+    result = CliRunner().invoke(novate, words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "does not exist" in result.stderr or "No such file" in result.stderr
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_passphrase_file_that_opens_nothing_is_refused(network: StubNetwork, tmp_path: Path, is_file: bool) -> None:
+    """Ignored without a word, also when everybody may read it: who gave it believes that it protects the key."""
+    (tmp_path / "secret").write_text("secret\n")
+    line = {"kind": "asset.register", "fields": {"asset": "BTC", "decimals": 8}, "keys": ["governor"]}
+    (tmp_path / "lines").write_text(json.dumps(line))
+    sent = ["send", "asset.register", "asset=BTC", "decimals=8", "--key", "governor"]
+    words = ["submit", str(tmp_path / "lines")] if is_file else sent
+    result = invoke(network, "tx", *words, "--passphrase-file", str(tmp_path / "secret"))
+    assert (result.exit_code, "[unused_passphrase]" in result.stderr) == (2, True)
+    assert network.chain.posts == 0
 
 
 @pytest.mark.parametrize("words", [["asset"], ["=BTC"], ["asset=BTC", "asset=ETH"]])
@@ -227,7 +312,8 @@ def test_a_file_with_a_refused_envelope_fails_and_shows_every_outcome(network: S
         (["block", "-1"], "No such option"),
         (["block", "1,000"], "give a number"),
         (["tx", "abc"], "64 hexadecimal digits"),
-        (["tx", "zz" * 32], "64 hexadecimal digits"),
+        (["tx", "zz" * 32], "no transaction's id: that has 64 hexadecimal digits"),
+        (["program", "zz"], "no program's id: that has 64 hexadecimal digits"),
     ],
 )
 def test_a_name_of_the_wrong_form_is_wrong_usage(network: StubNetwork, words: list[str], reason: str) -> None:
@@ -314,6 +400,18 @@ def test_every_series_is_listed_page_by_page(network: StubNetwork) -> None:
     assert all(name in shown for name in names)
     assert "4000000000000" in shown
     assert document(invoke(network, "query", "series", names[1]))["strike_ticks"] == 6_000_000
+
+
+def test_every_index_is_listed_page_by_page(network: StubNetwork) -> None:
+    """As series and members are: who does not know the names has nothing to ask for."""
+    band = ["tick_decimals=2", "price_min_ticks=1", "price_max_ticks=9", "oracle_quorum=2"]
+    for name in ("ETH_USD", "BTC_USD"):
+        document(invoke(network, "tx", "send", "index.register", f"index={name}", *band, "--key", "governor", "--wait"))
+    network.chain.page_size = 1
+    listed = document(invoke(network, "query", "index"))
+    assert [each["index"] for each in listed["indices"]] == ["BTC_USD", "ETH_USD"]
+    assert listed["indices"][0] == document(invoke(network, "query", "index", "BTC_USD"))
+    assert invoke(network, "query", "index", "--prove").exit_code == 2
 
 
 def test_pages_that_do_not_go_forward_are_refused(network: StubNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,8 @@ def test_a_settlement_names_every_position(world: World) -> None:
         (lambda state: queries.settlement(state, "BTC_USD", 1, limit=queries.SETTLED_PAGE_MAX + 1), "bad_limit"),
         (lambda state: queries.members(state, limit=0), "bad_limit"),
         (lambda state: queries.members(state, limit=queries.MEMBERS_PAGE_MAX + 1), "bad_limit"),
+        (lambda state: queries.indices(state, limit=0), "bad_limit"),
+        (lambda state: queries.indices(state, limit=queries.INDICES_PAGE_MAX + 1), "bad_limit"),
         (lambda state: queries.series_page(state, limit=0), "bad_limit"),
         (lambda state: queries.series_page(state, limit=queries.SERIES_PAGE_MAX + 1), "bad_limit"),
     ],

@@ -110,6 +110,9 @@ class FakeNode:
             raise Rejected("bad_limit", "A page has 1 to 500 series.", limit=limit)
         return {"after": after, "limit": limit}
 
+    async def indices(self, after: str, limit: int | None) -> Any:
+        return {"indices": ["BTC_USD"], "after": after, "limit": limit}
+
     async def index(self, index_id: str) -> Any:
         return {"index": index_id}
 

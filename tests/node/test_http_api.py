@@ -49,6 +49,8 @@ GETS = [
     ("/v1/status", 200, {"name": "v0", "height": 7}),
     ("/v1/genesis", 200, {"name": "net"}),
     ("/v1/validators", 200, {"validators": []}),
+    ("/v1/index", 200, {"indices": ["BTC_USD"], "after": "", "limit": None}),
+    ("/v1/index?after=BTC_USD&limit=7", 200, {"indices": ["BTC_USD"], "after": "BTC_USD", "limit": 7}),
     ("/v1/members", 200, {"members": ["M0"], "after": "", "limit": None}),
     ("/v1/members?after=M1&limit=7", 200, {"members": ["M0"], "after": "M1", "limit": 7}),
     ("/v1/blocks/latest", 200, {"height": 7}),
@@ -178,6 +180,15 @@ async def test_a_malformed_body_is_refused_and_nothing_is_submitted() -> None:
             assert (answer.status_code, answer.json()["code"]) == (status, code), what
         assert (await client.get("/v1/health")).status_code == 200
     assert node.submitted == []
+
+
+async def test_a_number_of_many_digits_is_refused_in_our_words() -> None:
+    """What Python advises its programmers is nothing for a client."""
+    async with client_of(FakeNode()) as client:
+        answer = await client.post("/v1/transactions", content=b'{"envelopes": %s}' % (b"9" * 5_000), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+    assert "too many digits" in answer.json()["message"]
+    assert "sys." not in answer.json()["message"]
 
 
 async def test_an_oversized_body_without_a_declared_length_is_refused_while_it_is_read() -> None:
