@@ -58,7 +58,8 @@ def test_every_command_that_takes_a_moment_takes_it_as_a_date(text: str, moment:
     no_contract = tmp_path / "x"
     no_contract.write_text("x")
     for arguments in (
-        ["contract", "value", str(no_contract), "--party", "x", "--spot", "1", "--vol", "1", "--r", "0", "--now-unix-ms", text],
+        ["contract", "value", str(no_contract), "--party", "x", "--spot", "1", "--vol", "1", "--r", "0",
+         "--now-unix-ms", text],
         ["query", "settlement", "BTC_USD", text, "--url", "http://127.0.0.1:1"],
         ["genesis", "create", "x", "--name", "x", "--validator", "nowhere", "--wall-origin-unix-ms", text,
          "--chain-origin-unix-ms", text],
