@@ -173,6 +173,8 @@ class Journal:
             self.funded = Funded(_numbers(line["balances_minor"]), _numbers(line["deposits_minor"]))
         elif "first" in line:
             first, count = int(line["first"]), int(line["count"])
+            if not DEPOSIT <= first <= first + count <= self.driven.total:
+                raise ValueError("it announces what the schedule does not have")
             self._expiries.update(dict.fromkeys(range(first, first + count), int(line["expires_at_unix_ms"])))
         elif "items" in line:
             driven = self.driven

@@ -285,7 +285,18 @@ def test_a_journal_of_another_chain_counts_for_nothing(tmp_path: Path) -> None:
         assert journal.funded is None
 
 
-@pytest.mark.parametrize("damage", [b"nonsense\n", b"[1]\n", b'{"count":1}\n', b"[" * 10_000 + b"\n", b"\xff\n"])
+DAMAGES = [
+    b"nonsense\n",
+    b"[1]\n",
+    b'{"count":1}\n',
+    b'{"first":0,"count":1000000000000,"expires_at_unix_ms":1}\n',
+    b'{"first":-2,"count":1,"expires_at_unix_ms":1}\n',
+    b"[" * 10_000 + b"\n",
+    b"\xff\n",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_journal_is_refused_with_its_path(tmp_path: Path, damage: bytes) -> None:
     """To begin anew over it would do what was done a second time."""
     with open_journal(tmp_path, CHAIN_ID, plan_of()):

@@ -121,6 +121,7 @@ from tests.consensus.bench import GENESIS_QC, make_proposal, make_qc, make_tc
 from tests.fuzz import shapes
 from tests.fuzz.actus import ACTUS_COVERED, CASES, read_cases
 from tests.fuzz.carriers import SCRATCH, in_file, in_text
+from tests.fuzz.journals import JOURNAL, JOURNAL_FILE, read_journal
 from tests.fuzz.stored import STORED, entry_bytes, restore_entry
 from tests.node.changing_chain import TOP, changing_chain
 from tests.node.dataplane import CHAIN_ID, DOCUMENT, PARAMS, committed, envelope_wire, receipt_of
@@ -451,6 +452,7 @@ DECODERS: Final = (
     Decoder("cli.tape:parse_index", in_text(parse_index), st.just(INDEX)),
     Decoder("cli.tape:parse_price", in_text(parse_price), st.sampled_from([b"60000.00", b"1", b"0.01"])),
     Decoder("cli.contract_actus:load_cases", in_file("cases.json", read_cases), st.just(CASES)),
+    Decoder("cli.replay_journal:_lines", in_file(JOURNAL_FILE, read_journal), st.just(JOURNAL)),
     Decoder("cli.proofs.certificate:read_certificate", in_file("c", lambda home: read_certificate(home / "c")),
             st.just(CERTIFICATE), refusals=(Failure,)),
     Decoder("cli.testnet_files:load_testnet", in_file(RECORD_FILE, load_testnet), st.just(TESTNET)),
@@ -463,6 +465,7 @@ DECODERS: Final = (
 COVERED: Final = {
     **ACTUS_COVERED,
     "node.batches:BatchFormat._decode": "node.batches:BatchFormat.open",
+    "node.http_api:_parse_json": "node.http_api:_parse_json_wires",
     "contracts.operations:parse_change": "contracts.operations:parse_operation",
     "contracts.snapshot:ReplayCheck.expect": "contracts.snapshot:check_slice, whose entries lead to a certified root",
     "node.simulator.scenarios:_split": "a scenario of the simulator, which its user wrote",
