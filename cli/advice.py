@@ -158,7 +158,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "unknown_block": "See `novate query block` for the latest; a validator that catches up has it later.",
     "unknown_transaction": (
         "Ask again if it was sent a moment ago. Where the refusal names a lowest_height, first ask a validator that "
-        "keeps all blocks, with --url. If none has it, it expired and moved nothing: send it anew."
+        "keeps all blocks, with --url. Send it anew only after its expires_at_unix_ms, and only if none of them has it."
     ),
     "unknown_table": "The message names the tables; docs/PROTOCOL.md, R1, says what their keys are.",
     "pruned": "Ask an archive with --url; this validator keeps blocks from lowest_height on.",
@@ -276,6 +276,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "too_late": "Start the testnet as the message says, and replay at once.",
     "replay_interrupted": "Run the same command again: it goes on from there, and does nothing twice.",
     "long_wait": "Start the testnet as the message says, and replay there; or give --wait-max.",
+    "receipts_gone": "Stop that validator for the time of the replay, and run the same command again.",
     "foreign_positions": "Start a fresh testnet in another --dir, and replay there; see `novate query position`.",
     "trade_refused": "Look at both accounts with `novate query account`; a fresh testnet replays from the start.",
     "conflicting_setup": "Start a fresh testnet in another --dir.",

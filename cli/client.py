@@ -33,12 +33,18 @@ _MSGPACK: Final = {"accept": "application/json", "content-type": "application/ms
 
 
 class Unreachable(Exception):
-    """A validator that does not answer, or cannot. Ask another one, or later."""
+    """A validator that does not answer, or cannot. Ask another one, or later.
 
-    def __init__(self, url: str, reason: str) -> None:
+    Attributes:
+        url, reason: Which, and why.
+        may_have_heard: Whether the request may have reached it all the same.
+    """
+
+    def __init__(self, url: str, reason: str, *, may_have_heard: bool = True) -> None:
         super().__init__(f"{url} does not answer: {reason}")
         self.url = url
         self.reason = reason
+        self.may_have_heard = may_have_heard
 
 
 class NotFound(Rejected):
@@ -79,9 +85,9 @@ class Connection:
         """
         body = msgpack.packb(list(wires), use_bin_type=True)
         answer = self._answer("POST", f"/v1/transactions?wait_ms={wait_ms}", body, _MSGPACK, wait_ms)
-        results: list[dict[str, Any]] = answer["results"]
-        if len(results) != len(wires):
-            raise Unreachable(self.url, f"it answered {len(results)} results to {len(wires)} envelopes")
+        results = answer.get("results") if isinstance(answer, dict) else None
+        if not isinstance(results, list) or len(results) != len(wires) or not all(map(_is_result, results)):
+            raise Unreachable(self.url, f"it did not answer one result to each of {len(wires)} envelopes")
         return results
 
     def answers(self, path: str) -> bool:
@@ -103,7 +109,8 @@ class Connection:
         except (ConnectionError, http.client.RemoteDisconnected) as error:
             self.close()
             if not kept_alive:
-                raise Unreachable(self.url, str(error) or type(error).__name__) from error
+                heard = not isinstance(error, ConnectionRefusedError)
+                raise Unreachable(self.url, str(error) or type(error).__name__, may_have_heard=heard) from error
             return self._answer(method, path, body, headers, wait_ms)
         except (OSError, http.client.HTTPException) as error:
             self.close()
@@ -147,12 +154,16 @@ class Client:
     Args:
         urls: One or more validators' addresses.
         timeout_s: How long one answer may take beyond the wait that was asked for.
+
+    Attributes:
+        unheard: How many requests may have reached a validator that gave no answer.
     """
 
     def __init__(self, urls: Sequence[str], timeout_s: float = TIMEOUT_S) -> None:
         if not urls:
             raise Rejected("no_validators", "No validator's address is known; give --url or --dir.")
         self._connections = [Connection(url, timeout_s) for url in urls]
+        self.unheard = 0
         self._turn = 0
 
     @property
@@ -203,8 +214,17 @@ class Client:
                 return ask(self._connections[self._turn])
             except Unreachable as error:
                 failures.append(str(error))
+                self.unheard += error.may_have_heard
                 self.rotate()
         raise Rejected("unreachable", f"No validator answers: {'; '.join(failures)}. Is the network up?")
+
+
+def _is_result(result: Any) -> bool:
+    """Whether this is what a validator says of one envelope."""
+    if not isinstance(result, dict) or not isinstance(result.get("status"), str):
+        return False
+    receipt = result.get("receipt")
+    return receipt is None or (isinstance(receipt, dict) and {"code", "message"} <= receipt.keys())
 
 
 def _http_connection(url: str, timeout_s: float) -> http.client.HTTPConnection:

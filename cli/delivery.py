@@ -8,8 +8,9 @@ Rules:
 2. `Delivery.commit` delivers at least once and the chain executes at most once: an envelope without a receipt is posted
    again, unchanged, to another validator, until the deadline. A refusal of a second posting decides nothing before the
    receipt has been looked for, since the first posting may have been executed; nor does one that an envelope gets which
-   somebody may have posted before (`LOOKED_UP_CODES`). Without a failure the delivery stays with one validator, so that
-   it reads what it has written.
+   somebody may have posted before (`LOOKED_UP_CODES`). Of an envelope that some validator accepted, or may have got
+   without an answer, no refusal by another one decides, but that it has expired. Without a failure the delivery stays
+   with one validator, so that it reads what it has written.
 3. A refusal that only says "not now" (`BUSY_CODES`) is tried again until the deadline; one that a validator gives when
    it has not executed the latest block yet (`LAGGING_CODES`), for `LAG_S_MAX`.
 """
@@ -31,7 +32,8 @@ LAGGING_CODES: Final = frozenset({"unknown_signer"})
 """Refusals of a validator that may not know yet what another one knows."""
 
 REPEATED_CODES: Final = frozenset({"replayed"})
-LOOKED_UP_CODES: Final = REPEATED_CODES | {"expired"}
+EXPIRED: Final = "expired"
+LOOKED_UP_CODES: Final = REPEATED_CODES | {EXPIRED}
 """Refusals behind which there may be a receipt; after its expiry an executed envelope is refused as expired."""
 
 LAG_S_MAX: Final = 2.0
@@ -101,6 +103,7 @@ class Delivery:
         self._decided: dict[str, Outcome] = {}
         self._accepted: set[str] = set()
         self._posted: set[str] = set()
+        self._held: set[str] = set()
 
     def outcomes(self) -> list[Outcome]:
         """What is known of each envelope now, in order."""
@@ -116,7 +119,10 @@ class Delivery:
             for envelope_id, result in self._post(wait_ms=0):
                 code, message = str(result.get("code") or ""), str(result.get("message") or "")
                 code = code if result["status"] == "rejected" else ""
-                self._decide(Outcome(envelope_id, code, message, result.get("receipt")))
+                if code and envelope_id in self._held:
+                    self._pending.pop(envelope_id)
+                else:
+                    self._decide(Outcome(envelope_id, code, message, result.get("receipt")))
 
     def commit(self, deadline_s: float = DEADLINE_S) -> None:
         """Have the envelopes executed.
@@ -151,9 +157,11 @@ class Delivery:
         """Post the first that are pending; each id with its result."""
         ids = list(self._pending)[:ENVELOPES_PER_POST_MAX]
         self._posted.update(ids)
+        unheard = self._client.unheard
         results = self._client.submit([self._pending[each] for each in ids], wait_ms)
         named = list(zip(ids, results, strict=True))
         self._accepted.update(each for each, result in named if result["status"] == "accepted")
+        self._held.update(self._accepted if self._client.unheard == unheard else ids)
         return named
 
     def _round(self, repeated: bool, not_now: frozenset[str]) -> None:
@@ -180,6 +188,7 @@ class Delivery:
             receipt = self._client.find(f"/v1/transactions/{envelope_id}")
         if receipt is not None:
             return Outcome(envelope_id, str(receipt["code"]), str(receipt["message"]), receipt)
-        if result["status"] == "rejected" and code not in REPEATED_CODES:
+        is_decisive = code == EXPIRED or (code not in REPEATED_CODES and envelope_id not in self._held)
+        if result["status"] == "rejected" and is_decisive:
             return Outcome(envelope_id, code, message, None)
         return None

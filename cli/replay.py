@@ -91,6 +91,9 @@ def replay(
         with open_journal(network.directory, session.document.chain_id, plan) as journal, _resumable(journal):
             report = run_replay(out, session, network, plan, journal, wait_s_max)
     out.result(report.document(), lambda: show_report(out, report))
+    if not report.conserved:
+        message = "Money was made or lost, or moved between the members beside the replay; see the report."
+        raise Failure(message, code="not_conserved")
 
 
 @contextmanager
@@ -134,8 +137,8 @@ def run_replay(
     await_expiry(out, session, plan)
     record = await_settlement(session, plan)
     check_positions(plan, record)
-    ended = journal.ended or _end(session, plan, journal)
-    return Report(
+    ended = journal.ended or _ended(session, plan)
+    report = Report(
         plan=plan,
         driven=driven,
         price_ticks=None if record["source"] == VOID else int(record["price_ticks"]),
@@ -145,14 +148,16 @@ def run_replay(
         height=ended.height,
         state_root=ended.state_root,
     )
+    if journal.ended is None and report.conserved:
+        journal.end(ended)
+    return report
 
 
-def _end(session: Session, plan: Plan, journal: Journal) -> Ended:
+def _ended(session: Session, plan: Plan) -> Ended:
+    """What the chain holds now."""
     balances = tuple(balance_minor(session, member, plan.asset) for member in range(len(MEMBERS)))
     status = session.client.get("/v1/status")
-    ended = Ended(balances, int(status["height"]), str(status["state_root"]))
-    journal.end(ended)
-    return ended
+    return Ended(balances, int(status["height"]), str(status["state_root"]))
 
 
 def _say_where(out: Output, session: Session, plan: Plan, journal: Journal) -> None:

@@ -9,8 +9,8 @@ Rules:
    expiry, and so another id, only when the chain has said that the first one has expired and there is no receipt of it.
 3. What is done, that is, sent with a known outcome, is a beginning of the schedule's order; it is not sent again.
 4. A line that was cut off by a crash announces nothing that was sent; it is dropped.
-5. One replay at a time runs in a directory, and none begins while another is under way whose expiry has yet to settle:
-   of two, each would take the other's money for its own.
+5. One replay at a time runs in a directory, and none begins while another is under way that has not ended: of two, each
+   would take the other's money for its own.
 
 A journal of another chain (a testnet that was made anew in its directory) counts for nothing. One of another plan, of
 another tape, index file or settlement price, counts as soon as its deposits were announced: then nothing else may be
@@ -30,8 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli.named_files import LARGE_BYTES_MAX
-from cli.replay_plan import Plan
-from cli.tape import expiry_unix_ms
+from cli.replay_plan import MEMBERS, Plan
 from genesis.codec import encode
 from genesis.envelope import SALT_BYTES
 from genesis.errors import Rejected
@@ -118,19 +117,17 @@ class Journal:
         """The expiry under which the item at that place of the schedule was announced, None if it was not."""
         return self._expiries.get(place)
 
-    def check_alone(self, chain_id: bytes, open_unix_ms: int) -> None:
+    def check_alone(self, chain_id: bytes) -> None:
         """Refuse to begin beside a replay of this chain that has begun and not ended (rule 5).
 
         Args:
             chain_id: The chain's.
-            open_unix_ms: Expiries after this moment may have yet to settle.
 
         Raises:
             Rejected: ``conflicting_setup``, naming the other's expiry.
         """
         for path in sorted(self._path.parent.glob("*.jsonl")):
-            moment = expiry_unix_ms(path.stem.rpartition("-")[2])
-            if path == self._path or moment is None or moment <= open_unix_ms:
+            if path == self._path:
                 continue
             data = read_small(path, LARGE_BYTES_MAX)
             is_here = b'"chain_id":"%s"' % chain_id.hex().encode() in data
@@ -179,6 +176,8 @@ class Journal:
         elif "items" in line:
             driven = self.driven
             driven.items, driven.trades, driven.samples = (int(line[name]) for name in ("items", "trades", "samples"))
+            if not 0 <= driven.items <= driven.total:
+                raise ValueError("more is done than the schedule has")
             driven.refusals = Counter({str(code): int(number) for code, number in line["refusals"].items()})
             self._forget_done()
         else:
@@ -244,9 +243,7 @@ def _opened(path: Path, file: int, chain_id: bytes, plan: Plan) -> Journal:
     data = read_small(path, LARGE_BYTES_MAX)
     try:
         header, lines = _lines(path, file, data)
-        chain, found = (
-            (header.get("chain_id"), header.get("plan")) if header.get("version") == VERSION else (None, None)
-        )
+        chain, found = header.get("chain_id"), header.get("plan")
         if chain == chain_id.hex() and found == wanted.hex():
             for line in lines:
                 journal.take(line)
@@ -259,7 +256,7 @@ def _opened(path: Path, file: int, chain_id: bytes, plan: Plan) -> Journal:
                 begun=str(found)[:16],
                 wanted=wanted.hex()[:16],
             )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise Rejected("bad_testnet", f"The replay's journal {path} is damaged.") from error
     os.ftruncate(file, 0)
     journal.begin(chain_id)
@@ -273,8 +270,13 @@ def _lines(path: Path, file: int, data: bytes) -> tuple[dict[str, Any], list[dic
     whole = data[: data.rfind(b"\n") + 1]
     os.ftruncate(file, len(whole))
     found = [json.loads(line) for line in whole.splitlines()]
+    if found and found[0]["version"] != VERSION:
+        raise ValueError("another version wrote it")
     return (found[0], found[1:]) if found else ({}, [])
 
 
 def _numbers(values: Any) -> tuple[int, ...]:
+    """A number for each member."""
+    if len(values) != len(MEMBERS):
+        raise ValueError("it has another number of members")
     return tuple(int(each) for each in values)

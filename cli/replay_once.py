@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
+from cli.client import NotFound
 from cli.delivery import DEADLINE_S, Outcome, Signed
 from cli.replay_journal import Journal
 from cli.replay_wait import AWAY_S_MAX
 from cli.session import Session
 from genesis.envelope import Operation
-from genesis.errors import violated
+from genesis.errors import Rejected, violated
 from genesis.signing import SigningKey
 
 EXPIRED: Final = "expired"
@@ -89,10 +90,26 @@ def _with_receipts(session: Session, outcomes: Sequence[Outcome]) -> list[Outcom
     wait_ms = RECEIPT_WAIT_MS
     for each in outcomes:
         if each.code == EXPIRED:  # at the door, or in the block that ordered it too late: an answer, and no receipt
-            receipt = session.client.find(f"/v1/transactions/{each.id}?wait_ms={wait_ms}", wait_ms)
+            receipt = _receipt(session, each.id, wait_ms)
             wait_ms = 0  # whatever was executed before the first of these is known after that
             if receipt is not None and receipt["code"] != EXPIRED:
                 found.append(Outcome(each.id, str(receipt["code"]), str(receipt["message"]), receipt))
                 continue
         found.append(each)
     return found
+
+
+def _receipt(session: Session, envelope_id: str, wait_ms: int) -> dict[str, Any] | None:
+    """The receipt of an envelope, None if it was not executed.
+
+    Raises:
+        Rejected: ``receipts_gone``: the validator does not keep so much that it could know.
+    """
+    try:
+        receipt: dict[str, Any] = session.client.get(f"/v1/transactions/{envelope_id}?wait_ms={wait_ms}", wait_ms)
+    except NotFound as error:
+        if "lowest_height" in error.details:
+            message = "A validator that has not kept all receipts cannot say what became of a transaction."
+            raise Rejected("receipts_gone", message, id=envelope_id, url=session.client.url) from error
+        return None
+    return receipt

@@ -64,9 +64,7 @@ def set_up(session: Session, wallet: Wallet, parties: Parties, plan: Plan, journ
     _check_band(plan, session.client.get(f"/v1/index/{plan.index}"))
     funded = journal.funded
     if funded is None:
-        limits = session.document.limits
-        settling_ms = limits.settlement_delay_ms + limits.settlement_grace_ms
-        journal.check_alone(session.document.chain_id, session.chain_unix_ms() - settling_ms)
+        journal.check_alone(session.document.chain_id)
         _check_flat(session, plan)
         collateral = {name: int(each["collateral_minor"]) for name, each in _listed(session).items()}
         before = tuple(balance_minor(session, member, plan.asset) for member in range(len(MEMBERS)))

@@ -303,7 +303,7 @@ def entry(outcome: Outcome) -> dict[str, Any]:
 def finish(out: Output, delivered: Delivered, document: dict[str, Any]) -> None:
     """Show the outcomes; fail unless every envelope was accepted or applied."""
     outcomes = delivered.outcomes
-    out.result(document, lambda: out.line("\n".join(f"{each.id}  {each.status}" for each in outcomes)))
+    out.result(document, lambda: out.line("\n".join(map(_shown, outcomes))))
     refused = [each for each in outcomes if each.code]
     if delivered.cut is not None:
         advice = SEND_AGAIN if any(each.status == "unknown" for each in outcomes) else advice_for("interrupted")
@@ -313,6 +313,12 @@ def finish(out: Output, delivered: Delivered, document: dict[str, Any]) -> None:
         first = refused[0]
         reason = first.message if len(outcomes) == 1 else f"{len(refused)} of {len(outcomes)} refused; {first.message}"
         raise Failure(reason, code=first.code)
+
+
+def _shown(outcome: Outcome) -> str:
+    """An outcome for people: with the envelope, where that may have to be sent again."""
+    line = f"{outcome.id}  {outcome.status}"
+    return line if outcome.envelope is None else f"{line}\n  envelope {outcome.envelope.wire.hex()}"
 
 
 def _undecided(outcomes: Sequence[Outcome]) -> str:

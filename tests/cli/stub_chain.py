@@ -45,7 +45,7 @@ class StubChain:
         posts: How many posts reached the chain.
         lose_answers: So many posts are executed without an answer: the connection breaks.
         executed_max: Envelopes beyond so many are accepted and wait, as where no quorum runs; None for no bound.
-        refuse: So many posts are refused whole with these codes, one after the other.
+        refuse: So many posts are refused whole with these codes, one after the other; an empty one is not.
         stall_s: How long the next post holds everybody up, in seconds.
         page_size: How many series one answer lists.
         amnesiac: Whether its validators say that they have lost their safety state.
@@ -78,8 +78,7 @@ class StubChain:
             self.posts += 1
             self._never.wait(self.stall_s)
             self.stall_s = 0.0
-            if self.refuse:
-                code = self.refuse.pop(0)
+            if self.refuse and (code := self.refuse.pop(0)):
                 return [{"id": None, "status": "rejected", "code": code, "message": "Planted."} for _ in wires]
             return self._execute(wires)
 

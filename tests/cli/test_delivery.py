@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.client import Client
+from cli.client import Client, Connection
 from cli.delivery import Delivery, Signed
 from cli.main import novate
 from contracts.operations import build_operation
@@ -123,11 +123,12 @@ def test_a_file_that_is_not_executed_in_time_keeps_every_receipt_so_far(network:
 
 
 def test_people_are_shown_the_ids_too(network: StubNetwork) -> None:
-    """Without ``--json`` the answer is the ids and their statuses."""
+    """Without ``--json`` the answer is the ids and their statuses, and the envelope that may have to be sent again."""
     network.chain.executed_max = 0
     result = invoke(network, *BITCOIN, "--wait", as_json=False)
-    envelope_id, status = result.stdout.split()
-    assert (len(envelope_id), status, result.exit_code) == (64, "unknown", 1)
+    envelope_id, status, word, envelope = result.stdout.split()
+    assert (len(envelope_id), status, word, result.exit_code) == (64, "unknown", "envelope", 1)
+    assert bytes.fromhex(envelope)
 
 
 @pytest.mark.parametrize("mark", [signal.SIGINT, signal.SIGTERM])
@@ -158,6 +159,61 @@ def test_an_expired_envelope_that_was_executed_is_applied(network: StubNetwork) 
         delivery = Delivery(client, [envelope])
         delivery.commit()
     assert [each.status for each in delivery.outcomes()] == ["applied"]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_refusal_decides_nothing_about_what_another_validator_may_hold(network: StubNetwork, wait: bool) -> None:
+    """The answer of the first was lost, and the second lags: whoever is told "rejected" sends anew, and pays twice."""
+    (envelope,) = assets(network, 1)
+    network.chain.executed_max = 0
+    network.chain.lose_answers, network.chain.refuse = 1, ["", *["not_authorised"] * 50]
+    with Client(network.urls) as client:
+        delivery = Delivery(client, [envelope])
+        if wait:
+            with pytest.raises(Rejected, match="no_receipt"):
+                delivery.commit(deadline_s=0.3)
+        else:
+            delivery.submit()
+    assert [each.status for each in delivery.outcomes()] == ["unknown"]
+
+
+def test_what_one_accepted_no_other_refuses(network: StubNetwork) -> None:
+    """As `LAGGING_CODES` of a validator that is behind: the first one's mempool has it."""
+    (envelope,) = assets(network, 1)
+    network.chain.executed_max = 0
+    network.chain.refuse = ["", *["unknown_signer"] * 50]
+    with Client(network.urls) as client:
+        delivery = Delivery(client, [envelope])
+        with pytest.raises(Rejected, match="no_receipt"):
+            delivery.commit(deadline_s=2.5)
+    assert [each.status for each in delivery.outcomes()] == ["unknown"]
+
+
+def test_nobody_heard_what_met_a_closed_door(network: StubNetwork) -> None:
+    """A validator that is down is no reason to doubt the refusal of one that is up."""
+    (envelope,) = assets(network, 1)
+    network.chain.refuse = ["not_authorised"]
+    with Client(("http://127.0.0.1:1", *network.urls)) as client:
+        delivery = Delivery(client, [envelope])
+        delivery.commit(deadline_s=0.3)
+    assert [(each.status, each.code) for each in delivery.outcomes()] == [("rejected", "not_authorised")]
+
+
+RESULTS = [[], {}, {"results": [{}]}, {"results": [{"status": 1}]}, {"results": [{"status": "applied", "receipt": {}}]}]
+
+
+@pytest.mark.parametrize("answer", RESULTS, ids=str)
+def test_an_answer_of_another_form_is_no_answer(
+    network: StubNetwork, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    """A proxy's or a liar's: it ended in a traceback that named no id, after the transaction had been executed."""
+    (envelope,) = assets(network, 1)
+    monkeypatch.setattr(Connection, "_answer", lambda *_: answer)
+    with Client(network.urls) as client:
+        delivery = Delivery(client, [envelope])
+        with pytest.raises(Rejected, match="unreachable"):
+            delivery.commit(deadline_s=0.0)
+    assert [each.status for each in delivery.outcomes()] == ["unknown"]
 
 
 def test_what_is_known_before_anything_is_sent_and_after_the_deadline(network: StubNetwork) -> None:
