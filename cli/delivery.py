@@ -103,7 +103,7 @@ class Delivery:
         self._decided: dict[str, Outcome] = {}
         self._accepted: set[str] = set()
         self._posted: set[str] = set()
-        self._held: set[str] = set()
+        self._unanswered: set[str] = set()
 
     def outcomes(self) -> list[Outcome]:
         """What is known of each envelope now, in order."""
@@ -119,7 +119,7 @@ class Delivery:
             for envelope_id, result in self._post(wait_ms=0):
                 code, message = str(result.get("code") or ""), str(result.get("message") or "")
                 code = code if result["status"] == "rejected" else ""
-                if code and envelope_id in self._held:
+                if code and self._may_be_held(envelope_id):
                     self._pending.pop(envelope_id)
                 else:
                     self._decide(Outcome(envelope_id, code, message, result.get("receipt")))
@@ -149,6 +149,10 @@ class Delivery:
         how = "Accepted, and not final" if envelope_id in self._accepted else "Sent, and not confirmed"
         return Outcome(envelope_id, "", f"{how}: it may be executed until it expires.", None, "unknown", envelope)
 
+    def _may_be_held(self, envelope_id: str) -> bool:
+        """Whether a validator has the envelope, or may have got it without an answer."""
+        return envelope_id in self._accepted or envelope_id in self._unanswered
+
     def _decide(self, outcome: Outcome) -> None:
         self._decided[outcome.id] = outcome
         self._pending.pop(outcome.id, None)
@@ -161,7 +165,8 @@ class Delivery:
         results = self._client.submit([self._pending[each] for each in ids], wait_ms)
         named = list(zip(ids, results, strict=True))
         self._accepted.update(each for each, result in named if result["status"] == "accepted")
-        self._held.update(self._accepted if self._client.unheard == unheard else ids)
+        if self._client.unheard != unheard:
+            self._unanswered.update(ids)
         return named
 
     def _round(self, repeated: bool, not_now: frozenset[str]) -> None:
@@ -174,7 +179,7 @@ class Delivery:
             elif result["status"] == "rejected":
                 is_refused = True
         if is_refused:
-            time.sleep(_PAUSE_S)  # "not now": there is nothing to wait on but time
+            time.sleep(_PAUSE_S)  # "not now": a validator does not say when its mempool has room, so it is asked again
 
     def _read(
         self, envelope_id: str, result: dict[str, Any], repeated: bool, not_now: frozenset[str]
@@ -188,7 +193,7 @@ class Delivery:
             receipt = self._client.find(f"/v1/transactions/{envelope_id}")
         if receipt is not None:
             return Outcome(envelope_id, str(receipt["code"]), str(receipt["message"]), receipt)
-        is_decisive = code == EXPIRED or (code not in REPEATED_CODES and envelope_id not in self._held)
+        is_decisive = code == EXPIRED or (code not in REPEATED_CODES and not self._may_be_held(envelope_id))
         if result["status"] == "rejected" and is_decisive:
             return Outcome(envelope_id, code, message, None)
         return None

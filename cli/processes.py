@@ -154,5 +154,5 @@ def _gone(pid: int, home: Path, started: Started | None) -> bool:
     while _runs_from(pid, home):
         if time.monotonic() > until:
             return False
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # the end of another's process is no event on every system
     return True

@@ -83,7 +83,7 @@ class PatientClient(Client):
                 if until is None:
                     until = time.monotonic() + self._patience_s
                     self._tell(f"No validator answers; asking again for up to {_span(self._patience_s)}.")
-                time.sleep(_AWAY_POLL_S)
+                time.sleep(_AWAY_POLL_S)  # nobody announces that a port is open again
             else:
                 self._has_answered = True
                 return answer
@@ -170,11 +170,10 @@ def await_settlement(session: Session, plan: Plan) -> dict[str, Any]:
     """
     path = f"/v1/settlements/{plan.index}/{plan.expiry_unix_ms}"
     until = time.monotonic() + settlement_s_max(session, plan) + SETTLEMENT_PATIENCE_S
-    time.sleep(session.wall_s_until(plan.expiry_unix_ms))
     while (record := _settled(session, path, time.monotonic() < until)) is None:
         if time.monotonic() > until:
             raise Rejected("not_settled", f"The expiry {plan.expiry} has not settled; see `novate testnet status`.")
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # a validator holds back answers for receipts, not for settlements
     return record
 
 

@@ -95,14 +95,14 @@ def send(
     unnamed = {**given, "parameters": ""} if is_named(kind, given) else given
     form = _resolved(keyring, kind, unnamed)
     with typed():  # what is wrong with it is said without asking anybody
-        build_operation(kind, form)
+        operation = build_operation(kind, form)
     keys = [keyring.key(name) for name in dict.fromkeys((key, *cosign))]
     keyring.require_passphrase_used()
     with open_client(urls, directory) as client:
         if is_named(kind, given):
             given = with_integers(client, given)
             out.line(f"parameters={given['parameters']}")
-        operation = build_operation(kind, _resolved(keyring, kind, given))
+            operation = build_operation(kind, _resolved(keyring, kind, given))
         session = Session(client)
         delivered = deliver(session, [session.sign(keys, [operation])], wait)
     finish(out, delivered, entry(delivered.outcomes[0]))

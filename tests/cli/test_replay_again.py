@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.client import Client
+from cli.client import Client, NotFound
 from cli.main import novate
 from cli.output import Output
 from cli.replay_journal import DIRECTORY, Driven, Ended, Funded, Journal, open_journal, plan_digest
-from cli.replay_once import Act, commit_once
+from cli.replay_once import Act, _receipt, commit_once
 from cli.replay_plan import Plan, PlannedTrade, Schedule, make_plan
 from cli.replay_report import check_positions
 from cli.replay_setup import ISSUER
@@ -357,6 +357,22 @@ def test_no_replay_begins_beside_one_that_is_under_way(tmp_path: Path) -> None:
         journal.end(Ended((3,) * 6, 9, "root"))
     with open_journal(tmp_path, CHAIN_ID, plan_of()) as journal:
         journal.check_alone(CHAIN_ID)
+
+
+def test_a_receipt_that_a_validator_no_longer_keeps_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was executed before its snapshot would be done a second time, in another envelope."""
+
+    def get(path: str, wait_ms: int = 0) -> Any:
+        raise NotFound("unknown_transaction", "There is no receipt.", lowest_height=7)
+
+    with stub_network(tmp_path / "net") as network, Client(network.urls) as client:
+        session = network.session(client)
+        assert _receipt(session, "00" * 32, 0) is None
+        monkeypatch.setattr(client, "get", get)
+        with pytest.raises(Rejected, match="receipts_gone"):
+            _receipt(session, "00" * 32, 0)
 
 
 def test_a_schedule_goes_on_behind_what_was_taken() -> None:
