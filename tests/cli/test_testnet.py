@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import testnet_run
+from cli.client import Connection
 from cli.main import novate
 from cli.processes import Started, log_tail, running_pid, start, stop
 from cli.testnet import verdict
@@ -27,7 +28,7 @@ from cli.testnet_files import (
     load_testnet,
     remove_testnet,
 )
-from cli.testnet_run import Standing, Survey, bring_up, survey, take_down
+from cli.testnet_run import ANSWER_S_MAX, HEALTH_PATH, Standing, Survey, bring_up, survey, take_down
 from genesis.document import parse_document
 from genesis.errors import Rejected
 from node.home import open_home, read_document
@@ -332,12 +333,16 @@ def test_a_restart_that_does_not_become_ready_is_reported_with_its_reason(
     network = create_testnet(tmp_path / "net", 2, Era())
     started: list[Started] = []
 
-    def noted(*arguments: Any) -> Started:
+    def answering(*arguments: Any) -> Started:
+        """Started, and so far that it answers: the patience that ends below is then not that of its start."""
         started.append(start(*arguments))
+        with Connection(network.validators[0].url, ANSWER_S_MAX) as connection:
+            while not connection.answers(HEALTH_PATH):
+                assert not started[-1].ended(0.05), log_tail(network.validators[0].home)
         return started[-1]
 
-    monkeypatch.setattr(testnet_run, "start", noted)
-    monkeypatch.setattr(testnet_run, "READY_S_MAX", 4.0)
+    monkeypatch.setattr(testnet_run, "start", answering)
+    monkeypatch.setattr(testnet_run, "READY_S_MAX", 0.5)
     try:
         result = invoke("testnet", "restart", "v0", "--dir", str(network.directory), "--json")
         assert (result.exit_code, result.stdout) == (1, "")
