@@ -24,9 +24,9 @@ from cli.tape_generator import GENERATED_EXPIRY, generate_tape
 from cli.testnet_files import Era
 from genesis.errors import Rejected
 from genesis.params import ChainParams
-from tests.cli.stub_chain import StubNetwork, stub_network
+from tests.cli.stub_chain import StubNetwork, stub_network, time_that_jumps
 
-SPEED = 30_000
+SPEED = 500
 EXPIRY = 1_786_953_600_000
 SATOSHI = 100_000_000
 START = EXPIRY - 42_000_000
@@ -68,7 +68,7 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Stu
     directory = tmp_path_factory.mktemp("net")
     tape = tmp_path_factory.mktemp("tape") / "tape.csv"
     tape.write_text(generate_tape())
-    with stub_network(directory, Era(GENERATED_START, SPEED)) as network:
+    with time_that_jumps(), stub_network(directory, Era(GENERATED_START, SPEED)) as network:
         yield run("replay", str(tape), "--dir", str(directory)), network, tape
 
 
@@ -123,7 +123,7 @@ def test_a_replay_of_a_settled_expiry_is_refused_with_advice(
 def test_the_real_tape_settles_on_its_own_index(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     """Within 6 bp of the official delivery price, and every member's money right to a satoshi a position."""
     tape = shared_data(TAPE)
-    with stub_network(tmp_path, Era(START, SPEED)):
+    with time_that_jumps(), stub_network(tmp_path, Era(START, SPEED)):
         document = run("replay", str(tape), "--dir", str(tmp_path), "--expiry", "17AUG26")
     price = Fraction(str(document["settlement_price"]))
     assert abs(price / Fraction("63486.06") - 1) < Fraction(6, 10_000)
@@ -140,7 +140,7 @@ def test_a_second_expiry_settles_on_the_same_testnet_at_a_dictated_price(
     """Set-up is repeated without harm, and the oracles report exactly what was asked for."""
     tape = str(shared_data(TAPE))
     quick = ChainParams(settlement_delay_ms=500)
-    with stub_network(tmp_path, Era(EXPIRY - 15_000_000, SPEED // 2), quick) as network:
+    with time_that_jumps(), stub_network(tmp_path, Era(EXPIRY - 15_000_000, SPEED), quick) as network:
         run("replay", tape, "--dir", str(tmp_path), "--expiry", "17AUG26", "--settlement-price", "64000")
         first = network.chain.state.height
         # The 18AUG26 expiry has one trade in the tape.
@@ -167,7 +167,8 @@ def test_samples_that_are_old_are_sent_and_what_the_chain_refuses_is_counted(tmp
     tape = tmp_path / "tape.csv"
     tape.write_text(generate_tape())
     params = ChainParams(settlement_delay_ms=1)
-    with stub_network(tmp_path / "net", Era(GENERATED_EXPIRY_UNIX_MS - 6_000_000, 3_000), params) as network:
+    era = Era(GENERATED_EXPIRY_UNIX_MS - 6_000_000, SPEED)
+    with time_that_jumps(), stub_network(tmp_path / "net", era, params) as network:
         document = run("replay", str(tape), "--dir", str(network.testnet.directory))
     needed = GENERATED_EXPIRY_UNIX_MS - params.settlement_reach_ms
     in_reach = sum(each.ts_unix_ms >= needed for each in make_plan(parse_tape(generate_tape()), params).samples)

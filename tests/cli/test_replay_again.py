@@ -7,9 +7,7 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +30,11 @@ from cli.testnet_files import Era
 from contracts.operations import build_operation
 from genesis.errors import Rejected
 from genesis.params import ChainParams
-from tests.cli.stub_chain import StubNetwork, stub_network
+from tests.cli.stub_chain import StubNetwork, stub_network, time_that_jumps
 
 EXPIRY_UNIX_MS = 1_790_323_200_000
 START = EXPIRY_UNIX_MS - 42_000_000
 SPEED = 500
-NAP_S_MIN = 1.5
-"""So that what falls due within it goes out together; late samples are awaited for longer."""
 CHAIN_ID = bytes(32)
 
 
@@ -48,23 +44,6 @@ def tape(tmp_path: Path) -> Path:
     path = tmp_path / "tape.csv"
     path.write_text(generate_tape())
     return path
-
-
-@contextmanager
-def time_that_jumps() -> Iterator[None]:
-    """Inside, to sleep is to find the clocks moved on: what a loaded machine needs for a run never misses an expiry."""
-    asleep_s = 0.0
-    clock_s, clock_ns = time.time, time.time_ns
-
-    def sleep(seconds: float) -> None:
-        nonlocal asleep_s
-        asleep_s += max(seconds, NAP_S_MIN)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "sleep", sleep)
-        patch.setattr(time, "time", lambda: clock_s() + asleep_s)
-        patch.setattr(time, "time_ns", lambda: clock_ns() + int(asleep_s * 1e9))
-        yield
 
 
 def plan_of(price_ticks: int | None = None) -> Plan:
