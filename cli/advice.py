@@ -140,6 +140,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "bad_validators": "Choose a number in that range.",
     "unknown_validator": "Name one of those that exist; `novate query validators` and `testnet status` list them.",
     "validator_died": "Repair what its log names, then repeat the command, or `novate testnet restart NAME`.",
+    "no_ports": "End programs that listen on this machine, or ask for fewer --validators.",
     "port_taken": "Stop that process; an older testnet may still run: `novate testnet down` in its --dir.",
     "below_quorum": "Start what is down with `novate testnet up`; more than two thirds of the power must run.",
     "differing_roots": "Stop trusting this chain and keep its data: look for the first block whose roots differ.",

@@ -23,14 +23,14 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from cli.ports import free_ports
 from cli.wallet import Wallet
 from cli.warm_up import warm_up
 from genesis.document import ENGINE_DEFAULT, ChainClock, GenesisDocument, GenesisRole, GenesisValidator
@@ -266,13 +266,6 @@ def _create(directory: Path, count: int, era: Era, draft: GenesisDocument, signe
             _hand_over(config, passphrase)
     write_private(directory / "genesis.toml", format_document(document).encode())
     return _record(directory, [config for config, _ in configs])
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that are free now; all are held until the last is found, so that they differ."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def _configs(directory: Path, count: int) -> list[tuple[NodeConfig, str]]:

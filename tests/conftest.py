@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli import ports
+
 LONG = "NOVATE_LONG"
 """Set by ``make test-long``: without it, tests marked `long` are skipped."""
+
+WORKERS_MAX = 8
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -32,6 +36,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from tests.schedule import NetworksApart
 
     return NetworksApart(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ports(worker_id: str) -> Iterator[None]:
+    """Ports of its own for each worker: no other test may take those of a validator that is stopped for a moment."""
+    number = int(worker_id.removeprefix("gw")) if worker_id != "master" else WORKERS_MAX - 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ports, "PORTS", ports.PORTS[number % WORKERS_MAX :: WORKERS_MAX])
+        yield
 
 
 @pytest.fixture

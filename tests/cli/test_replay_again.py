@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from click.testing import CliRunner, Result
 from cli.client import Client, NotFound
 from cli.main import novate
 from cli.output import Output
+from cli.ports import free_ports
 from cli.replay_journal import DIRECTORY, Driven, Ended, Funded, Journal, open_journal, plan_digest
 from cli.replay_once import Act, _receipt, commit_once
 from cli.replay_plan import Plan, PlannedTrade, Schedule, make_plan
@@ -370,9 +370,7 @@ def test_a_schedule_goes_on_behind_what_was_taken() -> None:
 
 def free_address() -> str:
     """An address at which nobody answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
 def test_validators_that_are_all_away_are_asked_again_and_that_is_said_once(

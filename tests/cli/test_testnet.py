@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from cli import testnet_run
 from cli.client import Connection
 from cli.main import novate
+from cli.ports import PORTS, free_ports
 from cli.processes import Started, log_tail, running_pid, start, stop
 from cli.testnet import verdict
 from cli.testnet_files import (
@@ -24,7 +26,6 @@ from cli.testnet_files import (
     LocalNetwork,
     LocalValidator,
     create_testnet,
-    free_ports,
     load_testnet,
     remove_testnet,
 )
@@ -394,9 +395,23 @@ def test_the_logs_tail_is_short(tmp_path: Path) -> None:
     assert log_tail(tmp_path, 2, size) == "(the log is empty)"
 
 
-def test_ports_are_distinct() -> None:
-    """Two validators on one port is one validator."""
-    assert len(set(free_ports(50))) == 50
+def test_ports_are_distinct_and_not_those_of_outgoing_connections() -> None:
+    """Two validators on one port is one validator; a client's connection would hold the port of one that is stopped."""
+    found = free_ports(50)
+    assert len(set(found)) == 50
+    assert max(found) < int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert set(found) <= set(PORTS)
+
+
+def test_ports_in_use_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And when no more are left, that is said with numbers."""
+    (taken,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", taken)):
+        monkeypatch.setattr("cli.ports.PORTS", range(taken, taken + 1))
+        with pytest.raises(Rejected, match="Too few ports") as refused:
+            free_ports(2)
+        assert (refused.value.code, refused.value.details) == ("no_ports", {"free": 0, "needed": 2})
+    assert free_ports(1) == [taken]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 import trio
 
-from cli.testnet_files import free_ports
+from cli.ports import free_ports
 from genesis.addresses import split_address
 from node.config import LOOPBACK
 from tests.hostile.net import Net, network_of

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 import trio
 
+from cli.ports import free_ports
 from genesis.params import ChainParams
 from node.certificates import make_certificate
 from node.frames import Frame, FrameReader, Lane, lane_table, payload_bounds
@@ -41,10 +41,8 @@ STRANGER = TlsIdentity(make_certificate(b"\xee" * 32, "v1"), b"\xee" * 32)
 
 def free_port() -> int:
     """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    (port,) = free_ports(1)
+    return port
 
 
 def config_of(index: int, ports: dict[int, int], size: int, **changes: Any) -> MeshConfig:

@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from cli.client import Connection, Unreachable
-from cli.testnet_files import free_ports
+from cli.ports import free_ports
 from contracts.operations import build_operation
 from genesis.document import GenesisDocument, GenesisRole
 from genesis.envelope import sign_envelope

@@ -17,7 +17,7 @@ import tomli_w
 import trio
 
 from cli.client import Connection, Unreachable
-from cli.testnet_files import free_ports
+from cli.ports import free_ports
 from contracts.operations import build_operation
 from genesis.envelope import sign_envelope
 from node.config import LOOPBACK, NodeConfig

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from cli.client import Unreachable
-from cli.testnet_files import free_ports
+from cli.ports import free_ports
 from contracts.operations import build_operation
 from node.app import run_node
 from node.config import NodeConfig
