@@ -5,7 +5,8 @@ Rules:
 1. A mutant is the product with one rule taken out, by a patch that lives as long as its hunt. What is patched is what
    the product really calls, so a rule that moves breaks its mutant loudly.
 2. A hunt plays one network under one seed; the oracles of `node.simulator.checks` give the verdict. A mutant is found
-   when any of them is broken under one of the hunt's seeds. The clean product passes the very same seeds.
+   when any of them is broken under one of the hunt's seeds. The clean product passes the very same seeds, as far as
+   the hunt went; under ``make mutants`` all of them.
 3. A mutant that no hunt finds names what else stands in the way of harm (`masked`): the rule is a second line. It is
    then hunted together with its first line, under a name of its own.
 """
@@ -70,13 +71,13 @@ class Found:
 def hunt(mutant: Mutant, engine: str) -> Found | None:
     """Play the mutant's hunt on the mutant, seed after seed, until an oracle is broken."""
     with patched(mutant.patch):
-        return _first(mutant.hunt, engine)
+        return next((found for seed in range(mutant.hunt.seeds) if (found := _play(mutant.hunt, engine, seed))), None)
 
 
 @cache
-def clean(hunt: Hunt, engine: str) -> Found | None:
-    """The same hunt on the product as it is, under every seed."""
-    return _first(hunt, engine)
+def clean(hunt: Hunt, engine: str, seed: int) -> Found | None:
+    """What the same hunt breaks on the product as it is, under one seed."""
+    return _play(hunt, engine, seed)
 
 
 @contextmanager
@@ -87,10 +88,9 @@ def patched(patch: Patch) -> Iterator[None]:
         yield
 
 
-def _first(hunt: Hunt, engine: str) -> Found | None:
-    for seed in range(hunt.seeds):
-        try:
-            hunt.play(engine, seed)
-        except Violation as violation:
-            return Found(seed, violation.rule)
+def _play(hunt: Hunt, engine: str, seed: int) -> Found | None:
+    try:
+        hunt.play(engine, seed)
+    except Violation as violation:
+        return Found(seed, violation.rule)
     return None
