@@ -1,114 +1,26 @@
 """``novate query``: what the chain holds, as one validator sees it.
 
-Money is in minor units, prices in ticks, moments in milliseconds since 1970, as the chain keeps them. Only amounts of
-money and numbers of lots are grouped in threes for people; ids, heights and moments are for copying.
+Money is in minor units, prices in ticks, moments in milliseconds since 1970, as the chain keeps them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from typing import Final
 
 import click
 
 from cli.client import all_contracts, all_indices, all_members, all_series, whole_settlement
 from cli.connect import network_options, open_client
 from cli.option_types import Moment
-from cli.output import Amount, Output, reporting
+from cli.output import Output, reporting
+from cli.query_tables import show_epochs, show_evidence, show_series, show_validators, show_value
+from cli.query_terms import AccountName, DigestId, Height, proof_options, quoted, trust_height, without_proof
 
-ID_DIGITS: Final = 64
-NAMES_SHOWN_MAX: Final = 4
 PROOF_WAIT_MS: Final = 20_000
 """A proof waits for the certificate of the present state: about three blocks."""
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-_TRUST_HEIGHT: Final = "--trust-height"
-_AMOUNT_ENDINGS: Final = ("_minor", "lots")
-
-
-class AccountName(click.ParamType[str]):
-    """An account, ``MEMBER/NAME``; whether it exists is for the chain to say."""
-
-    name = "account"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The account, fit for a path."""
-        text = str(value)
-        member, _, sub = text.partition("/")
-        if not member or not sub or "/" in sub:
-            self.fail(f"{text!r} is no account: one is written MEMBER/NAME, e.g. M0/main.", param, ctx)
-        return f"{quoted(member)}/{quoted(sub)}"
-
-
-class Height(click.ParamType[str]):
-    """A block's height, or ``latest``."""
-
-    name = "height"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The height, fit for a path."""
-        text = str(value)
-        if text != "latest" and not (text.isascii() and text.isdigit()):
-            self.fail(f"{text!r} is no height: give a number from 0 (the genesis), or latest.", param, ctx)
-        return text
-
-
-class DigestId(click.ParamType[str]):
-    """The id of what it is told, in hexadecimal."""
-
-    name = "id"
-
-    def __init__(self, of: str) -> None:
-        self._of = of
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The id in lower case."""
-        text = str(value).lower()
-        if len(text) != ID_DIGITS or not set(text) <= set("0123456789abcdef"):
-            self.fail(f"{value!r} is no {self._of}'s id: that has {ID_DIGITS} hexadecimal digits.", param, ctx)
-        return text
-
-
-def proof_options(function: Command) -> Command:
-    """Give a command ``--prove`` and ``--out`` as `prove` and `proof_file`, and ``--trust-height`` to `_prove`."""
-    prove = click.option("--prove", is_flag=True, help="Answer with a proof, which `novate verify` checks.")
-    file = click.option(
-        "--out",
-        "proof_file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="With --prove: write the proof to this new file.",
-    )
-    trusted = click.option(
-        _TRUST_HEIGHT,
-        type=click.IntRange(1),
-        expose_value=False,
-        callback=_remember,
-        help="With --prove: start from this block, which you trust, and not from the genesis document.",
-    )
-    return prove(file(trusted(function)))
-
-
-def _remember(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
-    ctx.meta[_TRUST_HEIGHT] = value
-
-
-def _without_proof(values: Mapping[str, object]) -> None:
-    """Refuse what concerns a proof alone where none was asked for: an answer that ignores it would mislead."""
-    given = {"--trust-height": click.get_current_context().meta[_TRUST_HEIGHT], **values}
-    for option, value in given.items():
-        if value is not None:
-            raise click.UsageError(f"{option} goes with --prove.")
-
-
-def quoted(name: str) -> str:
-    """A name as one segment of a path; what is no text is wrong usage."""
-    try:
-        return quote(name, safe="")
-    except UnicodeEncodeError as error:
-        raise click.UsageError(f"{name[:64]!r} is no name: it is not UTF-8 text.") from error
 
 
 @click.group()
@@ -128,7 +40,7 @@ def account(
     if prove:
         _prove(out, urls, directory, f"accounts/{account}", proof_file)
     else:
-        _without_proof({"--out": proof_file})
+        without_proof({"--out": proof_file})
         _ask(out, urls, directory, f"/v1/accounts/{account}", f"Account {account}")
 
 
@@ -152,7 +64,7 @@ def position(
         chosen = f"?series={quoted(series)}" if series is not None else ""
         _prove(out, urls, directory, f"positions/{account}{chosen}", proof_file)
     else:
-        _without_proof({"--out": proof_file, "--series": series})
+        without_proof({"--out": proof_file, "--series": series})
         _ask(out, urls, directory, f"/v1/positions/{account}", f"Positions of {account}")
 
 
@@ -170,11 +82,11 @@ def series(
             raise click.UsageError("--prove needs the name of one series.")
         _prove(out, urls, directory, f"series/{quoted(series)}", proof_file)
         return
-    _without_proof({"--out": proof_file})
+    without_proof({"--out": proof_file})
     if series is None:
         with open_client(urls, directory) as client:
             listed = all_series(client)
-        out.result({"series": listed}, lambda: _show_listed(out, listed))
+        out.result({"series": listed}, lambda: show_series(out, listed))
     else:
         _ask(out, urls, directory, f"/v1/series/{quoted(series)}", f"Series {series}")
 
@@ -196,7 +108,7 @@ def contract(
             raise click.UsageError("--prove needs the name of one contract.")
         _prove(out, urls, directory, f"contracts/{quoted(contract)}", proof_file)
         return
-    _without_proof({"--out": proof_file})
+    without_proof({"--out": proof_file})
     if contract is not None:
         _ask(out, urls, directory, f"/v1/contracts/{quoted(contract)}", f"Contract {contract}")
         return
@@ -220,7 +132,7 @@ def program(
     if prove:
         _prove(out, urls, directory, f"programs/{program_id}", proof_file)
         return
-    _without_proof({"--out": proof_file})
+    without_proof({"--out": proof_file})
     with open_client(urls, directory) as client:
         value = client.get(f"/v1/programs/{program_id}")
     holders = ", ".join(value["held_by"]) or "nobody"
@@ -253,7 +165,7 @@ def validators(out: Output, urls: Sequence[str], directory: Path) -> None:
     """Show the validators: power, bond, who is jailed or connected."""
     with open_client(urls, directory) as client:
         value = client.get("/v1/validators")
-    out.result(value, lambda: _show_validators(out, value))
+    out.result(value, lambda: show_validators(out, value))
 
 
 @query.command()
@@ -263,7 +175,7 @@ def epochs(out: Output, urls: Sequence[str], directory: Path) -> None:
     """Show the present epoch and the validator sets."""
     with open_client(urls, directory) as client:
         value = client.get("/v1/epochs")
-    out.result(value, lambda: _show_epochs(out, value))
+    out.result(value, lambda: show_epochs(out, value))
 
 
 @query.command()
@@ -273,7 +185,7 @@ def evidence(out: Output, urls: Sequence[str], directory: Path) -> None:
     """Show who contradicted itself: waiting, punished, jailed."""
     with open_client(urls, directory) as client:
         value = client.get("/v1/evidence")
-    out.result(value, lambda: _show_evidence(out, value))
+    out.result(value, lambda: show_evidence(out, value))
 
 
 @query.command()
@@ -291,14 +203,14 @@ def index(
     if index is None:
         if prove:
             raise click.UsageError("--prove needs the name of one index.")
-        _without_proof({"--out": proof_file})
+        without_proof({"--out": proof_file})
         with open_client(urls, directory) as client:
             listed = {"indices": all_indices(client)}
         out.result(listed, lambda: show_value(out, "Indices", listed))
     elif prove:
         _prove(out, urls, directory, f"index/{quoted(index)}", proof_file)
     else:
-        _without_proof({"--out": proof_file})
+        without_proof({"--out": proof_file})
         _ask(out, urls, directory, f"/v1/index/{quoted(index)}", f"Index {index}")
 
 
@@ -327,7 +239,7 @@ def settlement(
     if prove:
         _prove(out, urls, directory, path + (f"?account={account}" if account is not None else ""), proof_file)
     else:
-        _without_proof({"--out": proof_file, "--account": account})
+        without_proof({"--out": proof_file, "--account": account})
         with open_client(urls, directory) as client:
             value = whole_settlement(client, f"/v1/{path}")
         out.result(value, lambda: show_value(out, "Settlement", value))
@@ -379,7 +291,7 @@ def _prove(out: Output, urls: Sequence[str], directory: Path, path: str, proof_f
     from cli.verify import show_proof
     from node.files import create_private
 
-    height = click.get_current_context().meta[_TRUST_HEIGHT]
+    height = trust_height()
     if height is not None:
         path += f"{'&' if '?' in path else '?'}trust_height={height}"
     with open_client(urls, directory) as client:
@@ -399,99 +311,3 @@ def _ask(out: Output, urls: Sequence[str], directory: Path, path: str, title: st
     with open_client(urls, directory) as client:
         value = client.get(path)
     out.result(value, lambda: show_value(out, title, value))
-
-
-def show_value(out: Output, title: str, value: Any) -> None:
-    """Any JSON value as tables: plain fields as pairs, each list of objects as a table of its own."""
-    if isinstance(value, list):
-        _show_rows(out, title, value)
-        return
-    plain = {name: _cell(name, each) for name, each in value.items() if not isinstance(each, list | dict)}
-    if plain:
-        out.pairs(title, plain)
-    for name, each in value.items():
-        if isinstance(each, dict):
-            show_value(out, name, each)
-        elif isinstance(each, list):
-            _show_rows(out, name if plain else title, each)
-
-
-def _show_rows(out: Output, title: str, rows: Sequence[Any]) -> None:
-    if not any(isinstance(each, Mapping) for each in rows):
-        out.line(f"{title}: {', '.join(map(str, rows)) or 'none'}")
-        return
-    objects = [each for each in rows if isinstance(each, Mapping)]
-    columns = list(dict.fromkeys(name for each in objects for name in each))
-    if not columns:
-        out.line(f"{title}: none.")
-        return
-    out.table(title, columns, [[_cell(name, each.get(name)) for name in columns] for each in objects])
-
-
-def _show_validators(out: Output, value: Mapping[str, Any]) -> None:
-    """Each validator in a line; what is deposited behind it, in release or not, in a table of its own."""
-    columns = ("name", "power", "after edge", "jailed", "connected", "address")
-    fields = ("name", "power", "next_power", "jailed", "connected", "address")
-    rows = [tuple(each.get(field) for field in fields) for each in value["validators"]]
-    rows += [(each["name"], 0, each["power"], None, None, "joins") for each in value["joining"]]
-    total, quorum = value["total_power"], value["quorum_power"]
-    out.table(f"Epoch {value['epoch']}: a quorum is {quorum} of {total} power", columns, rows)
-    deposits = [
-        (each["name"], bond["account"], bond["asset"], Amount(bond["amount_minor"]), bond["release_epoch"])
-        for each in value["validators"]
-        for bond in each["deposits"]
-    ]
-    if deposits:
-        out.line()
-        out.table("Bonds", ("validator", "account", "asset", "amount minor", "released in epoch"), deposits)
-
-
-def _show_epochs(out: Output, value: Mapping[str, Any]) -> None:
-    out.pairs("Epoch", {name: each for name, each in value.items() if not isinstance(each, list)})
-    rows = [
-        (each["first_epoch"], "now" if each["last_epoch"] is None else each["last_epoch"], _names(each["validators"]))
-        for each in value["validator_sets"]
-    ]
-    out.line()
-    out.table("Validator sets", ("first epoch", "last epoch", "validators (power)"), rows)
-    out.line(f"After the next edge: {_names(value['next'])}")
-
-
-def _show_evidence(out: Output, value: Mapping[str, Sequence[Any]]) -> None:
-    """Each list under its own name, since an empty one is an answer too; the bytes are for ``--json``."""
-    for name, rows in value.items():
-        listed = [{field: each[field] for field in each if field != "bytes"} for each in rows]
-        _show_rows(out, f"Evidence, {name}" if name != "jailed" else "Jailed", listed)
-
-
-def _names(members: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{each['name']} ({each['power']})" for each in members)
-
-
-def _show_listed(out: Output, listed: Sequence[Mapping[str, Any]]) -> None:
-    """Many series: what tells them apart."""
-    columns = ("series", "right", "strike ticks", "expiry unix ms", "open lots")
-    rows = [
-        (
-            each["series"],
-            each["right"],
-            each["strike_ticks"],
-            each["expiry_unix_ms"],
-            Amount(each["open_interest_lots"]),
-        )
-        for each in listed
-    ]
-    if rows:
-        out.table("Series", columns, rows)
-    out.line("All terms of one: novate query series NAME" if rows else "Series: none.")
-
-
-def _cell(name: str, value: Any) -> object:
-    """A cell's value; a quantity is an `Amount`, a few names are named, another nested value is shown by its size."""
-    if isinstance(value, int) and not isinstance(value, bool) and name.endswith(_AMOUNT_ENDINGS):
-        return Amount(value)
-    if isinstance(value, list) and 0 < len(value) <= NAMES_SHOWN_MAX and all(isinstance(each, str) for each in value):
-        return ", ".join(value)
-    if isinstance(value, list | dict):
-        return f"({len(value)})"
-    return value

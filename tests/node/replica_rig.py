@@ -37,7 +37,7 @@ from tests.node.dataplane import CHAIN_ID, Waiting, certificate, chain_of, safet
 
 SLOW_US = IN_PLACE_US_MAX + 1
 QUICK_US = 0
-PATIENCE_S = 5
+PATIENCE_S = 30
 EVENTS_MAX = 500
 BATCHES_MAX = 7
 ME = 0

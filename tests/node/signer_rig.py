@@ -33,7 +33,7 @@ NEXT = SigningKey(b"\x2b" * 32)
 """The key that replaces it."""
 
 A, B = b"\xaa" * 32, b"\xbb" * 32
-PATIENCE_S = 10
+PATIENCE_S = 30
 
 
 def vote(view: int, block: bytes = A) -> Statement:

@@ -131,8 +131,8 @@ async def test_a_crowd_in_threads_keeps_no_other_work_from_one() -> None:
     gate = threading.Event()
     async with trio.open_nursery() as nursery:
         for _ in range(200):
-            nursery.start_soon(trio.to_thread.run_sync, gate.wait, 5.0)
+            nursery.start_soon(trio.to_thread.run_sync, gate.wait, 60.0)
         await trio.testing.wait_all_tasks_blocked()
-        with trio.fail_after(2.0):
+        with trio.fail_after(30.0):
             assert await Offload().run(IN_PLACE_US_MAX + 1, divmod, 17, 5) == (3, 2)
         gate.set()

@@ -18,7 +18,7 @@ from tests.contracts.vm.language.texts import GAS_MAX, LIBRARY, framed
 from tests.fuzz import shapes
 
 EXAMPLES = int(os.environ.get("NOVATE_FUZZ_EXAMPLES", "60"))
-SECONDS_MAX = 2
+SECONDS_MAX = 10
 drawn = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 TOKENS = sorted({token.text for file in LIBRARY for token in tokens_of(file.read_text())} | WORDS)

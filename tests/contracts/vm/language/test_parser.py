@@ -74,7 +74,7 @@ def test_nesting_without_end_is_refused_at_once(nest: str) -> None:
             with pytest.raises(Rejected) as refused:
                 parse_contract((head + nest * count).encode())
             assert refused.value.code in ("too_deep", "source_too_large", "bad_syntax")
-            assert time.process_time() - began < 2
+            assert time.process_time() - began < 10
 
 
 def test_depth_up_to_the_limit_is_read() -> None:
