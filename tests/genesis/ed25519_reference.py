@@ -5,10 +5,12 @@ Source: RFC 8032 section 5.1 (curve, decoding, verification); the three conditio
 
 from __future__ import annotations
 
+from functools import cache
 from hashlib import sha512
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
+SCALAR_BITS = 253  # of L
 D = -121665 * pow(121666, -1, P) % P
 SQRT_MINUS_1 = pow(2, (P - 1) // 4, P)
 
@@ -26,14 +28,28 @@ def add(a: Point, b: Point) -> Point:
     return x % P, y % P
 
 
-def multiply(scalar: int, point: Point) -> Point:
-    """Double and add."""
-    result = NEUTRAL
-    while scalar:
-        if scalar & 1:
-            result = add(result, point)
+@cache
+def doublings(point: Point) -> tuple[Point, ...]:
+    """The point, twice the point, four times the point, and so on: one for each bit of a scalar."""
+    found = [point]
+    while len(found) < SCALAR_BITS:
+        found.append(add(found[-1], found[-1]))
+    return tuple(found)
+
+
+def times_cofactor(point: Point) -> Point:
+    """Eight times the point, which is neutral for a point of small order."""
+    for _ in range(3):
         point = add(point, point)
-        scalar >>= 1
+    return point
+
+
+def multiply(scalar: int, point: Point) -> Point:
+    """Double and add, for a scalar from 0 to below 2^SCALAR_BITS."""
+    result = NEUTRAL
+    for at, power in enumerate(doublings(point)):
+        if scalar >> at & 1:
+            result = add(result, power)
     return result
 
 
@@ -64,7 +80,7 @@ def verdict(public_key: bytes, message: bytes, signature: bytes) -> str:
     a, r = decompress(public_key), decompress(signature[:32])
     if a is None or r is None:
         return "2: not a canonical point"
-    if multiply(8, a) == NEUTRAL or multiply(8, r) == NEUTRAL:
+    if times_cofactor(a) == NEUTRAL or times_cofactor(r) == NEUTRAL:
         return "2: small order"
     k = int.from_bytes(sha512(signature[:32] + public_key + message).digest(), "little") % L
     assert BASE is not None
