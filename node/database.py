@@ -14,7 +14,7 @@ from typing import Any, Final
 import plyvel
 
 from genesis.errors import Rejected
-from node.failures import StorageFailure
+from node.failures import DISK_ADVICE, StorageFailure
 from node.store_records import Entries
 
 WRITE_BUFFER_BYTES: Final = 32 * 2**20
@@ -23,7 +23,8 @@ RESYNC: Final = (
     "Stop the node, move the directory data/ledger of its home away, and nothing else (data/safety must stay), and "
     "start it again: it fetches the chain from the other validators"
 )
-_CHECK_DISK: Final = "Check the disk's free space and health, then start the node again"
+_LOCK_REFUSED: Final = "IO error: lock "
+"""How LevelDB begins when another process, or this one, holds the lock of a ledger."""
 
 
 def open_database(path: Path) -> Any:
@@ -78,14 +79,14 @@ class Database:
     def _guarded(self, doing: str) -> Iterator[None]:
         """Turn a failure of the disk into the end of the process, and let nothing happen after one."""
         if self._failure is not None:
-            raise StorageFailure(doing, f"an earlier failure closed the ledger: {self._failure}", _CHECK_DISK)
+            raise StorageFailure(doing, f"an earlier failure closed the ledger: {self._failure}", DISK_ADVICE)
         try:
             yield
         except (plyvel.Error, OSError) as error:
             self._failure = str(error)
             if _is_damage(error):
                 raise StorageFailure(doing, f"{self._path} is damaged: {_reason(error)}", RESYNC) from error
-            raise StorageFailure(doing, _reason(error), _CHECK_DISK) from error
+            raise StorageFailure(doing, _reason(error), DISK_ADVICE) from error
 
     @contextmanager
     def _readable(self, what: str) -> Iterator[None]:
@@ -120,7 +121,7 @@ class StateView:
         except (plyvel.Error, OSError) as error:
             if _is_damage(error):
                 raise StorageFailure("read the state", f"it is damaged: {_reason(error)}", RESYNC) from error
-            raise StorageFailure("read the state", _reason(error), _CHECK_DISK) from error
+            raise StorageFailure("read the state", _reason(error), DISK_ADVICE) from error
 
     def close(self) -> None:
         """Let LevelDB forget what has been overwritten."""
@@ -129,11 +130,11 @@ class StateView:
 
 def _opening_failed(path: Path, error: Exception) -> StorageFailure:
     reason = _reason(error)
-    if "lock" in reason.lower():
+    if reason.startswith(_LOCK_REFUSED):
         return StorageFailure(f"open {path}", reason, "Another process uses this ledger: stop it first")
     if _is_damage(error):
         return StorageFailure(f"open {path}", f"it is damaged: {reason}", RESYNC)
-    return StorageFailure(f"open {path}", reason, _CHECK_DISK)
+    return StorageFailure(f"open {path}", reason, DISK_ADVICE)
 
 
 def _is_damage(error: Exception) -> bool:

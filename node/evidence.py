@@ -43,7 +43,7 @@ from genesis.params import ChainParams
 from genesis.signing import SigningKey
 from node.batch_pool import ReportLine
 from node.executor import Executor
-from node.failures import StorageFailure
+from node.failures import DISK_ADVICE, StorageFailure
 from node.files import make_private_directory, read_private, remove_durably, write_private
 from node.frames import FrameKind
 from node.intake import Intake
@@ -261,7 +261,7 @@ class EvidenceDesk:
         try:
             await self._ports.writes.run(FILE_US, write, evidence)
         except OSError as error:
-            raise StorageFailure("keep evidence", str(error), "Check the disk's free space and health") from error
+            raise StorageFailure("keep evidence", str(error), DISK_ADVICE) from error
 
 
 def _judged(state: State, evidence: Evidence) -> tuple[str, Sequence[GenesisValidator]]:

@@ -21,6 +21,11 @@ HALT_ADVICE: Final = (
 )
 """What an operator can do about a `ReplicaHalted`; paths are relative to the home."""
 
+DISK_ADVICE: Final = (
+    "Check the disk's free space and health, and whether it may be written, then start the process again"
+)
+"""What an operator can do about a `StorageFailure` whose cause lies outside of our files."""
+
 
 class StorageFailure(BaseException):
     """The disk refused a read or a write, or returned something that cannot be right; the process must stop.

@@ -53,7 +53,7 @@ from pathlib import Path
 from typing import Final
 
 from genesis.errors import Rejected, invariant
-from node.failures import StorageFailure
+from node.failures import DISK_ADVICE, StorageFailure
 from node.files import make_private_directory, sync_directory, write_all, write_private
 
 PAIRS: Final = 2
@@ -65,7 +65,6 @@ _NUMBER_BYTES: Final = 8
 _LENGTH_BYTES: Final = 4
 _CHECKSUM_BYTES: Final = 32
 _HEADER_BYTES: Final = _MAGIC_BYTES + _CHAIN_ID_BYTES + _NUMBER_BYTES + _LENGTH_BYTES
-_WRITE_ADVICE: Final = "Check the disk's free space and health, then start the process again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ class SlotFile:
             write_private(self._path, b"".join(slots))
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
-            raise StorageFailure(f"create {self._path}", str(error), _WRITE_ADVICE) from error
+            raise StorageFailure(f"create {self._path}", str(error), DISK_ADVICE) from error
         self._failed = False
         self._number = PAIRS - 1
 
@@ -225,7 +224,7 @@ class SlotFile:
                 write_all(file, record, self._offset(number % PAIRS, copy))
             os.fdatasync(file)
         except OSError as error:
-            raise StorageFailure(f"write {self._path}", str(error), _WRITE_ADVICE) from error
+            raise StorageFailure(f"write {self._path}", str(error), DISK_ADVICE) from error
         self._failed = False
         self._number = number
 
@@ -310,7 +309,7 @@ class SlotFile:
 
     def _refuse_after_failure(self) -> None:
         if self._failed:
-            raise StorageFailure(f"write {self._path}", "an earlier write of it failed", _WRITE_ADVICE)
+            raise StorageFailure(f"write {self._path}", "an earlier write of it failed", DISK_ADVICE)
 
     def _offset(self, pair: int, copy: int) -> int:
         return (copy * PAIRS + pair) * self._format.slot_bytes

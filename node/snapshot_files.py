@@ -46,10 +46,10 @@ class SnapshotFiles:
         return sorted(int(each.name) for each in self._found("") if each.name.isdigit())
 
     def offer(self, height_min: int) -> bytes | None:
-        """The encoded offer of the highest snapshot, not below this height."""
+        """The encoded offer of the highest snapshot, not below this height, whose offer is whole."""
         for height in reversed(self.heights):
-            if height >= height_min:
-                return self._read(self._directory / str(height) / _OFFER_FILE)
+            if height >= height_min and (found := self._read(self._directory / str(height) / _OFFER_FILE)) is not None:
+                return found
         return None
 
     def piece(self, name: PieceName) -> bytes | None:

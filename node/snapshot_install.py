@@ -20,7 +20,7 @@ from pathlib import Path
 from consensus.types import QC, Header
 from consensus.wire import encode_proposal
 from node.database import Database, open_database
-from node.failures import StorageFailure
+from node.failures import DISK_ADVICE, StorageFailure
 from node.files import make_private_directory, sync_directory
 from node.set_history import encode_link
 from node.snapshot_wire import Offer
@@ -92,4 +92,4 @@ def _record(header: Header, qc: QC, state_root: bytes) -> CommittedBlock:
 
 def _failed(error: OSError) -> StorageFailure:
     reason = error.strerror or str(error)
-    return StorageFailure("write a ledger from a snapshot", reason, "Check the disk's free space and health")
+    return StorageFailure("write a ledger from a snapshot", reason, DISK_ADVICE)

@@ -8,7 +8,7 @@ import pytest
 
 from contracts.snapshot import CutState
 from node.snapshot_files import SnapshotFiles
-from node.snapshot_wire import Offer, PieceKind, PieceName, decode_offer
+from node.snapshot_wire import Offer, PieceKind, PieceName, decode_offer, encode_offer
 from tests.node.dataplane import certificate, chain_of
 
 CUT = CutState(bytes(32), 1, (b"left", b"right"), (b"ids",))
@@ -72,6 +72,17 @@ def test_a_damaged_file_is_not_served(tmp_path: Path, name: str, damage: object)
         "replay-0": lambda: piece(files, 4, PieceKind.REPLAY, 0),
     }
     assert served[name]() is None
+
+
+def test_where_the_highest_is_damaged_the_one_before_is_offered(tmp_path: Path) -> None:
+    """One bad sector would leave a node that has a good snapshot with nothing to give."""
+    files = SnapshotFiles(tmp_path / "s", 2)
+    files.write(offer_of(4), CUT)
+    files.write(offer_of(8), CUT)
+    assert files.offer(0) == encode_offer(offer_of(8))
+    (tmp_path / "s" / "8" / "offer").write_bytes(b"")
+    assert files.offer(0) == encode_offer(offer_of(4))
+    assert files.offer(5) is None
 
 
 def test_what_a_crash_left_of_a_snapshot_is_removed(tmp_path: Path) -> None:

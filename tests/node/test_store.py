@@ -151,6 +151,37 @@ def test_ledger_in_use_is_refused(store: Store, ledger: Path) -> None:
         Store.open(ledger, CHAIN_ID)
 
 
+def test_a_disk_that_refuses_is_no_process_that_holds_the_ledger(tmp_path: Path) -> None:
+    """A read-only disk was, since its refusal names a file LOCK; and so was any refusal below a directory "blocks"."""
+    path = tmp_path / "blocks" / "ledger"
+    path.parent.mkdir()
+    path.write_text("in the way")
+    with pytest.raises(StorageFailure, match="whether it may be written"):
+        Store.open(path, CHAIN_ID)
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("IO error: lock /d/ledger/LOCK: Resource temporarily unavailable", "Another process uses this ledger"),
+        ("IO error: lock /d/ledger/LOCK: already held by process", "Another process uses this ledger"),
+        ("IO error: /d/ledger/LOCK: Read-only file system", "whether it may be written"),
+        ("IO error: /d/ledger/LOCK: Permission denied", "whether it may be written"),
+    ],
+)
+def test_what_leveldb_says_while_it_opens_decides_the_advice(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch, said: str, advice: str
+) -> None:
+    """The words are LevelDB's, as a read-only mount and a second process brought them about."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise plyvel.IOError(f"b'{said}'")
+
+    monkeypatch.setattr(plyvel, "DB", refuse)
+    with pytest.raises(StorageFailure, match=advice):
+        Store.open(ledger, CHAIN_ID)
+
+
 def fill(ledger: Path, blocks: int = 40) -> None:
     """A ledger with some blocks, receipts and state."""
     store = open_store(ledger)
