@@ -1,7 +1,7 @@
 """``novate price``: value options, one from flags or many from a CSV file; ``novate price mc`` simulates.
 
-The JSON document is ``{"rows": [{"price", ...greeks} | {"error"}]}`` in the file's order, numbers in full precision. A
-row that cannot be priced says why and stops no other row.
+The JSON document is ``{"rows": [{"price", ...greeks} | {"error"}]}`` in the file's order, numbers in full precision; a
+row whose price was given has ``vol`` as well. A row that cannot be priced says why and stops no other row.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ OPTIONS: Final = (
         "The extreme price so far that a lookback counts: the highest for a fixed call and a floating put, else the "
         "lowest. By default the spot.",
     ),
+    ("price", "In place of --vol: the price whose implied volatility is asked for, of a European vanilla option."),
 )
 """Every column of the file as an option."""
 
@@ -83,7 +84,8 @@ def _column_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def price(out: Output, csv_file: Path | None, greeks: bool, **given: str | None) -> None:
     """Value options: one from options of this command, or the rows of a CSV file.
 
-    Vega is per 1.0 of volatility, theta per year that passes, rho per 1.0 of the rate, q held.
+    Vega is per 1.0 of volatility, theta per year that passes, rho per 1.0 of the rate, q held. With a price in place of
+    the volatility, the answer has the volatility that it implies.
 
     A file needs only the columns that its rows use; an empty cell is the option's default. A row that cannot be priced
     says why in place of its price, and the exit code is 0; it is 1 for a file that cannot be read, or one bad option.
@@ -110,6 +112,8 @@ def price_one(out: Output, named: dict[str, str], *, greeks: bool) -> None:
     """
     from cli.price_rows import price_rows, unused
 
+    if "vol" in named and "price" in named:
+        raise click.UsageError("Give --vol for the price, or --price for the volatility that it implies, not both.")
     row = {"kind": "vanilla", **named}
     answer = price_rows(list(row), [list(row.values())], greeks=greeks)[0]
     if "error" in answer:
@@ -130,7 +134,8 @@ def price_file(out: Output, path: Path, *, greeks: bool) -> None:
 def _show(out: Output, answers: Sequence[dict[str, Any]], *, greeks: bool) -> None:
     from contracts.pricing.catalogue import GREEKS
 
-    names = ("price", *GREEKS) if greeks else ("price",)
+    implied = ("vol",) if any("vol" in each for each in answers) else ()
+    names = ("price", *implied, *GREEKS) if greeks else ("price", *implied)
     wrong = sum("error" in each for each in answers)
     heads = ("row", *names, "error") if wrong else ("row", *names)
     rows = []

@@ -4,6 +4,9 @@ Rows of one kind, exercise and kind of barrier are valued together, so that a fi
 and not one a row. An empty cell is the default of its column where there is one (`DEFAULTS`); of several fixings that
 have no date for the first, that is one N-th of the life from now, as they are then equally spaced over it. Names may
 be in any case and have - for _.
+
+A row with a price in place of a volatility is answered with the volatility that this implies (European vanilla
+options), and its greeks are those at that volatility.
 """
 
 from __future__ import annotations
@@ -15,20 +18,22 @@ from math import nan
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from cli.named_files import LARGE_BYTES_MAX
 from contracts.pricing.asian_kernel import NOW_YEARS
 from contracts.pricing.catalogue import EUROPEAN, EXERCISES, GREEKS, KINDS, MODELS, Model
-from contracts.pricing.inputs import CALL, PUT, Column
+from contracts.pricing.implied_volatility import BLACK_SCHOLES, black_scholes_implied_volatility
+from contracts.pricing.inputs import CALL, PUT, Column, Inputs
 from genesis.errors import Rejected
 
 COLUMNS: Final = (
     "kind", "exercise", "right", "spot", "strike", "q", "r", "t_years", "vol", "barrier_kind", "barrier",
     "barrier_high", "rebate", "cash", "second_strike", "fixings", "first_fixing_years", "average_so_far",
-    "extremum_so_far",
+    "extremum_so_far", "price",
 )  # fmt: skip
 REQUIRED: Final = ("right", "spot", "r", "t_years", "vol")
-"""What every row needs, so that a file without it is no file of options."""
+"""What every row needs, so that a file without it is no file of options; a price stands in for a volatility."""
 DEFAULTS: Final[Mapping[str, float]] = {
     "q": 0.0,
     "rebate": 0.0,
@@ -49,7 +54,7 @@ BYTES_MAX: Final = LARGE_BYTES_MAX
 
 Row = Sequence[str]
 Answer = dict[str, Any]
-"""``{"price": ...}`` with greeks where they were asked for, or ``{"error": ...}``."""
+"""``{"price": ...}``, with ``vol`` where the price was given and greeks where asked for; or ``{"error": ...}``."""
 
 
 def read_table(data: bytes) -> tuple[list[str], list[Row]]:
@@ -85,7 +90,7 @@ def check_header(header: Sequence[str]) -> None:
             raise _refused(f"There is no column {name!r}.", columns=", ".join(COLUMNS))
         if name and name in header[:at]:
             raise _refused(f"The column {name!r} stands there twice.")
-    missing = [name for name in REQUIRED if name not in header]
+    missing = [name for name in REQUIRED if name not in header and (name, "price" in header) != ("vol", True)]
     if missing:
         raise _refused(f"The file has no column {missing[0]!r}, which every row needs.", missing=", ".join(missing))
 
@@ -103,17 +108,23 @@ def price_rows(header: Sequence[str], rows: Sequence[Row], *, greeks: bool) -> l
         greeks: Whether to add `GREEKS` to each price.
     """
     answers: list[Answer] = [{} for _ in rows]
-    groups: dict[tuple[str, str, str], list[int]] = {}
+    groups: dict[tuple[str, str, str, bool], list[int]] = {}
     place = {name: at for at, name in enumerate(header)}
-    kind, exercise, barrier_kind = (_cells(place, name) for name in ("kind", "exercise", "barrier_kind"))
+    kind, exercise, barrier_kind, given = (_cells(place, x) for x in ("kind", "exercise", "barrier_kind", "price"))
     for at, row in enumerate(rows):
         if len(row) == len(header):
-            group = (kind(row) or VANILLA, exercise(row) or EUROPEAN, barrier_kind(row))
+            group = (kind(row) or VANILLA, exercise(row) or EUROPEAN, barrier_kind(row), bool(given(row)))
             groups.setdefault(group, []).append(at)
         else:
             answers[at] = {"error": f"the row has {len(row)} cells; the header names {len(header)} columns"}
-    for key, members in groups.items():
-        found = _price_group(*key, [rows[at] for at in members], place, greeks=greeks)
+    for (kind_name, exercise_name, barrier_name, has_price), members in groups.items():
+        answer_group = _imply_group if has_price else _price_group
+        chosen = [rows[at] for at in members]
+        try:
+            model = model_of(kind_name, exercise_name, barrier_name)
+            found = answer_group(model, kind_name, exercise_name, barrier_name, chosen, place, greeks=greeks)
+        except Rejected as error:
+            found = [{"error": error.message} for _ in members]
         for at, answer in zip(members, found, strict=True):
             answers[at] = answer
     return answers
@@ -155,18 +166,21 @@ def unused(row: Mapping[str, str]) -> list[str]:
     """The names of a row's cells that the model of its kind takes no notice of; the row has a price."""
     kind, exercise, barrier_kind = (_name(row.get(name, "")) for name in ("kind", "exercise", "barrier_kind"))
     model = model_of(kind or VANILLA, exercise or EUROPEAN, barrier_kind)
-    used = {"kind", "exercise", *model.columns, *(["barrier_kind"] if model.barrier_kinds else [])}
+    used = {"kind", "exercise", "price", *model.columns, *(["barrier_kind"] if model.barrier_kinds else [])}
     return [name for name in row if name not in used]
 
 
 def _price_group(
-    kind: str, exercise: str, barrier_kind: str, rows: Sequence[Row], place: Mapping[str, int], *, greeks: bool
+    model: Model,
+    kind: str,
+    exercise: str,
+    barrier_kind: str,
+    rows: Sequence[Row],
+    place: Mapping[str, int],
+    *,
+    greeks: bool,
 ) -> list[Answer]:
     """Answers of rows that one model values."""
-    try:
-        model = model_of(kind, exercise, barrier_kind)
-    except Rejected as error:
-        return [{"error": error.message} for _ in rows]
     errors: dict[int, str] = {}
     columns = {name: _numbers(kind, name, [*map(_cells(place, name), rows)], errors) for name in model.columns}
     if "fixings" in columns:
@@ -174,12 +188,55 @@ def _price_group(
     for name, sign in model.barrier_kinds.get(barrier_kind, {}).items():
         columns[name] = np.full(len(rows), sign)
     columns = {name: columns[name] for name in model.inputs.names}
-    for at, reason in model.inputs.offences(columns).items():
-        errors.setdefault(at, reason)
-    good = np.ones(len(rows), dtype=np.bool_)
-    good[list(errors)] = False
+    good = _checked(model.inputs, columns, errors)
     answers = iter(_valued(model, {name: column[good] for name, column in columns.items()}, greeks=greeks))
     return [{"error": errors[at]} if at in errors else next(answers) for at in range(len(rows))]
+
+
+def _imply_group(
+    model: Model,
+    kind: str,
+    exercise: str,
+    barrier_kind: str,
+    rows: Sequence[Row],
+    place: Mapping[str, int],
+    *,
+    greeks: bool,
+) -> list[Answer]:
+    """Answers of rows that give a price and ask for the volatility.
+
+    Raises:
+        Rejected: ``price_row``: only those of European vanilla options are computed.
+    """
+    if (kind, exercise) != (VANILLA, EUROPEAN):
+        raise Rejected("price_row", f"not supported: the volatility that the price of {exercise} {kind} implies")
+    errors = {at: "vol and price are both given" for at, vol in enumerate(map(_cells(place, "vol"), rows)) if vol}
+    columns = {name: _numbers(kind, name, [*map(_cells(place, name), rows)], errors) for name in BLACK_SCHOLES.names}
+    good = _checked(BLACK_SCHOLES, columns, errors)
+    found = black_scholes_implied_volatility(**{name: column[good] for name, column in columns.items()})
+    columns["vol"] = np.full(len(rows), nan)
+    columns["vol"][good] = found.vol
+    places = np.flatnonzero(good)
+    errors |= {int(places[at]): reason for at, reason in found.offences.items()}
+    good = _checked(model.inputs if greeks else BLACK_SCHOLES, columns, errors)
+    answers = [
+        {"price": price, "vol": vol}
+        for price, vol in zip(columns["price"][good].tolist(), columns["vol"][good].tolist(), strict=True)
+    ]
+    if greeks:
+        valued = _valued(model, {name: columns[name][good] for name in model.inputs.names}, greeks=True)
+        answers = [value | answer for value, answer in zip(valued, answers, strict=True)]
+    implied = iter(answers)
+    return [{"error": errors[at]} if at in errors else next(implied) for at in range(len(rows))]
+
+
+def _checked(inputs: Inputs, columns: Mapping[str, Column], errors: dict[int, str]) -> npt.NDArray[np.bool_]:
+    """Which rows have no error, once what is out of range or out of relation is noted among them."""
+    for at, reason in inputs.offences({name: columns[name] for name in inputs.names}).items():
+        errors.setdefault(at, reason)
+    good = np.ones(columns[inputs.names[0]].size, dtype=np.bool_)
+    good[list(errors)] = False
+    return good
 
 
 def _numbers(kind: str, name: str, texts: Sequence[str], errors: dict[int, str]) -> Column:

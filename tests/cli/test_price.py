@@ -338,6 +338,72 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert price(*arguments).exit_code == 2
 
 
+# --- the volatility that a price implies ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("right", ["call", "put"])
+def test_the_volatility_of_a_price_comes_back(right: str) -> None:
+    """What a desk quotes is a premium; the greeks of a position are those at the volatility in it."""
+    vols = [0.05, 0.2, 0.731, 3.0, 9.9]
+    priced = rows_of(*({**ROW, "right": right, "vol": str(vol)} for vol in vols), greeks=True)
+    quotes = [{**ROW, "right": right, "vol": "", "price": repr(each["price"])} for each in priced]
+    found = rows_of(*quotes, greeks=True)
+    assert [each["vol"] for each in found] == pytest.approx(vols, rel=1e-10)
+    for each, expected in zip(found, priced, strict=True):
+        assert each["price"] == expected["price"]
+        for name in ("delta", "gamma", "vega", "theta", "rho"):
+            assert each[name] == pytest.approx(expected[name], rel=1e-9)
+    assert rows_of(*quotes) == [{"price": each["price"], "vol": each["vol"]} for each in found]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"price": "12", "vol": "0.2"}, "vol and price are both given"),
+        ({"price": "1"}, "price is 1.0, below its intrinsic value 8.01"),
+        ({"price": "100.5"}, "price is 100.5, above its bound 100.0"),
+        ({"price": "-1"}, "price is -1"),
+        ({"price": "dear"}, "price is 'dear'; it must be a number"),
+        ({"price": "12", "strike": ""}, "strike is empty"),
+        ({"price": "12", "exercise": "american"}, "not supported: the volatility that the price of american vanilla"),
+        ({"price": "12", "kind": "gap"}, "not supported: the volatility that the price of european gap"),
+        ({"price": "12", "kind": "swap"}, "kind 'swap' is not supported"),
+        ({"price": ""}, "vol is empty"),
+    ],
+)
+def test_a_price_that_implies_no_volatility_says_why(change: dict[str, str], reason: str) -> None:
+    """And the rows around it, of either form, have their answers."""
+    quote = {**ROW, "vol": "", "price": "12.3"}
+    found = rows_of(quote, {**ROW, "vol": "", **change}, ROW)
+    assert found[0]["vol"] == pytest.approx(0.23065137468569458, rel=1e-14)
+    assert reason in found[1]["error"]
+    assert found[2] == {"price": exact("price")}
+
+
+def test_a_volatility_beyond_what_is_priced_has_no_greeks() -> None:
+    """It is the answer to the price; to hedge with it would be to trust a number that no model here is tested for."""
+    quote = {**ROW, "vol": "", "price": "99.9999999"}
+    assert rows_of(quote)[0]["vol"] == pytest.approx(14.0937, rel=1e-4)
+    assert "vol is 14.0937; it must be from 0 to 10" in rows_of(quote, greeks=True)[0]["error"]
+
+
+def test_a_file_of_quotes_needs_no_volatility_and_shows_what_is_implied() -> None:
+    """A column of empty cells would be a form for the form's sake."""
+    text = HEADER.replace("vol", "price") + "vanilla,call,100,95.5,0.05,0.75,12.3\nvanilla,put,100,95.5,0.05,0.75,200\n"
+    lines = price("--csv", "-", given=text).stdout.splitlines()
+    assert lines[1].split() == ["row", "price", "vol", "error"]
+    assert lines[2].split() == ["1", "12.3", "0.2306513747"]
+    assert lines[3].split()[:3] == ["2", "-", "-"]
+    assert "above its bound" in lines[3]
+
+
+def test_a_volatility_and_a_price_of_one_option_are_wrong_usage() -> None:
+    """One of them would be ignored."""
+    result = price(*ONE, "--price", "12.3")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Give --vol for the price, or --price for the volatility" in result.stderr
+
+
 MC = ["mc", "--right", "call", "--spot", "100", "--vol", "0.2", "--r", "0.05", "--t-years", "0.75"]
 
 
