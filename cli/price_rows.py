@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from math import nan
 from typing import Any, Final
@@ -108,26 +109,53 @@ def price_rows(header: Sequence[str], rows: Sequence[Row], *, greeks: bool) -> l
         greeks: Whether to add `GREEKS` to each price.
     """
     answers: list[Answer] = [{} for _ in rows]
-    groups: dict[tuple[str, str, str, bool], list[int]] = {}
+    groups: dict[tuple[tuple[str, str, str], bool], list[int]] = {}
     place = {name: at for at, name in enumerate(header)}
     kind, exercise, barrier_kind, given = (_cells(place, x) for x in ("kind", "exercise", "barrier_kind", "price"))
     for at, row in enumerate(rows):
         if len(row) == len(header):
-            group = (kind(row) or VANILLA, exercise(row) or EUROPEAN, barrier_kind(row), bool(given(row)))
-            groups.setdefault(group, []).append(at)
+            names = (kind(row) or VANILLA, exercise(row) or EUROPEAN, barrier_kind(row))
+            groups.setdefault((names, bool(given(row))), []).append(at)
         else:
             answers[at] = {"error": f"the row has {len(row)} cells; the header names {len(header)} columns"}
-    for (kind_name, exercise_name, barrier_name, has_price), members in groups.items():
-        answer_group = _imply_group if has_price else _price_group
-        chosen = [rows[at] for at in members]
+    for (names, has_price), members in groups.items():
+        group = _Group(*names, [rows[at] for at in members], place)
         try:
-            model = model_of(kind_name, exercise_name, barrier_name)
-            found = answer_group(model, kind_name, exercise_name, barrier_name, chosen, place, greeks=greeks)
+            found = (_implied if has_price else _priced)(group, greeks=greeks)
         except Rejected as error:
             found = [{"error": error.message} for _ in members]
         for at, answer in zip(members, found, strict=True):
             answers[at] = answer
     return answers
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows of one kind, exercise and kind of barrier, and where each column stands in them."""
+
+    kind: str
+    exercise: str
+    barrier_kind: str
+    rows: Sequence[Row]
+    place: Mapping[str, int]
+
+    @property
+    def model(self) -> Model:
+        """The model of these rows; raises as `model_of`."""
+        return model_of(self.kind, self.exercise, self.barrier_kind)
+
+    def texts(self, name: str) -> list[str]:
+        """A column's cells."""
+        return [*map(_cells(self.place, name), self.rows)]
+
+    def numbers(self, names: Sequence[str], errors: dict[int, str]) -> dict[str, Column]:
+        """Columns as numbers; what is none becomes NaN and an error of its row."""
+        return {name: _numbers(self.kind, name, self.texts(name), errors) for name in names}
+
+    def answers(self, good: Sequence[Answer], errors: Mapping[int, str]) -> list[Answer]:
+        """An answer for each row: its error, or the next of the good ones."""
+        left = iter(good)
+        return [{"error": errors[at]} if at in errors else next(left) for at in range(len(self.rows))]
 
 
 def _cells(place: Mapping[str, int], name: str) -> Callable[[Row], str]:
@@ -170,64 +198,43 @@ def unused(row: Mapping[str, str]) -> list[str]:
     return [name for name in row if name not in used]
 
 
-def _price_group(
-    model: Model,
-    kind: str,
-    exercise: str,
-    barrier_kind: str,
-    rows: Sequence[Row],
-    place: Mapping[str, int],
-    *,
-    greeks: bool,
-) -> list[Answer]:
-    """Answers of rows that one model values."""
-    errors: dict[int, str] = {}
-    columns = {name: _numbers(kind, name, [*map(_cells(place, name), rows)], errors) for name in model.columns}
+def _priced(group: _Group, *, greeks: bool) -> list[Answer]:
+    """Answers of rows that one model values; raises as `model_of`."""
+    model, errors = group.model, dict[int, str]()
+    columns = group.numbers(model.columns, errors)
     if "fixings" in columns:
-        _complete_schedule(columns, [*map(_cells(place, "first_fixing_years"), rows)], errors)
-    for name, sign in model.barrier_kinds.get(barrier_kind, {}).items():
-        columns[name] = np.full(len(rows), sign)
-    columns = {name: columns[name] for name in model.inputs.names}
+        _complete_schedule(columns, group.texts("first_fixing_years"), errors)
+    for name, sign in model.barrier_kinds.get(group.barrier_kind, {}).items():
+        columns[name] = np.full(len(group.rows), sign)
     good = _checked(model.inputs, columns, errors)
-    answers = iter(_valued(model, {name: column[good] for name, column in columns.items()}, greeks=greeks))
-    return [{"error": errors[at]} if at in errors else next(answers) for at in range(len(rows))]
+    valued = _valued(model, {name: columns[name][good] for name in model.inputs.names}, greeks=greeks)
+    return group.answers(valued, errors)
 
 
-def _imply_group(
-    model: Model,
-    kind: str,
-    exercise: str,
-    barrier_kind: str,
-    rows: Sequence[Row],
-    place: Mapping[str, int],
-    *,
-    greeks: bool,
-) -> list[Answer]:
+def _implied(group: _Group, *, greeks: bool) -> list[Answer]:
     """Answers of rows that give a price and ask for the volatility.
 
     Raises:
-        Rejected: ``price_row``: only those of European vanilla options are computed.
+        Rejected: ``price_row``: as `model_of`, and for all but European vanilla options.
     """
-    if (kind, exercise) != (VANILLA, EUROPEAN):
-        raise Rejected("price_row", f"not supported: the volatility that the price of {exercise} {kind} implies")
-    errors = {at: "vol and price are both given" for at, vol in enumerate(map(_cells(place, "vol"), rows)) if vol}
-    columns = {name: _numbers(kind, name, [*map(_cells(place, name), rows)], errors) for name in BLACK_SCHOLES.names}
+    model, kind = group.model, f"{group.exercise} {group.kind}"
+    if (group.kind, group.exercise) != (VANILLA, EUROPEAN):
+        raise Rejected("price_row", f"not supported: the volatility that the price of {kind} implies")
+    errors = {at: "vol and price are both given" for at, vol in enumerate(group.texts("vol")) if vol}
+    columns = group.numbers(BLACK_SCHOLES.names, errors)
     good = _checked(BLACK_SCHOLES, columns, errors)
     found = black_scholes_implied_volatility(**{name: column[good] for name, column in columns.items()})
-    columns["vol"] = np.full(len(rows), nan)
+    columns["vol"] = np.full(len(group.rows), nan)
     columns["vol"][good] = found.vol
     places = np.flatnonzero(good)
     errors |= {int(places[at]): reason for at, reason in found.offences.items()}
     good = _checked(model.inputs if greeks else BLACK_SCHOLES, columns, errors)
-    answers = [
-        {"price": price, "vol": vol}
-        for price, vol in zip(columns["price"][good].tolist(), columns["vol"][good].tolist(), strict=True)
-    ]
+    prices, vols = (columns[name][good].tolist() for name in ("price", "vol"))
+    answers: list[Answer] = [{"price": price, "vol": vol} for price, vol in zip(prices, vols, strict=True)]
     if greeks:
         valued = _valued(model, {name: columns[name][good] for name in model.inputs.names}, greeks=True)
         answers = [value | answer for value, answer in zip(valued, answers, strict=True)]
-    implied = iter(answers)
-    return [{"error": errors[at]} if at in errors else next(implied) for at in range(len(rows))]
+    return group.answers(answers, errors)
 
 
 def _checked(inputs: Inputs, columns: Mapping[str, Column], errors: dict[int, str]) -> npt.NDArray[np.bool_]:
