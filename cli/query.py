@@ -15,7 +15,7 @@ import click
 from cli.client import all_contracts, all_indices, all_members, all_series, whole_settlement
 from cli.connect import network_options, open_client
 from cli.option_types import Moment
-from cli.output import Output, reporting
+from cli.output import Output, reporting, typed
 from cli.query_tables import show_epochs, show_evidence, show_series, show_validators, show_value
 from cli.query_terms import AccountName, DigestId, Height, proof_options, quoted, trust_height, without_proof
 
@@ -264,7 +264,11 @@ def entry(
 
     TABLE and KEY are as docs/PROTOCOL.md names them, e.g. balances M0/main USD.
     """
+    from contracts.entries import entry_name
+
     words = "&".join(f"key={quoted(each)}" for each in key)
+    with typed():
+        entry_name(table, key)
     _prove(out, urls, directory, f"entries/{quoted(table)}?{words}", proof_file)
 
 
