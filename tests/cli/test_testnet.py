@@ -314,6 +314,17 @@ def test_a_validator_that_dies_at_once_is_reported_with_its_log(tmp_path: Path) 
     assert running_pid(network.validators[0].home) is None
 
 
+def test_the_end_of_one_validator_is_not_hidden_by_the_wait_for_another(tmp_path: Path) -> None:
+    """Without the second there is no quorum, so the first is never ready: it would be blamed, after a long wait."""
+    network = create_testnet(tmp_path / "net", 2, Era())
+    (network.validators[1].home / "genesis.toml").unlink()
+    with pytest.raises(Rejected, match=r"v1 has ended, with exit code 1\.") as refused:
+        bring_up(network.validators)
+    assert refused.value.code == "validator_died"
+    assert "[no_genesis]" in refused.value.message
+    assert [running_pid(each.home) for each in network.validators] == [None, None]
+
+
 def test_a_restart_that_fails_is_reported_with_its_own_log(tmp_path: Path) -> None:
     """Success for a validator that died a moment later would be found out by an operator in the night."""
     network = create_testnet(tmp_path / "net", 1, Era())
