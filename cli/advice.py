@@ -189,8 +189,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "unknown_operation": "`novate tx kinds` lists every kind with its fields.",
     "unknown_field": "`novate tx kinds KIND` lists its fields.",
     "missing_field": "`novate tx kinds KIND` lists its fields.",
-    "malformed": "Correct it as the message says; `novate tx kinds` says how the fields of transactions are written, "
-    "docs/PROTOCOL.md, R1, the keys of tables.",
+    "malformed": "Correct it as the message says; `novate tx kinds` says how the fields of transactions are written.",
     "bad_line": "`novate tx submit --help` shows the format of a line. Nothing was sent.",
     "empty_file": "`novate tx submit --help` shows the format of a line.",
     "not_whole_units": "Round it yourself; `novate query index NAME` and `query account` show the decimals.",

@@ -43,9 +43,9 @@ def test_it_is_wrong_usage(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        (["nowhere", "x"], "[unknown_table]: The tables are meta, members,"),
-        (["balances", "M0/main"], "[malformed]: A key of balances has the fields account, asset. (fields=1)"),
-        (["settlements", "BTC_USD", "soon"], "[malformed]: The field "),
+        (["nowhere", "x"], "Error: The tables are meta, members,"),
+        (["balances", "M0/main"], "Error: A key of balances has the fields account, asset."),
+        (["settlements", "BTC_USD", "soon"], "Error: The field "),
     ],
 )
 def test_an_entry_that_no_state_can_have_is_wrong_usage(key: list[str], reason: str) -> None:
@@ -53,7 +53,7 @@ def test_an_entry_that_no_state_can_have_is_wrong_usage(key: list[str], reason: 
     done = CliRunner().invoke(novate, ["query", "entry", *key, *ASKED])
     assert (done.exit_code, done.stdout) == (2, "")
     assert reason in done.stderr
-    assert "R1" in done.stderr
+    assert "docs/PROTOCOL.md, R1" in done.stderr
 
 
 def test_an_empty_name_of_a_file_to_write_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
