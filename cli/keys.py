@@ -48,7 +48,7 @@ def new(out: Output, name: str, home: Path, passphrase_file: Path | None, cost: 
     """Make the key NAME and store it encrypted."""
     home = home.expanduser()
     store = KeyStore(home)
-    store.path(name)
+    _check(store, name)
     key = store.create(name, resolve_passphrase(home, passphrase_file, confirm=True), COSTS[cost])
     _show_key(out, store, key)
 
@@ -74,7 +74,16 @@ def list_keys(out: Output, home: Path) -> None:
 def show(out: Output, name: str, home: Path) -> None:
     """Show the public half of the key NAME; needs no passphrase."""
     store = KeyStore(home.expanduser())
+    _check(store, name)
     _show_key(out, store, store.public(name))
+
+
+def _check(store: KeyStore, name: str) -> None:
+    """Refuse as wrong usage what can be no key's name."""
+    try:
+        store.path(name)
+    except Rejected as error:
+        raise click.BadParameter(f"a key's name: {error.message}", param_hint="NAME") from error
 
 
 def _show_key(out: Output, store: KeyStore, key: PublicKey | UnlockedKey) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from cli.named_files import read_named
-from cli.output import Amount, Failure, Output, reporting
+from cli.output import Amount, Failure, Misuse, Output, reporting
 from cli.price_mc import mc
 from cli.warm_up import telling_of_kernels
 
@@ -88,7 +88,8 @@ def price(out: Output, csv_file: Path | None, greeks: bool, **given: str | None)
     the volatility, the answer has the volatility that it implies.
 
     A file needs only the columns that its rows use; an empty cell is the option's default. A row that cannot be priced
-    says why in place of its price, and the exit code is 0; it is 1 for a file that cannot be read, or one bad option.
+    says why in place of its price, and the exit code is 0; it is 1 for a file that cannot be read. Of one option it is
+    1 when no model covers it, and 2 when what was typed cannot be meant.
     """
     if click.get_current_context().invoked_subcommand is not None:
         return
@@ -110,14 +111,15 @@ def price_one(out: Output, named: dict[str, str], *, greeks: bool) -> None:
     So is what its kind has no use for: a barrier without ``--kind barrier`` is a mistake, where a column of a file
     may be meant for other rows.
     """
-    from cli.price_rows import price_rows, unused
+    from cli.price_rows import is_uncovered, price_rows, unused
 
     if "vol" in named and "price" in named:
         raise click.UsageError("Give --vol for the price, or --price for the volatility that it implies, not both.")
     row = {"kind": "vanilla", **named}
     answer = price_rows(list(row), [list(row.values())], greeks=greeks)[0]
     if "error" in answer:
-        raise Failure(f"This option cannot be priced: {answer['error']}.", code="price_row")
+        failure = Failure if is_uncovered(row) else Misuse
+        raise failure(f"This option cannot be priced: {answer['error']}.", code="price_row")
     for name in unused(row):
         raise click.UsageError(f"--{name.replace('_', '-')} has no meaning for --kind {row['kind']}.")
     out.result({"rows": [answer]}, lambda: out.pairs(f"{row['kind']}", {name: _shown(x) for name, x in answer.items()}))

@@ -190,6 +190,14 @@ def model_of(kind: str, exercise: str, barrier_kind: str) -> Model:
     return model
 
 
+def is_uncovered(row: Mapping[str, str]) -> bool:
+    """Whether a row's kind and exercise are known, and no model has both."""
+    kind, exercise = (
+        _name(row.get(name, "")) or default for name, default in (("kind", VANILLA), ("exercise", EUROPEAN))
+    )
+    return kind in KINDS and exercise in EXERCISES and (kind, exercise) not in MODELS
+
+
 def unused(row: Mapping[str, str]) -> list[str]:
     """The names of a row's cells that the model of its kind takes no notice of; the row has a price."""
     kind, exercise, barrier_kind = (_name(row.get(name, "")) for name in ("kind", "exercise", "barrier_kind"))

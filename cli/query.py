@@ -18,6 +18,7 @@ from cli.option_types import Moment
 from cli.output import Output, reporting
 from cli.query_tables import show_epochs, show_evidence, show_series, show_validators, show_value
 from cli.query_terms import AccountName, DigestId, Height, proof_options, quoted, trust_height, without_proof
+from genesis.errors import Rejected
 
 PROOF_WAIT_MS: Final = 20_000
 """A proof waits for the certificate of the present state: about three blocks."""
@@ -264,7 +265,13 @@ def entry(
 
     TABLE and KEY are as docs/PROTOCOL.md names them, e.g. balances M0/main USD.
     """
+    from contracts.entries import entry_name
+
     words = "&".join(f"key={quoted(each)}" for each in key)
+    try:
+        entry_name(table, key)
+    except Rejected as error:
+        raise click.UsageError(f"{error.message} docs/PROTOCOL.md, R1, lists the tables and their keys.") from error
     _prove(out, urls, directory, f"entries/{quoted(table)}?{words}", proof_file)
 
 

@@ -21,6 +21,7 @@ from cli.replay_setup import balance_minor, set_up, unlock_parties
 from cli.replay_wait import (
     WAIT_S_MAX,
     PatientClient,
+    ahead_of_expiry,
     await_expiry,
     await_moment,
     await_settlement,
@@ -125,13 +126,14 @@ def run_replay(
     _say_where(out, session, plan, journal)
     wallet = network.wallet()
     parties = unlock_parties(wallet)
-    funded = set_up(session, wallet, parties, plan, journal)
+    with ahead_of_expiry(session, plan):
+        funded = set_up(session, wallet, parties, plan, journal)
     driven = journal.driven
 
     def wait(due_unix_ms: int) -> None:
         await_moment(out, session, due_unix_ms, "the next trade or sample")
 
-    with out.progress("trades and samples", driven.total) as progress:
+    with ahead_of_expiry(session, plan), out.progress("trades and samples", driven.total) as progress:
         progress.advance(driven.items)
         drive(session, parties, plan, journal, wait, progress.advance)
     await_expiry(out, session, plan)

@@ -44,7 +44,8 @@ def drive(
         advance: Told how many more trades and samples are done.
 
     Raises:
-        Rejected: ``trade_refused`` with the chain's reason for the first trade that it refused.
+        Rejected: For the first trade that the chain refused: ``series_expired`` when it came too late, else
+            ``trade_refused`` with the chain's reason.
     """
     schedule = Schedule(plan, session.document.clock.speed, journal.driven.items)
     while (due_unix_ms := schedule.next_due_unix_ms) is not None:
@@ -90,7 +91,7 @@ def _count_samples(outcomes: Sequence[Outcome], oracles: int, driven: Driven) ->
 def _check_trade(planned: PlannedTrade, outcome: Outcome) -> None:
     if not outcome.applied:
         raise Rejected(
-            "trade_refused",
+            outcome.code if outcome.code == "series_expired" else "trade_refused",
             f"The chain refused trade {planned.number} of the tape: {outcome.message} [{outcome.code}]",
             series=planned.trade.series.name,
             envelope=outcome.id,

@@ -13,7 +13,8 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -39,6 +40,9 @@ SETTLEMENT_PATIENCE_S: Final = 90.0
 
 SILENCE_S: Final = 10.0
 LINES_MAX: Final = 20
+EXPIRED: Final = ("bad_expiry", "series_expired")
+"""How the chain refuses a series and a trade whose expiry has come."""
+
 _POLL_S: Final = 0.1
 _AWAY_POLL_S: Final = 0.5
 Answer = TypeVar("Answer")
@@ -130,6 +134,22 @@ def check_clock(session: Session, plan: Plan, journal: Journal, wait_s_max: int)
         )
 
 
+@contextmanager
+def ahead_of_expiry(session: Session, plan: Plan) -> Iterator[None]:
+    """Inside, what the chain refuses because the expiry has come is ``too_late``: its clock is too fast."""
+    try:
+        yield
+    except Rejected as error:
+        if error.code not in EXPIRED:
+            raise
+        speed = session.document.clock.speed
+        message = (
+            f"The expiry {plan.expiry} came before every trade was done: at speed {speed:,} its clock is too fast for "
+            f"what runs here. {error.message} {_suggestion(plan, max(1, speed // 2))}"
+        )
+        raise Rejected("too_late", message, **error.details) from error
+
+
 def foretell(out: Output, session: Session, plan: Plan) -> None:
     """Say how long the replay will take."""
     wait_s = session.wall_s_until(plan.expiry_unix_ms)
@@ -194,10 +214,10 @@ def _settled(session: Session, path: str, may_be_down: bool) -> dict[str, Any] |
     return record if record["complete"] else None
 
 
-def _suggestion(plan: Plan) -> str:
-    """The commands that replay this tape through its expiry in about `SUGGESTED_S`."""
+def _suggestion(plan: Plan, speed_max: int = SPEED_MAX) -> str:
+    """The commands that replay this tape through its expiry in about `SUGGESTED_S`, or longer at `speed_max`."""
     first = min(each.trade.ts_unix_ms for each in plan.trades)
-    speed = min(SPEED_MAX, max(1, -(-(plan.expiry_unix_ms - first) // (SUGGESTED_S * 1_000))))
+    speed = min(speed_max, max(1, -(-(plan.expiry_unix_ms - first) // (SUGGESTED_S * 1_000))))
     start = first - TRADE_LEAD_WALL_MS * speed
     return (
         "Start a fresh testnet whose clock begins with the tape: "

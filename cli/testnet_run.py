@@ -193,13 +193,15 @@ def _is_taken(validator: LocalValidator) -> bool:
 
 
 def _await(validators: Sequence[LocalValidator], started: Sequence[Started], advance: Callable[[int], None]) -> None:
-    """Return when every validator is ready."""
-    processes = {each.home: each for each in started}
+    """Return when every validator is ready; refused as soon as one that was started has ended.
+
+    Those that run already may not be ready without it: to wait for them first would hide why.
+    """
     until = time.monotonic() + READY_S_MAX
     for validator in validators:
         with Connection(validator.url, ANSWER_S_MAX) as connection:
             while not connection.answers(READY_PATH):
-                _pause(validator, processes.get(validator.home))
+                _pause(validator, started)
                 if time.monotonic() > until:
                     message = f"{validator.name} is not ready after {READY_S_MAX:.0f} s: {_reason(connection)}. "
                     message += "The end of its log:"
@@ -218,13 +220,16 @@ def _reason(connection: Connection) -> str:
     return "it has become ready just now"
 
 
-def _pause(validator: LocalValidator, started: Started | None) -> None:
-    """Wait a moment, or until the validator has died, which is refused."""
-    died = started.ended(_POLL_S) if started is not None else running_pid(validator.home) is None
-    if died:
-        raise _died(validator.home, "ended before it was ready", 0 if started is None else started.log_offset)
-    if started is None:
+def _pause(validator: LocalValidator, started: Sequence[Started]) -> None:
+    """Wait a moment, or until the validator has died, which is refused, as is the end of any that was started."""
+    own = next((each for each in started if each.home == validator.home), None)
+    if own is not None:
+        own.ended(_POLL_S)
+    else:
         time.sleep(_POLL_S)
+        if running_pid(validator.home) is None:
+            raise _died(validator.home, "ended before it was ready", 0)
+    check_alive(started)
 
 
 def _ending(code: int) -> str:

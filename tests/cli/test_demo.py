@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from cli.demo import REPLAY_WALL_S, find_official_price, speed_for
+from cli.demo import REPLAY_WALL_S, SLOW_REPLAY_WALL_S, find_official_price, speed_for
+from cli.main import novate
 from cli.replay_plan import MEMBERS, Plan, make_plan
 from cli.tape import parse_tape
 from cli.tape_generator import generate_tape
+from genesis.errors import Rejected
 from genesis.params import ChainParams
 from tests.cli.test_replay import expected_totals
 
@@ -53,6 +56,24 @@ def test_a_file_that_states_no_prices_has_no_price(tmp_path: Path, content: byte
     """It only lies beside the tape, and nobody asked for it."""
     (tmp_path / "deribit_delivery_prices_public.csv").write_bytes(content)
     assert find_official_price(tmp_path, generated_plan()) is None
+
+
+@pytest.mark.parametrize(("losses", "code"), [(1, 0), (2, 1)])
+def test_a_demo_whose_expiry_came_too_soon_is_given_a_slower_clock_once(
+    losses: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine is no reason to fail the first command that anybody tries; one that stays too slow is told so."""
+    clocks: list[int] = []
+
+    def show(*arguments: Any) -> None:
+        clocks.append(next(each for each in arguments if each in (REPLAY_WALL_S, SLOW_REPLAY_WALL_S)))
+        if len(clocks) <= losses:
+            raise Rejected("too_late", "Planted.")
+
+    monkeypatch.setattr("cli.demo._show", show)
+    result = CliRunner().invoke(novate, ["demo", "--exit"])
+    assert (result.exit_code, clocks) == (code, [REPLAY_WALL_S, SLOW_REPLAY_WALL_S])
+    assert "Again, with a slower clock." in result.stdout
 
 
 @pytest.mark.process

@@ -40,6 +40,22 @@ def test_it_is_wrong_usage(arguments: list[str]) -> None:
     assert "Usage: " in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (["nowhere", "x"], "Error: The tables are meta, members,"),
+        (["balances", "M0/main"], "Error: A key of balances has the fields account, asset."),
+        (["settlements", "BTC_USD", "soon"], "Error: The field "),
+    ],
+)
+def test_an_entry_that_no_state_can_have_is_wrong_usage(key: list[str], reason: str) -> None:
+    """It is known before a validator is asked: none listens here, and none is missed."""
+    done = CliRunner().invoke(novate, ["query", "entry", *key, *ASKED])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert reason in done.stderr
+    assert "docs/PROTOCOL.md, R1" in done.stderr
+
+
 def test_an_empty_name_of_a_file_to_write_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unset variable of a script: ``genesis create "$FILE"``."""
     monkeypatch.chdir(tmp_path)

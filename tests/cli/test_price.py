@@ -325,11 +325,29 @@ def test_an_option_that_its_kind_has_no_use_for_is_a_mistake() -> None:
     assert "price" in rows_of({**ROW, "barrier": "90"})[0]
 
 
-def test_one_bad_option_is_a_failure() -> None:
-    """A script sees it by the exit code."""
+def test_one_option_that_no_model_covers_is_a_failure() -> None:
+    """A script tells what cannot be had here from what it has mistyped by the exit code."""
     result = price(*ONE, "--exercise", "american", "--kind", "asian_arithmetic", "--json")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "not supported: american asian_arithmetic" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("kind", "basket", "kind 'basket' is not supported"),
+        ("exercise", "bermudan", "exercise 'bermudan' is not supported"),
+        ("right", "both", "right is 'both'"),
+        ("spot", "abc", "spot is 'abc'; it must be a number"),
+        ("vol", "-0.2", "vol is -0.2"),
+    ],
+)
+def test_one_option_that_cannot_be_meant_is_wrong_usage(name: str, value: str, reason: str) -> None:
+    """Exit code 2, as of every command to which what is no number or no name was typed."""
+    result = price(*ONE, f"--{name}", value, "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "[price_row]" in result.stderr
+    assert reason in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["--greeks"], [*ONE, "--csv", "-"], ["--csv", "/no/such/file"]])

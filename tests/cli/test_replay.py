@@ -15,10 +15,12 @@ from click.testing import CliRunner
 
 from cli.client import Client
 from cli.main import novate
+from cli.replay_drive import drive
 from cli.replay_journal import DIRECTORY
 from cli.replay_plan import MEMBERS, make_plan, parties
 from cli.replay_report import MemberTotal, is_conserved
 from cli.replay_wait import SETTLEMENT_PATIENCE_S, await_settlement
+from cli.session import Session
 from cli.tape import parse_tape
 from cli.tape_generator import GENERATED_EXPIRY, generate_tape
 from cli.testnet_files import Era
@@ -118,6 +120,26 @@ def test_a_replay_of_a_settled_expiry_is_refused_with_advice(
     assert result.stdout == ""
     assert "too_late" in result.stderr
     assert "novate testnet up --detach --replay-from 17902" in result.stderr
+
+
+def test_a_trade_that_comes_after_the_expiry_says_that_the_clock_is_too_fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine loses the race against a fast clock: that is no fault of an account; a slower clock is advised."""
+    tape = tmp_path / "tape.csv"
+    tape.write_text(generate_tape())
+
+    def drive_late(session: Session, parties: Any, plan: Any, journal: Any, wait: Any, advance: Any) -> None:
+        wait(GENERATED_EXPIRY_UNIX_MS + 1_000)
+        drive(session, parties, plan, journal, wait, advance)
+
+    monkeypatch.setattr("cli.replay.drive", drive_late)
+    with time_that_jumps(), stub_network(tmp_path / "net", Era(GENERATED_START, SPEED)) as network:
+        result = CliRunner().invoke(novate, ["replay", str(tape), "--dir", str(network.testnet.directory), "--json"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "[too_late]" in result.stderr
+    assert "The series has expired." in result.stderr
+    assert f"--speed {SPEED // 2} --dir NEW" in result.stderr
 
 
 def test_the_real_tape_settles_on_its_own_index(shared_data: Callable[[str], Path], tmp_path: Path) -> None:

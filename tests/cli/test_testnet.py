@@ -303,30 +303,6 @@ def test_nothing_to_stop_is_no_failure(tmp_path: Path) -> None:
     assert not network.directory.exists()
 
 
-def test_a_validator_that_dies_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
-    """The reason is in the log, and nobody looks there first."""
-    network = create_testnet(tmp_path / "net", 1, Era())
-    (network.validators[0].home / "genesis.toml").unlink()
-    with pytest.raises(Rejected) as refused:
-        bring_up(network.validators)
-    assert refused.value.code == "validator_died"
-    assert "[no_genesis]" in refused.value.message
-    assert running_pid(network.validators[0].home) is None
-
-
-def test_a_restart_that_fails_is_reported_with_its_own_log(tmp_path: Path) -> None:
-    """Success for a validator that died a moment later would be found out by an operator in the night."""
-    network = create_testnet(tmp_path / "net", 1, Era())
-    (network.validators[0].home / "genesis.toml").unlink()
-    (network.validators[0].home / "node.log").write_text("of an older run\n")
-    result = invoke("testnet", "restart", "v0", "--dir", str(network.directory), "--json")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "[validator_died]" in result.stderr
-    assert "[no_genesis]" in result.stderr
-    assert "of an older run" not in result.stderr
-    assert "novate testnet restart NAME" in result.stderr
-
-
 def test_a_restart_that_does_not_become_ready_is_reported_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
