@@ -191,11 +191,12 @@ def model_of(kind: str, exercise: str, barrier_kind: str) -> Model:
 
 
 def is_uncovered(row: Mapping[str, str]) -> bool:
-    """Whether a row's kind and exercise are known, and no model has both."""
+    """Whether a row's kind and exercise are known, and no model has both, or none tells a volatility from a price."""
     kind, exercise = (
         _name(row.get(name, "")) or default for name, default in (("kind", VANILLA), ("exercise", EUROPEAN))
     )
-    return kind in KINDS and exercise in EXERCISES and (kind, exercise) not in MODELS
+    is_implied = bool(row.get("price")) and (kind, exercise) != (VANILLA, EUROPEAN)
+    return kind in KINDS and exercise in EXERCISES and (is_implied or (kind, exercise) not in MODELS)
 
 
 def unused(row: Mapping[str, str]) -> list[str]:

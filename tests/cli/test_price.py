@@ -330,6 +330,9 @@ def test_one_option_that_no_model_covers_is_a_failure() -> None:
     result = price(*ONE, "--exercise", "american", "--kind", "asian_arithmetic", "--json")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "not supported: american asian_arithmetic" in result.stderr
+    result = price(*ONE[:-2], "--exercise", "american", "--price", "12.3", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not supported: the volatility that the price of american vanilla implies" in result.stderr
 
 
 @pytest.mark.parametrize(
