@@ -139,16 +139,22 @@ def take_down(testnet: LocalNetwork, started: Sequence[Started] = ()) -> list[st
 
 
 def survey(testnet: LocalNetwork) -> Survey:
-    """Ask every validator, and compare."""
+    """Ask every validator, and compare. One that answers the first question and not the second does not answer."""
     with ThreadPoolExecutor(len(testnet.validators)) as pool:
         standings = tuple(pool.map(_standing, testnet.validators))
         answering = Survey(standings, None, None).answering
         if not answering:
             return Survey(standings, None, None)
         height = min(int(each.status["height"]) for each in answering if each.status is not None)
-        roots = set(pool.map(lambda each: _root(each, height), answering))
-    root = roots.pop()
-    return Survey(standings, height, root if not roots else None, _has_quorum(answering))
+        roots = list(pool.map(lambda each: _root(each, height), answering))
+    silent = {each.validator.name for each, root in zip(answering, roots, strict=True) if root is None}
+    standings = tuple(replace(each, status=None) if each.validator.name in silent else each for each in standings)
+    different = {root for root in roots if root is not None}
+    if not different:
+        return Survey(standings, None, None)
+    root = different.pop()
+    state_root = root if root and not different else None
+    return Survey(standings, height, state_root, _has_quorum(Survey(standings, None, None).answering))
 
 
 def await_agreement(network: LocalNetwork) -> Survey:
@@ -265,15 +271,17 @@ def _has_quorum(answering: Sequence[Standing]) -> bool:
 
 
 def _root(standing: Standing, height: int) -> str | None:
-    """The validator's root after block `height`, None if it cannot tell."""
+    """The validator's root after block `height`, empty if it cannot tell, None if it does not answer any more."""
     status = standing.status or {}
     if status.get("height") == height:
         return str(status["state_root"])
     with Connection(standing.validator.url, ANSWER_S_MAX) as connection:
         try:
             return str(connection.get(f"/v1/blocks/{height}")["state_root"])
-        except (Unreachable, Rejected):
+        except Unreachable:
             return None
+        except Rejected:
+            return ""
 
 
 def _entry(standing: Standing) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def load_of(urls: tuple[str, ...], chain_id: bytes = CHAIN, trades: int = 60, ra
     """A small load."""
     seeds = tuple(secrets.token_bytes(32) for _ in MEMBERS)
     expires = time.time_ns() // 1_000_000 + 60_000
-    return Load(urls, chain_id, seeds, expires, trades, 5.0, rate)
+    return Load(urls, chain_id, seeds, expires, trades, 60.0, rate)
 
 
 @pytest.mark.parametrize(

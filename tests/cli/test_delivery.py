@@ -139,7 +139,7 @@ def test_an_interrupt_loses_no_id(network: StubNetwork, monkeypatch: pytest.Monk
     def post(wires: list[bytes]) -> list[Any]:
         results = asked(wires)
         os.kill(os.getpid(), mark)
-        answered.wait(10)
+        answered.wait(60)
         return results
 
     monkeypatch.setattr(network.chain, "post", post)

@@ -6,8 +6,6 @@ One testnet lives through the whole story, since starting one is what takes the 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -21,7 +19,7 @@ from click.testing import CliRunner
 
 from cli.main import novate
 from cli.processes import SIGNER_RUN, Started, log_tail, running_pid, start
-from tests.cli.test_testnet_process import NAMES, PATIENCE_S, Net, heights, pause
+from tests.cli.test_testnet_process import NAMES, PATIENCE_S, Net, heights, kill_and_wait, pause
 
 pytestmark = pytest.mark.process
 
@@ -58,12 +56,8 @@ class SignerProcess:
         self._started: list[Started] = []
 
     def kill(self) -> None:
-        """``kill -9``; returns when it is dead, if it was started here."""
-        pid = int((self.home / "node.pid").read_text())
-        os.kill(pid, signal.SIGKILL)
-        for each in self._started:
-            if each.pid == pid:
-                each.popen.wait(PATIENCE_S)
+        """``kill -9``; returns when it is dead."""
+        kill_and_wait(int((self.home / "node.pid").read_text()))
 
     def start(self) -> None:
         """``novate signer run``."""

@@ -320,6 +320,7 @@ def test_a_restart_that_does_not_become_ready_is_reported_with_its_reason(
 
     monkeypatch.setattr(testnet_run, "start", answering)
     monkeypatch.setattr(testnet_run, "READY_S_MAX", 0.5)
+    monkeypatch.setattr(testnet_run, "ANSWER_S_MAX", 60.0)
     try:
         result = invoke("testnet", "restart", "v0", "--dir", str(network.directory), "--json")
         assert (result.exit_code, result.stdout) == (1, "")
@@ -358,7 +359,7 @@ def test_a_validator_that_ignores_the_request_is_ended(tmp_path: Path, monkeypat
         (tmp_path / "node.pid").write_text(str(deaf.pid))
         assert running_pid(tmp_path) == deaf.pid
         assert stop(tmp_path)
-        assert deaf.wait(5) == -9
+        assert deaf.wait(60) == -9
 
 
 def test_the_logs_tail_is_short(tmp_path: Path) -> None:

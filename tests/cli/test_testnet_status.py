@@ -9,7 +9,32 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import novate
+from cli.testnet_files import LocalNetwork
+from cli.testnet_run import survey
 from tests.cli.stub_chain import stub_network
+
+
+def test_a_validator_that_falls_silent_between_two_questions_does_not_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is slow, or has just been stopped; "the state roots differ" would send its operator after a fork."""
+    with stub_network(tmp_path / "one") as one, stub_network(tmp_path / "other") as other:
+        pair = (one.testnet.validators[0], other.testnet.validators[1])
+        status = {"height": 1, "state_root": "ab", "committed_txs": 0, "amnesiac": False}
+
+        def falls_silent(path: str, after: str = "") -> object:
+            if path != "/v1/status":
+                raise ConnectionError("The process has ended.")
+            return {**status, "height": 2, "state_root": "cd"}
+
+        def goes_on(path: str, after: str = "") -> object:
+            return status if path == "/v1/status" else {"validators": [], "quorum_power": 1}
+
+        monkeypatch.setattr(one.chain, "ask", falls_silent)
+        monkeypatch.setattr(other.chain, "ask", goes_on)
+        found = survey(LocalNetwork(tmp_path, pair))
+    assert [each.status is None for each in found.standings] == [True, False]
+    assert (found.agreed, found.state_root) == (True, "ab")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -25,6 +25,7 @@ from genesis.signing import SigningKey
 from genesis.statements import Phase
 from node.conduct import TOO_MANY_FAULTS
 from node.frames import FrameKind, Lane, lane_of
+from node.peers import MeshLimits
 from node.snapshot_wire import (
     PieceKind,
     PieceName,
@@ -34,9 +35,10 @@ from node.snapshot_wire import (
     encode_snapshot_offer,
     encode_snapshot_request,
 )
+from node.tls import Disconnected
 from tests.hostile.conftest import BARRING, HONEST, LENIENT
-from tests.hostile.net import QUICK, Net, watched
-from tests.hostile.traitor import LIFETIME_MS, Traitor, Voice, an_envelope
+from tests.hostile.net import PATIENCE_S, QUICK, Net, watched
+from tests.hostile.traitor import Traitor, Voice, an_envelope
 
 pytestmark = [pytest.mark.trio, pytest.mark.process]
 
@@ -47,6 +49,10 @@ SLACK_KIB = 65_536
 """The one batch that is taken whatever it weighs and the one that is being decoded, 31 MB each at worst, and frames."""
 
 FLOOD_S = 4.0
+FLOODS_MAX = 5
+"""So often somebody who floods is given its time again, if a slow machine has left it too little for its faults."""
+
+BARRED_TRIES_MAX = 10
 UNKNOWN_KINDS = (4, 63, 64, 100, 255)
 
 
@@ -122,7 +128,8 @@ async def test_noise_in_every_kind_of_frame_costs_at_most_the_connection(net: Ne
                     with trio.move_on_after(0.1) as waiting:
                         await voice.until_closed()
                     if waiting.cancelled_caught:
-                        await voice.say(FrameKind.PING, b"not empty")
+                        with suppress(Disconnected):  # a slow validator may close the lane just now
+                            await voice.say(FrameKind.PING, b"not empty")
                         await voice.until_closed()
     cuts = [each["code"] for each in net.log(0, since) if each["msg"] == "cut a peer"]
     assert {"malformed", "unknown_frame", "frame_too_large"} <= set(cuts)
@@ -157,6 +164,11 @@ def false_statements(traitor: Traitor, view: int, count: int) -> list[bytes]:
     return [traitor.wire(each) for each in messages[:count]]
 
 
+def is_cut(net: Net, target: int, since: int) -> bool:
+    """Whether a validator has cut somebody for its faults, behind this byte of its log."""
+    return any(each.get("code") == TOO_MANY_FAULTS for each in net.log(target, since))
+
+
 async def flood(net: Net, traitor: Traitor, target: int, flood_s: float) -> int:
     """Say false statements as fast as they are taken, coming back as often as we are let in; how many went out."""
     said = 0
@@ -180,7 +192,10 @@ async def test_flood_of_false_signatures_ends_with_the_connection_and_delays_nob
     said = dict.fromkeys(HONEST, 0)
 
     async def attack(target: int) -> None:
-        said[target] = await flood(net, traitor, target, FLOOD_S)
+        for _ in range(FLOODS_MAX):
+            said[target] += await flood(net, traitor, target, FLOOD_S)
+            if target == LENIENT or is_cut(net, target, sizes[target]):
+                break
 
     async with measured(net, "false signatures"), trio.open_nursery() as nursery:
         for target in HONEST:
@@ -196,12 +211,23 @@ async def test_flood_of_false_signatures_ends_with_the_connection_and_delays_nob
 
 async def test_a_peer_that_was_cut_for_its_faults_stays_out_for_a_while(net: Net, traitor: Traitor) -> None:
     """Without a bar it would come back at once, and each time its handshake would cost us more than its frames."""
-    view = int((await net.status(BARRING))["view"])
-    async with traitor.lane(BARRING, Lane.CONSENSUS) as voice:
-        await voice.say_all(FrameKind.CONSENSUS, false_statements(traitor, view + 2, 300))
-        await voice.until_closed()
-    with pytest.raises(Rejected, match="barred"):
-        await traitor.dial(BARRING, Lane.CONSENSUS)
+    for _ in range(BARRED_TRIES_MAX):
+        view = int((await net.status(BARRING))["view"])
+        async with traitor.lane(BARRING, Lane.CONSENSUS) as voice:
+            began = time.monotonic()
+            with suppress(Disconnected):
+                await voice.say_all(FrameKind.CONSENSUS, false_statements(traitor, view + 2, 300))
+            await voice.until_closed()
+        try:
+            again = await traitor.dial(BARRING, Lane.CONSENSUS)
+        except Rejected as refusal:
+            if refusal.details.get("verdict") == "barred":
+                return
+            raise
+        again.stream.close()
+        # Let in again: only if this process stood still for longer than the bar; then the attempt shows nothing.
+        assert time.monotonic() - began >= MeshLimits().penalty_ms_min / 1000
+    pytest.fail(f"never quick enough to find itself barred, in {BARRED_TRIES_MAX} attempts")
 
 
 async def test_late_and_stale_statements_never_cost_a_connection(net: Net, traitor: Traitor) -> None:
@@ -242,7 +268,8 @@ async def test_endless_contradictions_of_one_key_are_cut(net: Net, traitor: Trai
     """Each vote for another block costs a verification and is evidence enough by itself."""
     since = net.log_size(0)
     async with measured(net, "contradicting votes"):
-        for _ in range(40):
+        until = time.monotonic() + PATIENCE_S
+        while not is_cut(net, 0, since) and time.monotonic() < until:
             view = int((await net.status(0))["view"])
             try:
                 async with traitor.lane(0, Lane.CONSENSUS) as voice:
@@ -252,8 +279,6 @@ async def test_endless_contradictions_of_one_key_are_cut(net: Net, traitor: Trai
                         await voice.until_closed()
             except Rejected:
                 continue
-            if any(each.get("code") == TOO_MANY_FAULTS for each in net.log(0, since)):
-                break
     line = await net.until_logged(0, "cut a peer", TOO_MANY_FAULTS, since)
     assert (
         "equivocation=" in line["reason"]
@@ -291,6 +316,9 @@ async def latencies(net: Net, index: int, assets: Sequence[str]) -> list[float]:
     return sorted(found)
 
 
+HELD_MS = 60_000
+"""Longer than a slow machine takes to judge all batches: one that dies on the way makes room for another."""
+
 STUFFED: list[Operation] = [(9_999, bytes(59_000))]
 NESTED: list[Operation] = [(9_999, *(((300,),) for _ in range(4_000)))] * 2
 """27 times its size once it is decoded."""
@@ -306,7 +334,7 @@ async def test_memory_for_one_authors_batches_has_a_ceiling(
 ) -> None:
     """Row 48: the largest batches, many more than the quota of bytes holds, shown to one validator alone."""
     key = SigningKey(b"\x49" * 32)
-    expiry = time.time_ns() // 1_000_000 + 2 * LIFETIME_MS
+    expiry = time.time_ns() // 1_000_000 + HELD_MS
     first = 4_000_000 + 1_000 * len(operations)
     await net.until_heights((target,), 3)
     before, since, began = net.memory_kib(target), net.log_size(target), await net.height(target)

@@ -33,6 +33,7 @@ GOVERNOR = SigningKey(b"\x77" * 32)
 T0_UNIX_MS = 1_790_000_000_000
 EXPIRES_AT_UNIX_MS = T0_UNIX_MS + 60_000
 PARAMS = ChainParams(merkle_depth=8)
+DEADLINE_S = 60
 
 
 @cache
@@ -255,7 +256,7 @@ class _Nursery(AbstractAsyncContextManager[trio.Nursery]):
 
     async def __aenter__(self) -> trio.Nursery:
         self._nursery = await self._manager.__aenter__()
-        self._nursery.cancel_scope.deadline = trio.current_time() + 20
+        self._nursery.cancel_scope.deadline = trio.current_time() + DEADLINE_S
         return self._nursery
 
     async def __aexit__(self, *error: Any) -> bool | None:

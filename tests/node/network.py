@@ -22,7 +22,7 @@ from node.hello import Farewell, Hello, say_hello
 from node.peers import Mesh, MeshConfig, MeshLimits, PeerAddress
 from node.tls import TlsIdentity, TlsStream, client_context
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 CHAIN_ID = b"\x11" * 32
 KERNEL_HASH = b"\x22" * 32
 BOUNDS = payload_bounds(ChainParams())

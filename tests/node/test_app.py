@@ -43,7 +43,7 @@ GOVERNOR = SigningKey(b"\x77" * 32)
 PASSPHRASE = b"open"
 PARAMS = ChainParams(merkle_depth=8, block_interval_idle_ms=100, view_timeout_ms=500)
 WAIT_MS = 20_000
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture(autouse=True)

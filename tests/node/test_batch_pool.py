@@ -40,17 +40,18 @@ from tests.node.dataplane import (
     pool_of,
     write_of,
 )
+from tests.node.thread_clock import ThreadsAtWork
 
 pytestmark = pytest.mark.trio
 
 QUIET_S = 0.05
-"""Real time without activity after which the test clock jumps: longer than a worker thread needs."""
+"""Real time without activity after which a test looks again, or goes on."""
 
 
 @pytest.fixture
-def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
+def clock(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
     """A clock that jumps only when the worker threads are idle too."""
-    autojump_clock.autojump_threshold = QUIET_S
+    ThreadsAtWork(autojump_clock, monkeypatch)
     return autojump_clock
 
 

@@ -31,18 +31,18 @@ from tests.node.dataplane import (
     open_store,
     write_of,
 )
+from tests.node.thread_clock import ThreadsAtWork
 
 pytestmark = pytest.mark.trio
 
-QUIET_S = 0.05
 CHAIN = chain_of(12)
 TARGET = certificate(CHAIN[-1].header)
 
 
 @pytest.fixture
-def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
+def clock(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
     """A clock that jumps only when the worker threads are idle too."""
-    autojump_clock.autojump_threshold = QUIET_S
+    ThreadsAtWork(autojump_clock, monkeypatch)
     return autojump_clock
 
 

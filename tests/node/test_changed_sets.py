@@ -23,7 +23,7 @@ __all__ = ["interpreter_left_as_found"]
 
 pytestmark = pytest.mark.trio
 
-WAIT_S = 90
+WAIT_S = 180
 WAIT_MS = 20_000
 
 

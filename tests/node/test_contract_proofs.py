@@ -136,7 +136,7 @@ FORGERIES: tuple[Callable[[dict[str, Any]], None], ...] = (
 @pytest.mark.trio
 async def test_an_answer_about_a_contract_is_proved_verified_offline_and_not_when_forged(tmp_path: Path) -> None:
     """The whole way of a light client, which believes no validator: present, absent, and each forgery refused."""
-    async with fleet_of(tmp_path, 1, wait_s=40) as fleet:
+    async with fleet_of(tmp_path, 1, wait_s=120) as fleet:
         await fleet.start(0)
         await run_watcher(fleet)
         for question, present in (

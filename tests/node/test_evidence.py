@@ -26,9 +26,9 @@ from node.intake import Admission
 from node.offload import Offload
 from tests.contracts.consortium import Consortium, bonded_consortium, double_vote, signer, validator
 from tests.node.dataplane import Hub, Reports
+from tests.node.thread_clock import ThreadsAtWork
 
 T = TypeVar("T")
-QUIET_S = 0.02
 pytestmark = pytest.mark.trio
 
 
@@ -119,9 +119,9 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, autojump_clock: MockClock) -> Rig:
+def rig(tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Four desks; v3 is the offender. A file that is written in a thread is waited for."""
-    autojump_clock.autojump_threshold = QUIET_S
+    ThreadsAtWork(autojump_clock, monkeypatch)
     return Rig(tmp_path)
 
 
@@ -269,10 +269,12 @@ async def test_no_place_of_the_set_fills_the_desk_over_many_epochs(rig: Rig, aut
     assert rig.kept()[0] == 3 * rig.world.document.limits.offences_per_epoch_max <= KEPT_PER_VALIDATOR_MAX
 
 
-async def test_who_was_in_its_place_before_crowds_nothing_out(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_who_was_in_its_place_before_crowds_nothing_out(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows 2 and 29: one who has left makes evidence against itself in every epoch it was in. Whoever has its place now
     must not be safe behind it."""
-    autojump_clock.autojump_threshold = QUIET_S
+    ThreadsAtWork(autojump_clock, monkeypatch)
     rig = Rig(tmp_path, evidence_epochs=6, unbonding_epochs=7, validator_sets_max=8)
     rig.world.to_edge(4)
     new = validator("v4")

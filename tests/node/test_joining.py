@@ -73,12 +73,12 @@ async def test_an_empty_node_joins_five_thousand_blocks_by_snapshot(
     tmp_path: Path, consensus: str, blocks: int
 ) -> None:
     """The past is not executed again, the root is the same, and the newcomer takes part."""
-    async with fleet_of(tmp_path, 4, ONE_EPOCH, consensus) as fleet:
+    async with fleet_of(tmp_path, 4, ONE_EPOCH, consensus, wait_s=120) as fleet:
         chain = await trio.to_thread.run_sync(chain_for, fleet, blocks)
         await trio.to_thread.run_sync(give, fleet, chain, blocks - 100)
         trust(fleet, chain, blocks - 900)
         await fleet.start(*SERVERS)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await fleet.start(JOINER)
             result = await fleet.register(0, "JOINED")
             roots = {await fleet.root_with(index, result["receipt"]) for index in range(4)}

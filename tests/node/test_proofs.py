@@ -31,6 +31,7 @@ from tests.node.test_proof import KEYS
 __all__ = ["interpreter_left_as_found"]
 
 WAIT_MS = 20_000
+PATIENCE_S = 60.0
 
 
 async def command(*arguments: str) -> Result:
@@ -146,10 +147,13 @@ def test_the_certifying_header_is_the_first_that_names_the_height_or_passes_over
 async def test_a_crowd_of_questions_takes_two_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 30: a proof over many changes of the validators is long work, and anyone may ask for it."""
     gate, begun, state = threading.Event(), list[int](), genesis_state(DOCUMENT)
+    both = threading.Barrier(THREADS_MAX + 1)
 
     def slow(_store: Store, height: int) -> None:
         begun.append(height)
-        gate.wait(5.0)
+        if len(begun) <= THREADS_MAX:
+            both.wait(PATIENCE_S)
+        gate.wait(PATIENCE_S)
 
     async def read(query: Callable[[State], Any]) -> Any:
         return query(state)
@@ -160,6 +164,7 @@ async def test_a_crowd_of_questions_takes_two_threads(tmp_path: Path, monkeypatc
         async with trio.open_nursery() as nursery:
             for _ in range(100):
                 nursery.start_soon(desk.answer, "entries", ["assets"], [("key", "USD")])
+            await trio.to_thread.run_sync(both.wait, PATIENCE_S)
             await trio.testing.wait_all_tasks_blocked(0.01)
             assert len(begun) == THREADS_MAX
             assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0

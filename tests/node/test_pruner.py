@@ -35,6 +35,7 @@ from tests.node.dataplane import (
 )
 from tests.node.scripted_chain import BLOCK_MS, ScriptedChain
 from tests.node.test_proof import KEYS
+from tests.node.thread_clock import ThreadsAtWork
 
 DOCUMENT = document_of()
 BLOCKS = 300
@@ -314,10 +315,10 @@ def test_the_genesis_block_is_not_counted_among_what_is_kept(tmp_path: Path) -> 
 
 @pytest.mark.trio
 async def test_a_running_pruner_follows_the_chain(
-    tmp_path: Path, store: Store, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, store: Store, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sleeps until a block becomes durable, and reports how far it got."""
-    autojump_clock.autojump_threshold = 0.05
+    ThreadsAtWork(autojump_clock, monkeypatch)
     reports = Reports()
     pruner = Pruner(store, snapshot_at(tmp_path, 200), 120, LIFETIME_MS, reports)
     async with deadline() as nursery:

@@ -229,7 +229,7 @@ async def test_a_state_on_disk_that_is_not_the_certified_one_stops_the_node(tmp_
     maker._due = 4
     maker.progressed()
     chain.store_into(store)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         with pytest.raises(StorageFailure, match="its root at height 4"):
             await maker.run()
     store.close()
