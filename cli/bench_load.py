@@ -180,7 +180,7 @@ def _open_loop(load: Load, wires: Sequence[bytes], tally: Tally, start: float, r
         with Connection(url) as connection:
             while (item := pending.take()) is not None:
                 wire, moment = item
-                time.sleep(max(0.0, moment - time.monotonic()))
+                time.sleep(max(0.0, moment - time.monotonic()))  # the pace that was asked for
                 _post(connection, [wire], tally, moment)
 
     workers = min(RATE_WORKERS_MAX, max(RATE_WORKERS_MIN, rate // 2))

@@ -152,6 +152,12 @@ class _Group:
         """Columns as numbers; what is none becomes NaN and an error of its row."""
         return {name: _numbers(self.kind, name, self.texts(name), errors) for name in names}
 
+    def without(self, errors: Mapping[int, str]) -> npt.NDArray[np.bool_]:
+        """Which rows have no error."""
+        good = np.ones(len(self.rows), dtype=np.bool_)
+        good[list(errors)] = False
+        return good
+
     def answers(self, good: Sequence[Answer], errors: Mapping[int, str]) -> list[Answer]:
         """An answer for each row: its error, or the next of the good ones."""
         left = iter(good)
@@ -215,7 +221,8 @@ def _priced(group: _Group, *, greeks: bool) -> list[Answer]:
         _complete_schedule(columns, group.texts("first_fixing_years"), errors)
     for name, sign in model.barrier_kinds.get(group.barrier_kind, {}).items():
         columns[name] = np.full(len(group.rows), sign)
-    good = _checked(model.inputs, columns, errors)
+    _note_offences(model.inputs, columns, errors)
+    good = group.without(errors)
     valued = _valued(model, {name: columns[name][good] for name in model.inputs.names}, greeks=greeks)
     return group.answers(valued, errors)
 
@@ -231,13 +238,16 @@ def _implied(group: _Group, *, greeks: bool) -> list[Answer]:
         raise Rejected("price_row", f"not supported: the volatility that the price of {kind} implies")
     errors = {at: "vol and price are both given" for at, vol in enumerate(group.texts("vol")) if vol}
     columns = group.numbers(BLACK_SCHOLES.names, errors)
-    good = _checked(BLACK_SCHOLES, columns, errors)
+    _note_offences(BLACK_SCHOLES, columns, errors)
+    good = group.without(errors)
     found = black_scholes_implied_volatility(**{name: column[good] for name, column in columns.items()})
     columns["vol"] = np.full(len(group.rows), nan)
     columns["vol"][good] = found.vol
     places = np.flatnonzero(good)
     errors |= {int(places[at]): reason for at, reason in found.offences.items()}
-    good = _checked(model.inputs if greeks else BLACK_SCHOLES, columns, errors)
+    if greeks:
+        _note_offences(model.inputs, columns, errors)
+    good = group.without(errors)
     prices, vols = (columns[name][good].tolist() for name in ("price", "vol"))
     answers: list[Answer] = [{"price": price, "vol": vol} for price, vol in zip(prices, vols, strict=True)]
     if greeks:
@@ -246,13 +256,10 @@ def _implied(group: _Group, *, greeks: bool) -> list[Answer]:
     return group.answers(answers, errors)
 
 
-def _checked(inputs: Inputs, columns: Mapping[str, Column], errors: dict[int, str]) -> npt.NDArray[np.bool_]:
-    """Which rows have no error, once what is out of range or out of relation is noted among them."""
+def _note_offences(inputs: Inputs, columns: Mapping[str, Column], errors: dict[int, str]) -> None:
+    """Note what is out of range or out of relation, in rows that have no error yet."""
     for at, reason in inputs.offences({name: columns[name] for name in inputs.names}).items():
         errors.setdefault(at, reason)
-    good = np.ones(columns[inputs.names[0]].size, dtype=np.bool_)
-    good[list(errors)] = False
-    return good
 
 
 def _numbers(kind: str, name: str, texts: Sequence[str], errors: dict[int, str]) -> Column:

@@ -165,6 +165,7 @@ def await_expiry(out: Output, session: Session, plan: Plan) -> None:
     if out.is_terminal and total_s > 1:
         with out.progress("seconds until the expiry", int(total_s)) as progress:
             for left in range(int(total_s) - 1, -1, -1):
+                # One step of the bar a second of the chain's clock, which is a function of the wall.
                 time.sleep(max(0.0, session.wall_s_until(plan.expiry_unix_ms) - left))
                 progress.advance()
     await_moment(out, session, plan.expiry_unix_ms, "the expiry")
@@ -176,7 +177,7 @@ def await_moment(out: Output, session: Session, chain_unix_ms: int, what: str) -
     while (left_s := session.wall_s_until(chain_unix_ms)) > step_s and not out.is_terminal:
         tell(out, f"Waiting for {what}: {_span(left_s)} to go.")
         time.sleep(step_s)
-    time.sleep(left_s)
+    time.sleep(left_s)  # the moment is the wall's: no event tells of it
 
 
 def await_settlement(session: Session, plan: Plan) -> dict[str, Any]:

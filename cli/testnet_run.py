@@ -149,12 +149,11 @@ def survey(testnet: LocalNetwork) -> Survey:
         roots = list(pool.map(lambda each: _root(each, height), answering))
     silent = {each.validator.name for each, root in zip(answering, roots, strict=True) if root is None}
     standings = tuple(replace(each, status=None) if each.validator.name in silent else each for each in standings)
-    different = {root for root in roots if root is not None}
-    if not different:
-        return Survey(standings, None, None)
-    root = different.pop()
-    state_root = root if root and not different else None
-    return Survey(standings, height, state_root, _has_quorum(Survey(standings, None, None).answering))
+    found = Survey(standings, None, None)
+    if not found.answering:
+        return found
+    root, *others = {root for root in roots if root is not None}
+    return Survey(standings, height, root if root and not others else None, _has_quorum(found.answering))
 
 
 def await_agreement(network: LocalNetwork) -> Survey:
@@ -168,7 +167,7 @@ def await_agreement(network: LocalNetwork) -> Survey:
             return found
         if time.monotonic() > until:
             return found if complete else replace(found, state_root=None)
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # that the last of them has caught up is announced by none
 
 
 def _start(validators: Sequence[LocalValidator], started: list[Started]) -> None:
@@ -232,7 +231,7 @@ def _pause(validator: LocalValidator, started: Sequence[Started]) -> None:
     if own is not None:
         own.ended(_POLL_S)
     else:
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # it is nobody's child here, and tells nobody when it is ready
         if running_pid(validator.home) is None:
             raise _died(validator.home, "ended before it was ready", 0)
     check_alive(started)

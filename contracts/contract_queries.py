@@ -9,6 +9,7 @@ from typing import Any, Final
 from contracts.holdings import pot_account
 from contracts.instances import known_contract
 from contracts.ledger import balance
+from contracts.queries import check_limit
 from contracts.state import State
 from contracts.tables import ContractRow
 from contracts.vm.bytecode import Input, InputKind, Program, decode_program
@@ -32,8 +33,7 @@ def contracts(state: State, after: str = "", limit: int = CONTRACTS_PAGE_MAX) ->
     Raises:
         Rejected: ``bad_limit`` unless `limit` is from 1 to `CONTRACTS_PAGE_MAX`.
     """
-    if not 1 <= limit <= CONTRACTS_PAGE_MAX:
-        raise Rejected("bad_limit", f"A page has 1 to {CONTRACTS_PAGE_MAX} contracts.", limit=limit)
+    check_limit(limit, CONTRACTS_PAGE_MAX, "contracts")
     names = list(islice(state.open_inputs.names.irange(after, inclusive=(False, False)), limit + 1))
     page = [(name, state.contracts.rows[name]) for name in names[:limit]]
     return {

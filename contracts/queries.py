@@ -72,6 +72,12 @@ def series(state: State, series_id: str) -> Answer:
     return _series(state, series_id, known(state.series, series_id, "series"))
 
 
+def check_limit(limit: int, limit_max: int, what: str) -> None:
+    """Refuse (``bad_limit``) a page of other than 1 to `limit_max` of what it holds."""
+    if not 1 <= limit <= limit_max:
+        raise Rejected("bad_limit", f"A page has 1 to {limit_max} {what}.", limit=limit)
+
+
 def series_page(state: State, after: str = "", limit: int = SERIES_PAGE_MAX) -> Answer:
     """The terms of up to `limit` series in ascending order of name, beginning behind the name `after`.
 
@@ -80,8 +86,7 @@ def series_page(state: State, after: str = "", limit: int = SERIES_PAGE_MAX) -> 
     Raises:
         Rejected: ``bad_limit`` unless `limit` is from 1 to `SERIES_PAGE_MAX`.
     """
-    if not 1 <= limit <= SERIES_PAGE_MAX:
-        raise Rejected("bad_limit", f"A page has 1 to {SERIES_PAGE_MAX} series.", limit=limit)
+    check_limit(limit, SERIES_PAGE_MAX, "series")
     names = state.derived.series_names
     first = bisect_right(names, after)
     page = names[first : first + limit]
@@ -112,8 +117,7 @@ def indices(state: State, after: str = "", limit: int = INDICES_PAGE_MAX) -> Ans
     Raises:
         Rejected: ``bad_limit`` unless `limit` is from 1 to `INDICES_PAGE_MAX`.
     """
-    if not 1 <= limit <= INDICES_PAGE_MAX:
-        raise Rejected("bad_limit", f"A page has 1 to {INDICES_PAGE_MAX} indices.", limit=limit)
+    check_limit(limit, INDICES_PAGE_MAX, "indices")
     names = sorted(each for each in state.indices.rows if each > after)
     page = names[:limit]
     return {"indices": [index(state, name) for name in page], "next": page[-1] if len(names) > limit else None}
@@ -146,8 +150,7 @@ def settlement(
         Rejected: ``unknown_index``; ``not_settled`` before it has a price; ``bad_limit`` unless `limit` is from 1 to
             `SETTLED_PAGE_MAX`.
     """
-    if not 1 <= limit <= SETTLED_PAGE_MAX:
-        raise Rejected("bad_limit", f"A page has 1 to {SETTLED_PAGE_MAX} positions.", limit=limit)
+    check_limit(limit, SETTLED_PAGE_MAX, "positions")
     terms = known(state.indices, index_id, "index")
     record = state.settlements.rows.get((index_id, expiry_unix_ms))
     if record is None:
@@ -204,8 +207,7 @@ def members(state: State, after: str = "", limit: int = MEMBERS_PAGE_MAX) -> Ans
     Raises:
         Rejected: ``bad_limit`` unless `limit` is from 1 to `MEMBERS_PAGE_MAX`.
     """
-    if not 1 <= limit <= MEMBERS_PAGE_MAX:
-        raise Rejected("bad_limit", f"A page has 1 to {MEMBERS_PAGE_MAX} members.", limit=limit)
+    check_limit(limit, MEMBERS_PAGE_MAX, "members")
     names = sorted(each for each in state.members.rows if each > after)
     page = [(name, state.members.rows[name]) for name in names[:limit]]
     return {
